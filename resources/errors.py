@@ -1,0 +1,43 @@
+"""Errors that a user can act on: one sentence that names what, where and the way out.
+
+EmbeddingsError
+├── ConfigurationError   settings that contradict each other or the data
+├── DeploymentError      MongoDB cannot be reached, or refuses us
+├── SourceError          the source cannot be read at all (a bad record is quarantined instead)
+├── ProviderError        the embedding provider refuses, or its reply is not what was asked for
+├── BatchStoreError      batch files or plans are missing or damaged
+├── SearchIndexError     the search index cannot be built or is not what was declared
+└── QueryRefused         a search that would answer wrongly, so it does not answer
+"""
+
+
+class EmbeddingsError(Exception):
+    """Base of everything this project raises on purpose."""
+
+
+class ConfigurationError(EmbeddingsError):
+    pass
+
+
+class DeploymentError(EmbeddingsError):
+    pass
+
+
+class SourceError(EmbeddingsError):
+    pass
+
+
+class ProviderError(EmbeddingsError):
+    pass
+
+
+class BatchStoreError(EmbeddingsError):
+    pass
+
+
+class SearchIndexError(EmbeddingsError):
+    pass
+
+
+class QueryRefused(EmbeddingsError):
+    pass
