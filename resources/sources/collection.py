@@ -1,0 +1,97 @@
+"""Documents of a MongoDB collection."""
+
+import json
+from collections.abc import Iterator
+from typing import Any, Literal
+
+import pymongo
+from bson.codec_options import DatetimeConversion
+from pydantic import Field, field_validator
+from pymongo.collection import Collection
+
+from resources.config import StrictConfig
+from resources.errors import SourceError
+from resources.sources.fields import without_nested
+from resources.sources.records import RejectedRecord, SourceDocument
+from resources.sources.shape import RecordShape
+from resources.sources.values import UNCONVERTIBLE, bson_value
+
+NAMES_SHOWN = 20
+
+
+class CollectionOrigin(StrictConfig):
+    kind: Literal["collection"] = "collection"
+    database: str = Field(min_length=1, description="The database that holds the collection.")
+    collection: str = Field(min_length=1, description="The collection (or view) to read.")
+    # `| None` because Dagster fails on `{field: null}`, a query of its own right.
+    filter: dict[str, Any | None] = Field(
+        default={},
+        description="A MongoDB query; dates and ids as Extended JSON: {$date: …}, {$oid: …}.",
+    )
+    batch_size: int = Field(default=1000, ge=1, description="Documents fetched at a time.")
+
+    @field_validator("filter")
+    @classmethod
+    def _convertible(cls, value: dict[str, Any]) -> dict[str, Any]:
+        try:
+            bson_value(value)
+        except UNCONVERTIBLE as error:
+            raise ValueError(f"filter holds Extended JSON that cannot be read: {error}") from None
+        return value
+
+    @property
+    def namespace(self) -> str:
+        return f"{self.database}.{self.collection}"
+
+    def records(
+        self, shape: RecordShape, client: pymongo.MongoClient, limit: int | None
+    ) -> Iterator[SourceDocument | RejectedRecord]:
+        collection = self._tolerant(client)
+        cursor = collection.find(
+            bson_value(self.filter),
+            # Only what is used travels, never the vectors of documents embedded before.
+            dict.fromkeys(without_nested(shape.fields), 1),
+            batch_size=self.batch_size,
+            limit=limit or 0,
+        )
+        found = False
+        with cursor:
+            for record in cursor:
+                found = True
+                where = self.namespace
+                if shape.id_field != "_id":
+                    where += f" (_id {record.get('_id')!r})"
+                yield shape.document(record, where)
+        # Asked last, and only then: a user who may read need not be allowed to list collections.
+        if not found:
+            self._check_exists(client)
+
+    def _tolerant(self, client: pymongo.MongoClient) -> Collection:
+        # By default PyMongo ends the whole read at the first date beyond the year 9999 or string
+        # that is not UTF-8. So decoded, such a date is kept, and such a string is rejected by us.
+        plain = client[self.database].get_collection(self.collection)
+        options = plain.codec_options.with_options(
+            datetime_conversion=DatetimeConversion.DATETIME_AUTO,
+            unicode_decode_error_handler="surrogateescape",
+        )
+        return plain.with_options(codec_options=options)
+
+    def _check_exists(self, client: pymongo.MongoClient) -> None:
+        names = sorted(client[self.database].list_collection_names())
+        if self.collection in names:
+            return
+        names = [name for name in names if not name.startswith("system.")]
+        if not names:
+            hint = f"no database {self.database} either: load the data, or check the connection"
+        elif len(names) > NAMES_SHOWN:
+            hint = f"none of the {len(names)} collections of {self.database} has that name"
+        else:
+            hint = f"the collections of {self.database} are {', '.join(names)}"
+        raise SourceError(f"collection {self.namespace} does not exist in this deployment ({hint})")
+
+    def describe(self) -> str:
+        where = f" where {json.dumps(self.filter, default=str)}" if self.filter else ""
+        return f"collection {self.namespace}{where}"
+
+    def uri(self) -> str | None:
+        return None

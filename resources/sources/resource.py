@@ -1,0 +1,101 @@
+"""The source of a pipeline: where documents come from, and what of them is embedded."""
+
+from collections.abc import Generator, Iterator
+from contextlib import closing
+from itertools import islice
+
+import pymongo
+from pydantic import Field, field_validator
+
+from resources.config import StrictResource
+from resources.sources.collection import CollectionOrigin
+from resources.sources.fields import check_path, inside
+from resources.sources.files import CsvOrigin, JsonlOrigin
+from resources.sources.folder import FolderOrigin
+from resources.sources.inline import TextsOrigin
+from resources.sources.parquet import ParquetOrigin
+from resources.sources.records import RejectedRecord, SourceDocument
+from resources.sources.shape import RecordShape
+from resources.sources.text import parse_text
+
+
+class SourceResource(StrictResource):
+    """Reads documents from texts, files, a folder or a collection, one at a time.
+
+    A record that cannot be embedded is yielded as a RejectedRecord and the rest goes on; a source
+    that cannot be read at all is a SourceError. Errors of MongoDB are left as PyMongo raises them.
+    """
+
+    origin: (
+        TextsOrigin | JsonlOrigin | CsvOrigin | ParquetOrigin | FolderOrigin | CollectionOrigin
+    ) = Field(
+        discriminator="kind",
+        description="Where documents come from: exactly one of texts, jsonl, csv, parquet, folder, "
+        "collection.",
+    )
+    id_field: str = Field(
+        default="_id",
+        description="The field that identifies a record, dotted if nested. A folder has none.",
+    )
+    text: str = Field(
+        default="text",
+        description="The field to embed, dotted if nested, or a template over several: "
+        "'{title}: {plot}'. Does not apply to a folder, whose files are embedded whole.",
+    )
+    carry: list[str] = Field(
+        default=[],
+        description="Fields carried along for filtering and display, where a record has them.",
+    )
+    limit: int | None = Field(default=None, ge=1, description="Read at most this many records.")
+
+    @field_validator("id_field")
+    @classmethod
+    def _path(cls, value: str) -> str:
+        return check_path(value, "id_field")
+
+    @field_validator("text")
+    @classmethod
+    def _field_or_template(cls, value: str) -> str:
+        parse_text(value)
+        return value
+
+    @field_validator("carry")
+    @classmethod
+    def _distinct_paths(cls, value: list[str]) -> list[str]:
+        for path in value:
+            check_path(path, "carry")
+            if value.count(path) > 1:
+                raise ValueError(f"carry: {path!r} is named twice")
+            for other in value:
+                if inside(path, other):
+                    raise ValueError(f"carry: {other!r} already includes {path!r}")
+        return value
+
+    @property
+    def needs_mongodb(self) -> bool:
+        """Whether `read` needs a client."""
+        return isinstance(self.origin, CollectionOrigin)
+
+    def read(self, client: pymongo.MongoClient | None) -> Iterator[SourceDocument | RejectedRecord]:
+        """Streams the source; files and cursors are closed when the iterator is."""
+        with closing(self._records(client)) as records:
+            yield from islice(records, self.limit)
+
+    def _records(
+        self, client: pymongo.MongoClient | None
+    ) -> Generator[SourceDocument | RejectedRecord, None, None]:
+        shape = RecordShape(self.id_field, parse_text(self.text), tuple(self.carry))
+        if not isinstance(self.origin, CollectionOrigin):
+            yield from self.origin.records(shape)
+        elif client is None:
+            raise ValueError("a collection is read through a client")
+        else:
+            yield from self.origin.records(shape, client, self.limit)
+
+    def describe(self) -> str:
+        """The source in a few words: `jsonl configs/quickstart.jsonl`."""
+        return self.origin.describe()
+
+    def uri(self) -> str | None:
+        """Where the files are, for the metadata `dagster/uri`; texts and collections have none."""
+        return self.origin.uri()

@@ -1,0 +1,68 @@
+"""What of a record becomes a document."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from resources.sources.fields import MISSING, lookup, store
+from resources.sources.records import RejectedRecord, SourceDocument
+from resources.sources.rejection import BadRecord, rejected
+from resources.sources.text import TextField, TextTemplate, embeddable
+from resources.sources.values import storable, storable_id
+
+
+@dataclass(frozen=True, slots=True)
+class RecordShape:
+    """Where the id, the text and the carried fields of a record are found."""
+
+    id_field: str
+    text: TextField | TextTemplate
+    carry: tuple[str, ...] = ()
+
+    @property
+    def required(self) -> dict[str, str]:
+        """Fields that every record needs, each with the setting that names it."""
+        return {self.id_field: "id_field"} | dict.fromkeys(self.text.fields, "text")
+
+    @property
+    def fields(self) -> tuple[str, ...]:
+        return (*self.required, *self.carry)
+
+    def document(
+        self, record: Mapping[str, Any], where: str, found: Any = None
+    ) -> SourceDocument | RejectedRecord:
+        """The document that a record of named fields makes.
+
+        Args:
+            record: The fields of the record.
+            where: The place of the record, for a person to look at.
+            found: What to show of a rejected record, where that is not its fields.
+        """
+        record_id = None
+        try:
+            raw_id = lookup(record, self.id_field)
+            record_id = storable_id(raw_id, f"id field {self.id_field!r}")
+            return SourceDocument(record_id, self.text.render(record), self._carried(record))
+        except BadRecord as bad:
+            shown = bad.found if bad.found is not None else found if found is not None else record
+            return rejected(where, bad.reason, shown, record_id)
+
+    def given(
+        self, record_id: Any, text: Any, what: str, where: str, record: Mapping[str, Any]
+    ) -> SourceDocument | RejectedRecord:
+        """The document of a source whose id and text are no fields: a file, a plain string."""
+        valid_id = None
+        try:
+            valid_id = storable_id(record_id, "the id")
+            return SourceDocument(valid_id, embeddable(text, what), self._carried(record))
+        except BadRecord as bad:
+            shown = bad.found if bad.found is not None else text
+            return rejected(where, bad.reason, shown, valid_id)
+
+    def _carried(self, record: Mapping[str, Any]) -> dict[str, Any]:
+        carried: dict[str, Any] = {}
+        for path in self.carry:
+            value = lookup(record, path)
+            if value is not MISSING:
+                store(carried, path, storable(value, f"carried field {path!r}"))
+        return carried
