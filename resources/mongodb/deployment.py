@@ -1,0 +1,100 @@
+"""What a MongoDB deployment is and can do, found out by asking it."""
+
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from pymongo import MongoClient
+from pymongo.errors import (
+    ConfigurationError as DriverConfigurationError,
+)
+from pymongo.errors import (
+    ConnectionFailure,
+    InvalidURI,
+    OperationFailure,
+    PyMongoError,
+    ServerSelectionTimeoutError,
+)
+
+from resources.errors import DeploymentError, EmbeddingsError
+
+AUTHENTICATION_FAILED, UNAUTHORIZED = 18, 13
+# SearchNotEnabled (mongod 7+), CommandNotSupported (SecantusDB), CommandNotFound and an unknown
+# pipeline stage (mongod before search existed), AtlasError (tiers without it).
+_NO_SEARCH = {31082, 115, 59, 40324, 8000}
+
+
+@dataclass(frozen=True)
+class Deployment:
+    """What answered.
+
+    Attributes:
+        kind: The embedded server, a mongod of one's own, or Atlas.
+        version: The server's version.
+        vector_search: Whether `$vectorSearch` and search indexes are there.
+        reason: Why not, in the server's words; empty where they are.
+    """
+
+    kind: Literal["embedded server", "mongod", "Atlas"]
+    version: str
+    vector_search: bool
+    reason: str = ""
+
+    def __str__(self) -> str:
+        search = "with" if self.vector_search else "without"
+        return f"{self.kind} {self.version}, {search} Vector Search"
+
+
+def inspect_deployment(client: MongoClient, database: str) -> Deployment:
+    """Ask the server what it is; touches nothing.
+
+    Args:
+        client: A connected client.
+        database: Any database the user may read.
+    """
+    build: dict[str, Any] = client.admin.command("buildInfo")
+    version = build["version"]
+    if "secantusVersion" in build:
+        kind, version = "embedded server", f"SecantusDB {build['secantusVersion']}"
+    elif any(".mongodb.net" in host for host, _ in client.nodes):
+        kind = "Atlas"
+    else:
+        kind = "mongod"
+    try:
+        client[database]["_"].list_search_indexes().to_list()
+    except OperationFailure as error:
+        if error.code not in _NO_SEARCH:
+            raise
+        text = str((error.details or {}).get("errmsg", error)).split(". ")[0]
+        return Deployment(kind, version, vector_search=False, reason=text)
+    return Deployment(kind, version, vector_search=True)
+
+
+def explain(error: PyMongoError, where: str) -> EmbeddingsError:
+    """A driver's error as one sentence with a way out.
+
+    Args:
+        error: What the driver raised.
+        where: The deployment, for people, without credentials.
+    """
+    if isinstance(error, OperationFailure):
+        message = str((error.details or {}).get("errmsg", error))
+        if error.code == AUTHENTICATION_FAILED or "auth" in message.lower():
+            return DeploymentError(
+                f"{where} refuses the user name or password: correct the credentials in "
+                f"the connection string ({message})"
+            )
+        if error.code == UNAUTHORIZED:
+            return DeploymentError(
+                f"{where} does not allow this to the user: grant it readWrite on the databases "
+                f"of this pipeline ({message})"
+            )
+        return DeploymentError(f"{where} answered with error {error.code}: {message}")
+    if isinstance(error, ServerSelectionTimeoutError | ConnectionFailure):
+        reason = str(error).split(" (configured timeouts")[0].split(", Timeout:")[0]
+        return DeploymentError(
+            f"{where} cannot be reached: is the server running, and does its access list allow "
+            f"this machine? ({reason})"
+        )
+    if isinstance(error, InvalidURI | DriverConfigurationError):
+        return DeploymentError(f"the connection string of {where} is not valid: {error}")
+    return DeploymentError(f"{where}: {error}")

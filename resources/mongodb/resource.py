@@ -1,0 +1,90 @@
+"""The resource `mongodb`: which deployment holds documents, vectors and the registry."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Literal
+
+import dagster as dg
+from pydantic import Field
+from pymongo import MongoClient
+from pymongo.errors import PyMongoError
+
+from resources.config import StrictConfig, StrictResource
+from resources.mongodb import embedded
+from resources.mongodb.deployment import explain
+from resources.paths import state_path
+
+
+class Server(StrictConfig):
+    """A deployment that is there already: Atlas, Atlas Local, a mongod."""
+
+    kind: Literal["server"] = "server"
+    uri: str = Field(
+        default=dg.EnvVar("MONGODB_URI"),
+        description="Connection string; from the environment, because it holds a password.",
+    )
+
+    def connection_string(self) -> str:
+        return self.uri
+
+    def describe(self) -> str:
+        host = self.uri.split("://")[-1].split("@")[-1].split("/")[0].split("?")[0]
+        return f"MongoDB at {host}"
+
+
+class Embedded(StrictConfig):
+    """A local server that the project starts by itself and shares between its processes."""
+
+    kind: Literal["embedded"] = "embedded"
+    folder: str = Field(default="mongodb", description="Data folder, relative to `state/`.")
+
+    def connection_string(self) -> str:
+        return embedded.ensure_running(self.path)
+
+    def describe(self) -> str:
+        return f"embedded server in {self.path}"
+
+    @property
+    def path(self) -> Path:
+        return Path(state_path(self.folder))
+
+
+class MongoDBResource(StrictResource):
+    deployment: Server | Embedded = Field(
+        default=Embedded(),
+        discriminator="kind",
+        description="Exactly one of `server` and `embedded`.",
+    )
+    registry: str = Field(
+        default="embeddings",
+        min_length=1,
+        description="Database for what all pipelines of a deployment share: spaces, quarantine.",
+    )
+    timeout_seconds: float = Field(
+        default=10, gt=0, description="How long to look for a server before giving up."
+    )
+
+    @contextmanager
+    def connect(self) -> Iterator[MongoClient]:
+        """A client that has reached the deployment; the driver's errors come out explained.
+
+        Raises:
+            DeploymentError: Not reachable, wrong credentials, or failing later on.
+        """
+        where = self.deployment.describe()
+        try:
+            with MongoClient(
+                self.deployment.connection_string(),
+                serverSelectionTimeoutMS=int(self.timeout_seconds * 1000),
+                appname="mongodb-embedding-pipelines",
+                uuidRepresentation="standard",
+            ) as client:
+                client.admin.command("ping")
+                yield client
+        except PyMongoError as error:
+            raise explain(error, where) from error
+
+    def describe(self) -> str:
+        """The deployment, for people, without credentials."""
+        return self.deployment.describe()
