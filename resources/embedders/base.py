@@ -1,0 +1,115 @@
+"""What every embedding provider offers to the pipeline, and how its replies are checked."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Literal
+
+import numpy as np
+
+from resources.embedders.space import EmbeddingSpace
+from resources.errors import ProviderError
+
+InputType = Literal["document", "query"]
+
+
+@dataclass(frozen=True)
+class Usage:
+    """What a reply cost.
+
+    Attributes:
+        requests: Calls made (one per `encode` for a local model).
+        tokens: Tokens as the provider counts them, None where it does not say.
+        truncated: Texts of which the model saw only the beginning.
+    """
+
+    requests: int = 0
+    tokens: int | None = None
+    truncated: int = 0
+
+
+@dataclass(frozen=True)
+class Embeddings:
+    """The reply to one list of texts.
+
+    Attributes:
+        vectors: float32, shape (texts, dimensions); row i belongs to text i.
+        tokens: Per text, int32 of shape (texts,), or None where they are not known.
+        usage: Totals of the whole reply.
+        refused: Position -> reason, for texts the provider refuses one by one. Their rows in
+            `vectors` are meaningless and never stored.
+    """
+
+    vectors: np.ndarray
+    tokens: np.ndarray | None = None
+    usage: Usage = Usage()
+    refused: Mapping[int, str] = field(default_factory=dict)
+
+
+class Embedder(ABC):
+    """A provider with its connection or its loaded model; opened and closed by its resource."""
+
+    space: EmbeddingSpace
+    model: str
+    """The model that embeds documents; one member of the space's family."""
+
+    @abstractmethod
+    def embed(self, texts: Sequence[str], *, input_type: InputType) -> Embeddings:
+        """Embed the texts, in their order.
+
+        Raises:
+            ProviderError: The provider is out of reach or refuses the request as a whole.
+        """
+
+    def embed_batches(self, batches: Iterable[Sequence[str]]) -> Iterator[Embeddings]:
+        """Embed batches of documents, in their order; providers overlap requests by overriding."""
+        for texts in batches:
+            yield self.embed(texts, input_type="document")
+
+    def close(self) -> None:  # noqa: B027  (most providers hold nothing)
+        """Let go of connections and memory."""
+
+    def versions(self) -> dict[str, str]:
+        """Versions of what computed the vectors, written down with every batch."""
+        return {}
+
+
+UNIT_LENGTH_TOLERANCE = 1e-2
+"""float16 and remote services round; a vector further from length 1 was not normalised at all."""
+
+
+def check_reply(vectors: np.ndarray, texts: int, space: EmbeddingSpace) -> np.ndarray:
+    """Refuse a reply that is not what was asked for, before any of it is stored.
+
+    Returns:
+        The vectors as float32 of shape (texts, space.dimensions).
+
+    Raises:
+        ProviderError: Wrong count, wrong width, NaN or infinite values, or not of unit length
+            in a normalised space.
+    """
+    name = f"{space.provider} model {space.model}"
+    if vectors.ndim != 2 or len(vectors) != texts:
+        got = len(vectors) if vectors.ndim else 0
+        raise ProviderError(f"{name} returned {got} vectors for {texts} texts; nothing is stored")
+    if vectors.shape[1] != space.dimensions:
+        raise ProviderError(
+            f"{name} returned vectors of {vectors.shape[1]} dimensions, the space {space.id} has "
+            f"{space.dimensions}; nothing is stored"
+        )
+    vectors = np.ascontiguousarray(vectors, dtype=np.float32)
+    finite = np.isfinite(vectors).all(axis=1)
+    if not finite.all():
+        raise ProviderError(
+            f"{name} returned NaN or infinite values for text {int(np.argmin(finite))} of "
+            f"{texts}; nothing is stored"
+        )
+    if space.normalized and texts:
+        lengths = np.linalg.norm(vectors, axis=1)
+        worst = int(np.argmax(np.abs(lengths - 1)))
+        if abs(lengths[worst] - 1) > UNIT_LENGTH_TOLERANCE:
+            raise ProviderError(
+                f"{name} returned a vector of length {lengths[worst]:.4f} for text {worst} of "
+                f"{texts}, but its space promises unit length; nothing is stored"
+            )
+    return vectors

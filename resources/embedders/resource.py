@@ -1,0 +1,42 @@
+"""The resource `embedder`: which provider and model embed documents and queries."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from pydantic import Field
+
+from resources.config import StrictResource
+from resources.embedders.base import Embedder
+from resources.embedders.openai import OpenAIProvider
+from resources.embedders.sentence_transformers import SentenceTransformersProvider
+from resources.embedders.space import EmbeddingSpace
+from resources.embedders.voyage import VoyageProvider
+
+
+class EmbedderResource(StrictResource):
+    provider: SentenceTransformersProvider | VoyageProvider | OpenAIProvider = Field(
+        default=SentenceTransformersProvider(),
+        discriminator="kind",
+        description="Exactly one provider with its settings.",
+    )
+    max_batch_chunks: int = Field(
+        default=1000,
+        ge=1,
+        description="Chunks per embedding batch: what is written down together, and what a "
+        "killed run repeats at most.",
+    )
+    max_batch_tokens: int = Field(
+        default=200_000, ge=1, description="Estimated tokens per embedding batch."
+    )
+
+    def space(self) -> EmbeddingSpace:
+        """The space that documents are embedded in; loads no model where its files say enough."""
+        return self.provider.space()
+
+    @contextmanager
+    def open(self) -> Iterator[Embedder]:
+        embedder = self.provider.open()
+        try:
+            yield embedder
+        finally:
+            embedder.close()
