@@ -1,0 +1,266 @@
+"""The resource `batch_store`: Parquet files of embedding batches, plans and local indexes.
+
+Layout under the root, which is a folder or an object-store URL:
+
+    batches/<space>/<batch>.parquet          vectors, named by their content
+    plans/<pipeline>/<plan>/plan.json        what is to be done, written last
+    plans/<pipeline>/<plan>/00000.parquet    chunks of one part of it
+    plans/<pipeline>/current.json            which plan counts
+    indexes/<pipeline>/<index>/<version>/    the local search engine's files
+
+A file appears whole or not at all: it is written under another name and then renamed; an object
+store's upload is atomic by itself.
+"""
+
+import json
+import secrets
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+import fsspec
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+from fsspec.implementations.local import LocalFileSystem
+from pydantic import Field
+
+from resources.config import StrictResource
+from resources.embedders.space import EmbeddingSpace
+from resources.errors import BatchStoreError
+from resources.paths import state_path
+from resources.vector_store import Lineage
+
+
+class BatchStoreResource(StrictResource):
+    url: str = Field(
+        default="batch_store",
+        min_length=1,
+        description="A folder, relative to `state/`, or an fsspec URL such as s3://bucket/prefix.",
+    )
+
+    def open(self) -> "BatchStore":
+        return BatchStore(state_path(self.url))
+
+    def describe(self) -> str:
+        return state_path(self.url)
+
+
+@dataclass(frozen=True)
+class EmbeddingBatch:
+    """Vectors of distinct texts, in one file.
+
+    Attributes:
+        id: Named by content: the space and the texts' hashes, in order.
+        chunk_ids: Of each text's first chunk, encoded.
+        vectors: float32, shape (rows, dimensions).
+        tokens: Per row; -1 where the provider does not count them.
+        lineage: Per row; rows copied from the store keep who made them.
+    """
+
+    id: str
+    space: EmbeddingSpace
+    chunk_ids: list[str]
+    vectors: np.ndarray
+    tokens: np.ndarray
+    lineage: list[Lineage]
+    details: dict[str, Any]
+
+    def rows_by_text(self) -> dict[str, int]:
+        return {lineage.text_hash: row for row, lineage in enumerate(self.lineage)}
+
+
+class BatchStore:
+    """Files under one root.
+
+    Raises:
+        BatchStoreError: A file is missing, damaged, or cannot be written.
+    """
+
+    def __init__(self, root: str) -> None:
+        self._fs, self._root = fsspec.core.url_to_fs(root)
+        self._local = isinstance(self._fs, LocalFileSystem)
+        self.url = root.rstrip("/")
+
+    def check_writable(self) -> None:
+        """Write and remove a small file.
+
+        Raises:
+            BatchStoreError: It cannot be written.
+        """
+        path = f"{self._root}/.writable-{secrets.token_hex(4)}"
+        self._write(path, b"")
+        self._fs.rm(path)
+
+    # --- embedding batches
+
+    def has_batch(self, space: str, batch: str) -> bool:
+        return self._fs.exists(self._batch_path(space, batch))
+
+    def write_batch(self, batch: EmbeddingBatch) -> int:
+        """Write a batch down; returns its size in bytes."""
+        names = ("model", "batch", "run", "at")
+        columns: dict[str, pa.Array] = {
+            "chunk_id": pa.array(batch.chunk_ids, pa.string()),
+            "text_hash": pa.array([row.text_hash for row in batch.lineage], pa.string()),
+            "vector": pa.FixedSizeListArray.from_arrays(
+                pa.array(batch.vectors.reshape(-1), pa.float32()), batch.space.dimensions
+            ),
+            "tokens": pa.array(batch.tokens, pa.int32(), mask=np.asarray(batch.tokens) < 0),
+        }
+        for name in names:
+            values = [getattr(row, name) for row in batch.lineage]
+            kind = pa.timestamp("ms", tz="UTC") if name == "at" else pa.string()
+            columns[name] = pa.array(values, kind)
+        table = pa.table(columns).replace_schema_metadata(
+            {
+                "space_id": batch.space.id,
+                "space": json.dumps(batch.space.to_document()),
+                "details": json.dumps(batch.details),
+            }
+        )
+        return self._write_table(table, self._batch_path(batch.space.id, batch.id))
+
+    def read_batch(self, space: str, batch: str) -> EmbeddingBatch:
+        path = self._batch_path(space, batch)
+        table = self._read_table(path)
+        metadata = table.schema.metadata or {}
+        vectors = table["vector"].combine_chunks()
+        rows = table.drop_columns(["vector"]).to_pydict()
+        lineage = [
+            Lineage(space, *values)
+            for values in zip(
+                *(rows[name] for name in ("model", "text_hash", "batch", "run", "at")),
+                strict=True,
+            )
+        ]
+        tokens = [-1 if count is None else count for count in rows["tokens"]]
+        parsed = EmbeddingSpace.from_document(json.loads(metadata[b"space"]))
+        return EmbeddingBatch(
+            id=batch,
+            space=parsed,
+            chunk_ids=rows["chunk_id"],
+            vectors=vectors.flatten().to_numpy().reshape(-1, parsed.dimensions),
+            tokens=np.array(tokens, dtype=np.int32),
+            lineage=lineage,
+            details=json.loads(metadata[b"details"]),
+        )
+
+    def texts_by_batch(self, space: str) -> Iterator[tuple[str, list[str]]]:
+        """Every readable batch of a space with the hashes of its texts; reads one column."""
+        folder = f"{self._root}/batches/{space}"
+        for path in sorted(self._list(folder)):
+            name = path.rsplit("/", 1)[-1]
+            if not name.endswith(".parquet"):
+                continue
+            try:
+                table = self._read_table(path, columns=["text_hash"])
+            except BatchStoreError:
+                continue  # torn by a crash of the machine: its texts count as not embedded
+            yield name.removesuffix(".parquet"), table["text_hash"].to_pylist()
+
+    def _batch_path(self, space: str, batch: str) -> str:
+        return f"{self._root}/batches/{space}/{batch}.parquet"
+
+    # --- plans
+
+    def new_plan(self, pipeline: str) -> str:
+        """An id that sorts by time."""
+        stamp = datetime.now(UTC).strftime("%Y%m%dT%H%M%S")
+        return f"{stamp}-{secrets.token_hex(3)}"
+
+    def write_part(self, pipeline: str, plan: str, part: str, table: pa.Table) -> None:
+        self._write_table(table, f"{self._plans(pipeline)}/{plan}/{part}.parquet")
+
+    def read_part(self, pipeline: str, plan: str, part: str) -> pa.Table:
+        return self._read_table(f"{self._plans(pipeline)}/{plan}/{part}.parquet")
+
+    def write_plan(self, pipeline: str, plan: str, manifest: dict[str, Any]) -> None:
+        """Make a plan the current one, whole; all but it and its predecessor are removed."""
+        folder = self._plans(pipeline)
+        self._write_json(f"{folder}/{plan}/plan.json", manifest)
+        self._write_json(f"{folder}/current.json", {"plan": plan})
+        plans = sorted(path for path in self._list(folder) if not path.endswith((".json", ".tmp")))
+        for path in plans[:-2]:
+            self._fs.rm(path, recursive=True)
+
+    def read_plan(self, pipeline: str) -> dict[str, Any]:
+        folder = self._plans(pipeline)
+        try:
+            plan = json.loads(self._fs.cat_file(f"{folder}/current.json"))["plan"]
+            return json.loads(self._fs.cat_file(f"{folder}/{plan}/plan.json"))
+        except FileNotFoundError as error:
+            raise BatchStoreError(
+                f"there is no plan in {self.url}/plans/{pipeline}: materialize "
+                f"{pipeline}/source_documents first"
+            ) from error
+        except (ValueError, KeyError) as error:
+            raise BatchStoreError(
+                f"the plan in {self.url}/plans/{pipeline} is damaged: materialize "
+                f"{pipeline}/source_documents again"
+            ) from error
+
+    def _plans(self, pipeline: str) -> str:
+        return f"{self._root}/plans/{pipeline}"
+
+    # --- local indexes
+
+    def index_folder(self, pipeline: str, index: str) -> str:
+        """Where the local engine keeps the versions of an index; a path or URL."""
+        return f"{self.url}/indexes/{pipeline}/{index}"
+
+    def prune(self, folder: str, keep: Sequence[str]) -> None:
+        """Remove every folder in `folder` but those kept."""
+        _, path = fsspec.core.url_to_fs(folder)
+        for child in self._list(path):
+            if child.rsplit("/", 1)[-1] not in keep:
+                self._fs.rm(child, recursive=True)
+
+    # --- files
+
+    def _list(self, folder: str) -> list[str]:
+        # A listing kept from before another process wrote would hide its files.
+        self._fs.invalidate_cache()
+        try:
+            return [str(path).rstrip("/") for path in self._fs.ls(folder, detail=False)]
+        except FileNotFoundError:
+            return []
+
+    def _write_table(self, table: pa.Table, path: str) -> int:
+        sink = pa.BufferOutputStream()
+        pq.write_table(table, sink, compression="zstd", write_page_checksum=True)
+        data = sink.getvalue()
+        self._write(path, data.to_pybytes())
+        return data.size
+
+    def _write_json(self, path: str, value: Any) -> None:
+        self._write(path, json.dumps(value, indent=1, default=str).encode())
+
+    def _write(self, path: str, data: bytes) -> None:
+        try:
+            if not self._local:
+                self._fs.pipe_file(path, data)
+                return
+            self._fs.makedirs(path.rsplit("/", 1)[0], exist_ok=True)
+            temporary = f"{path}.{secrets.token_hex(4)}.tmp"
+            self._fs.pipe_file(temporary, data)
+            self._fs.mv(temporary, path)
+        except OSError as error:
+            raise BatchStoreError(
+                f"{path} cannot be written: {error.strerror or error}; choose another "
+                "`batch_store: url`, or make room"
+            ) from error
+
+    def _read_table(self, path: str, columns: list[str] | None = None) -> pa.Table:
+        try:
+            with self._fs.open(path, "rb") as file:
+                return pq.read_table(file, columns=columns, page_checksum_verification=True)
+        except FileNotFoundError as error:
+            raise BatchStoreError(
+                f"{path} is missing: materialize the asset that writes it again"
+            ) from error
+        except (pa.ArrowInvalid, OSError) as error:
+            raise BatchStoreError(
+                f"{path} is damaged ({str(error).splitlines()[0]}): remove it and materialize again"
+            ) from error

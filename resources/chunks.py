@@ -1,0 +1,70 @@
+"""Chunks: the pieces of source documents that are embedded, and their identity as text."""
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import bson
+from bson import json_util
+from bson.binary import UuidRepresentation
+
+# Relaxed numbers, because MongoDB holds 1, NumberLong(1) and 1.0 for the same _id.
+_JSON = json_util.JSONOptions(
+    json_mode=json_util.JSONMode.RELAXED,
+    uuid_representation=UuidRepresentation.STANDARD,
+    tz_aware=False,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Chunk:
+    """A piece of a source document small enough to embed.
+
+    Attributes:
+        id: `_id` of the chunk in the vector store; without chunking the source document's own.
+        source_id: The source document's id.
+        text: The exact text to embed.
+        text_hash: SHA-256 of the text in UTF-8, hex.
+        fields: What is carried along.
+        fields_hash: Changes when any carried value changes.
+    """
+
+    id: Any
+    source_id: Any
+    text: str
+    text_hash: str
+    fields: Mapping[str, Any]
+    fields_hash: str
+
+    @classmethod
+    def whole(cls, id: Any, text: str, fields: Mapping[str, Any]) -> "Chunk":  # noqa: A002
+        """A source document that is one chunk."""
+        return cls(id, id, text, hash_text(text), fields, hash_fields(fields))
+
+
+def hash_text(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def hash_fields(fields: Mapping[str, Any]) -> str:
+    """Sixteen hex digits over the carried values as BSON; empty where nothing is carried."""
+    if not fields:
+        return ""
+    ordered = {name: fields[name] for name in sorted(fields)}
+    return hashlib.sha256(bson.encode(ordered, codec_options=_CODEC)).hexdigest()[:16]
+
+
+_CODEC: bson.CodecOptions = bson.CodecOptions(uuid_representation=UuidRepresentation.STANDARD)
+
+
+def encode(value: Any) -> str:
+    """Any BSON value as JSON text; equal values give equal texts, so it serves as a key."""
+    if type(value) is str:  # by far the most common id
+        return json.dumps(value, ensure_ascii=False)
+    return json_util.dumps(value, json_options=_JSON, ensure_ascii=False)
+
+
+def decode(text: str) -> Any:
+    return json_util.loads(text, json_options=_JSON)

@@ -1,0 +1,154 @@
+"""The engine for a deployment without search nodes: an index file built from stored vectors."""
+
+import functools
+import hashlib
+import json
+import secrets
+import time
+from collections.abc import Callable, Mapping
+from datetime import UTC, datetime
+from typing import Any
+
+import numpy as np
+
+from resources.batch_store import BatchStore
+from resources.embedders.space import EmbeddingSpace
+from resources.errors import SearchIndexError
+from resources.progress import Progress
+from resources.registry import Registry
+from resources.search_index.engine import IndexReport, SearchEngine
+from resources.search_index.local import Hit, LocalIndex, LocalIndexBuilder
+from resources.vector_store import VectorStore
+
+KEPT_VERSIONS = 2
+"""The current one and its predecessor, which another process may still be opening."""
+
+
+class LocalEngine(SearchEngine):
+    name = "local"
+
+    def __init__(
+        self,
+        *,
+        store: VectorStore,
+        batches: BatchStore,
+        registry: Registry,
+        space: EmbeddingSpace,
+        pipeline: str,
+        index: str,
+        key: str,
+        declaration: Mapping[str, Any],
+    ) -> None:
+        self._store = store
+        self._registry = registry
+        self._batches = batches
+        self._space = space
+        self._key = key
+        self._folder = batches.index_folder(pipeline, index)
+        self._declaration = dict(declaration)
+
+    def reconcile(self, log: Callable[[str], None]) -> IndexReport:
+        start = time.monotonic()
+        stored = self._store.count_space(self._space.id)
+        fingerprint = self._fingerprint(stored)
+        entry = self._registry.index(self._key)
+        if entry is not None and entry.get("fingerprint") == fingerprint:
+            try:
+                index = _load(f"{self._folder}/{entry['version']}")
+            except SearchIndexError as error:
+                log(f"{error}; building it again")
+            else:
+                return self._report(index, stored, start, changed=False)
+        index, version = self._build(stored, log)
+        versions = [version]
+        if entry is not None and entry.get("version"):
+            versions.append(entry["version"])
+        self._registry.record_index(
+            self._key,
+            {
+                "engine": self.name,
+                "space": self._space.id,
+                "store": self._store.key,
+                "version": version,
+                "fingerprint": fingerprint,
+                "indexed": len(index),
+                "declaration": self._declaration,
+            },
+        )
+        self._batches.prune(self._folder, keep=versions[:KEPT_VERSIONS])
+        return self._report(index, stored, start, changed=True)
+
+    def _build(self, stored: int, log: Callable[[str], None]) -> tuple[LocalIndex, str]:
+        declared = self._declaration
+        builder = LocalIndexBuilder(
+            dimensions=self._space.dimensions,
+            similarity=declared["similarity"],
+            filter_paths=declared["filter_fields"],
+            exact_below=declared["exact_below"],
+            max_edges=declared["max_edges"],
+            num_edge_candidates=declared["num_edge_candidates"],
+            expected=stored,
+        )
+        progress = Progress(log, "vectors indexed", stored)
+        for rows in self._store.vectors(self._space.id, declared["filter_fields"]):
+            builder.add(
+                [row.id for row in rows],
+                np.stack([row.vector for row in rows]),
+                [row.fields for row in rows],
+            )
+            progress.advance(len(rows))
+        index = builder.finish()
+        stamp = datetime.now(UTC).strftime("%Y%m%dT%H%M%S")
+        version = f"{stamp}-{secrets.token_hex(3)}"
+        index.save(f"{self._folder}/{version}")
+        progress.finish()
+        return index, version
+
+    def _fingerprint(self, stored: int) -> str:
+        """Changes with whatever makes the index out of date."""
+        revision = self._registry.store_revision(self._store.key)
+        parts = [self._declaration, self._space.id, revision, stored]
+        return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:16]
+
+    def _report(
+        self, index: LocalIndex, stored: int, start: float, *, changed: bool
+    ) -> IndexReport:
+        return IndexReport(
+            engine=self.name,
+            changed=changed,
+            stored=stored,
+            indexed=len(index),
+            seconds=time.monotonic() - start,
+            details={"folder": self._folder, **self._declaration},
+        )
+
+    def count(self) -> int:
+        return len(self._serving())
+
+    def search(
+        self,
+        vector: np.ndarray,
+        *,
+        limit: int,
+        filter: Mapping[str, Any] | None = None,  # noqa: A002
+        exact: bool = False,
+        num_candidates: int | None = None,
+    ) -> list[Hit]:
+        index = self._serving()
+        return index.search(
+            vector, limit=limit, filter=filter, exact=exact, num_candidates=num_candidates
+        )
+
+    def _serving(self) -> LocalIndex:
+        entry = self._registry.index(self._key)
+        if entry is None or entry.get("engine") != self.name:
+            raise SearchIndexError(
+                f"there is no local index {self._key}: materialize search_index first"
+            )
+        return _load(f"{self._folder}/{entry['version']}")
+
+
+@functools.lru_cache(maxsize=4)
+def _load(folder: str) -> LocalIndex:
+    """A version never changes, so a process reads it once."""
+    return LocalIndex.load(folder)
