@@ -1,0 +1,171 @@
+"""Asset checks: each sits on the asset it judges, and says what to do where it fails."""
+
+from collections.abc import Sequence
+
+import dagster as dg
+import numpy as np
+
+from assets.failures import explained
+from assets.plan import read_plan
+from assets.search_index import probe
+from resources.batch_store import BatchStoreResource
+from resources.embedders.base import check_reply
+from resources.embedders.resource import EmbedderResource
+from resources.errors import BatchStoreError, ProviderError
+from resources.mongodb.resource import MongoDBResource
+from resources.registry import Registry
+from resources.search_index.resource import SearchIndexResource
+from resources.sources.resource import SourceResource
+from resources.vector_store import VectorStoreResource
+
+MAX_QUARANTINE_SHARE = 0.05
+SAMPLED_BATCHES = 20
+
+
+def build_checks(pipeline: str) -> Sequence[dg.AssetChecksDefinition]:
+    def key(name: str) -> dg.AssetKey:
+        return dg.AssetKey([pipeline, name])
+
+    @dg.asset_check(asset=key("source_documents"))
+    def few_in_quarantine(
+        embedder: EmbedderResource, mongodb: MongoDBResource, batch_store: BatchStoreResource
+    ) -> dg.AssetCheckResult:
+        """At most one record in twenty stands in quarantine."""
+        with explained(), mongodb.connect() as client:
+            plan = read_plan(batch_store.open(), pipeline, embedder.space())
+            held = Registry(client, mongodb.registry).count_quarantined(pipeline)
+        total = plan.counts["source"] + held
+        share = held / total if total else 0.0
+        return dg.AssetCheckResult(
+            passed=share <= MAX_QUARANTINE_SHARE,
+            severity=dg.AssetCheckSeverity.WARN,
+            description=f"{held:,} of {total:,} records are in quarantine; the asset's metadata "
+            "shows why",
+            metadata={"quarantined": held, "share": share},
+        )
+
+    @dg.asset_check(asset=key("embedding_batches"), blocking=True)
+    def batches_are_sound(
+        embedder: EmbedderResource, batch_store: BatchStoreResource
+    ) -> dg.AssetCheckResult:
+        """Batches of the plan are there, of the right width, finite and of unit length."""
+        with explained():
+            batches = batch_store.open()
+            plan = read_plan(batches, pipeline, embedder.space())
+        parts = plan.of_kind("copy", "embed")
+        # Evenly spread, so that a long run is judged along its whole length.
+        step = max(1, len(parts) // SAMPLED_BATCHES)
+        problems, rows = [], 0
+        for part in parts[::step]:
+            try:
+                batch = batches.read_batch(plan.space.id, part.batch)
+                check_reply(batch.vectors, len(batch.lineage), plan.space)
+                rows += len(batch.lineage)
+            except (BatchStoreError, ProviderError) as error:
+                problems.append(str(error))
+        return dg.AssetCheckResult(
+            passed=not problems,
+            description=problems[0] if problems else f"{rows:,} vectors looked at",
+            metadata={"vectors looked at": rows, "batches of the plan": len(parts)},
+        )
+
+    @dg.asset_check(asset=key("stored_vectors"), blocking=True)
+    def one_space(
+        source: SourceResource,
+        embedder: EmbedderResource,
+        mongodb: MongoDBResource,
+        vector_store: VectorStoreResource,
+    ) -> dg.AssetCheckResult:
+        """Every stored vector has its lineage, and all are of the pipeline's space."""
+        with explained(), mongodb.connect() as client:
+            store = vector_store.open(client, source, pipeline)
+            models = store.count_by_model()
+            bare = store.without_lineage()
+            space = embedder.space().id
+        others = {row["space"]: row["vectors"] for row in models if row["space"] != space}
+        problem = ""
+        if others:
+            listed = ", ".join(f"{count:,} of {name}" for name, count in others.items())
+            problem = (
+                f"{store.key} also holds {listed}: materialize the pipeline they belong to, or "
+                "give each space a path of its own"
+            )
+        elif bare:
+            problem = (
+                f"{bare:,} documents of {store.key} have a vector without lineage: they were not "
+                "written by this project; choose another `path`, or remove them"
+            )
+        return dg.AssetCheckResult(
+            passed=not problem,
+            description=problem or f"all vectors are of the space {space}",
+            metadata={"without lineage": bare, "of other spaces": sum(others.values())},
+        )
+
+    @dg.asset_check(asset=key("stored_vectors"), blocking=True)
+    def all_stored(
+        source: SourceResource,
+        embedder: EmbedderResource,
+        mongodb: MongoDBResource,
+        vector_store: VectorStoreResource,
+        batch_store: BatchStoreResource,
+    ) -> dg.AssetCheckResult:
+        """Every chunk of the source has its vector, or stands in quarantine."""
+        with explained(), mongodb.connect() as client:
+            plan = read_plan(batch_store.open(), pipeline, embedder.space())
+            stored = vector_store.open(client, source, pipeline).count()
+            held = Registry(client, mongodb.registry).count_quarantined(pipeline)
+        wanted = plan.counts["source"]
+        missing = max(0, wanted - stored - held)
+        return dg.AssetCheckResult(
+            passed=not missing,
+            description=(
+                f"{missing:,} of {wanted:,} chunks have no vector: materialize the whole pipeline"
+                if missing
+                else f"{stored:,} vectors for {wanted:,} chunks"
+            ),
+            metadata={"chunks": wanted, "vectors": stored, "quarantined": held},
+        )
+
+    @dg.asset_check(asset=key("search_index"))
+    def index_is_complete(
+        context: dg.AssetCheckExecutionContext,
+        source: SourceResource,
+        embedder: EmbedderResource,
+        mongodb: MongoDBResource,
+        vector_store: VectorStoreResource,
+        search_index: SearchIndexResource,
+        batch_store: BatchStoreResource,
+    ) -> dg.AssetCheckResult:
+        """The index serves as many vectors as are stored, and finds those it is asked for."""
+        with explained(), mongodb.connect() as client:
+            registry = Registry(client, mongodb.registry)
+            store = vector_store.open(client, source, pipeline)
+            space = embedder.space()
+            engine = search_index.open(
+                client,
+                store=store,
+                batches=batch_store.open(),
+                registry=registry,
+                space=space,
+                pipeline=pipeline,
+            )
+            indexed, stored = engine.count(), store.count_space(space.id)
+            probes = probe(engine, store, space.id)
+        lost = [p.id for p in probes if not p.right]
+        problem = ""
+        if indexed != stored:
+            problem = f"{indexed:,} indexed, but {stored:,} stored: materialize search_index"
+        elif lost:
+            problem = f"the index does not find {', '.join(lost)}: materialize search_index again"
+        return dg.AssetCheckResult(
+            passed=not problem,
+            description=problem or f"{indexed:,} vectors indexed and stored",
+            metadata={
+                "indexed": indexed,
+                "stored": stored,
+                "probes": len(probes),
+                "mean probe score": float(np.mean([p.score for p in probes] or [0.0])),
+            },
+        )
+
+    return [few_in_quarantine, batches_are_sound, one_space, all_stored, index_is_complete]

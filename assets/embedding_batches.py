@@ -1,0 +1,265 @@
+"""The asset `embedding_batches`: embed what the plan asks for, and write every batch down."""
+
+from collections import deque
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, field
+
+import dagster as dg
+import numpy as np
+
+from assets.failures import explained
+from assets.plan import Plan, PlannedPart, read_chunks, read_plan
+from assets.planning import Part
+from assets.source_documents import cell
+from resources.batch_store import BatchStore, BatchStoreResource, EmbeddingBatch
+from resources.chunks import Chunk, encode
+from resources.embedders.base import Embedder, Embeddings
+from resources.embedders.resource import EmbedderResource
+from resources.mongodb.resource import MongoDBResource
+from resources.progress import Progress, duration
+from resources.registry import Registry, now
+from resources.sources.records import EXCERPT_LENGTH, RejectedRecord
+from resources.sources.resource import SourceResource
+from resources.vector_store import Lineage, VectorStore, VectorStoreResource
+
+WRITES_IN_FLIGHT = 2
+"""Batches being written while the next is embedded; each is held in memory meanwhile."""
+
+
+@dataclass
+class Outcome:
+    """What embedding came to."""
+
+    batches: int = 0
+    embedded: int = 0
+    copied: int = 0
+    already_there: int = 0
+    refused: int = 0
+    bytes: int = 0
+    requests: int = 0
+    tokens: int | None = None
+    truncated: int = 0
+    seconds: float = 0.0
+    preview: list[tuple[Chunk, np.ndarray, int]] = field(default_factory=list)
+
+    def count(self, reply: Embeddings) -> None:
+        usage = reply.usage
+        self.requests += usage.requests
+        self.truncated += usage.truncated
+        if usage.tokens is not None:
+            self.tokens = (self.tokens or 0) + usage.tokens
+
+
+def embed_plan(
+    plan: Plan,
+    *,
+    batches: BatchStore,
+    embedder: Embedder,
+    store: VectorStore,
+    registry: Registry,
+    run: str,
+    log: Callable[[str], None],
+) -> Outcome:
+    """Make every batch of the plan that is not there yet.
+
+    Killed at any point, the next call repeats only the batch that was in flight.
+    """
+    outcome = Outcome()
+    todo: list[PlannedPart] = []
+    for part in plan.of_kind("copy", "embed"):
+        if batches.has_batch(plan.space.id, part.batch):
+            outcome.already_there += part.chunks
+        elif part.kind == "embed" or not _copy(plan, part, batches, store, outcome):
+            todo.append(part)
+    progress = Progress(log, "chunks embedded", sum(part.chunks for part in todo))
+    waiting: deque[Part] = deque()
+
+    def texts() -> Iterator[list[str]]:
+        for planned in todo:
+            chunks = read_chunks(batches, plan, planned)
+            waiting.append(Part(planned.kind, chunks, planned.batch))
+            yield [chunk.text for chunk in chunks]
+
+    with ThreadPoolExecutor(max_workers=1, thread_name_prefix="batch-writer") as writer:
+        writes: deque[Future[int]] = deque()
+        for reply in embedder.embed_batches(texts()):
+            part = waiting.popleft()
+            outcome.count(reply)
+            refused = [
+                RejectedRecord(
+                    part.chunks[position].id,
+                    where=f"{embedder.space.provider} model {embedder.model}",
+                    reason=reason,
+                    excerpt=part.chunks[position].text[:EXCERPT_LENGTH],
+                )
+                for position, reason in reply.refused.items()
+            ]
+            registry.quarantine(plan.pipeline, run, refused)
+            batch = _batch(plan, part, reply, embedder, run)
+            outcome.refused += len(refused)
+            outcome.embedded += len(batch.lineage)
+            outcome.batches += 1
+            if not outcome.preview:
+                outcome.preview = _preview_rows(part, reply)
+            writes.append(writer.submit(batches.write_batch, batch))
+            while len(writes) > WRITES_IN_FLIGHT:
+                outcome.bytes += writes.popleft().result()
+            progress.advance(len(part.chunks))
+        outcome.bytes += sum(write.result() for write in writes)
+    outcome.seconds = progress.seconds
+    progress.finish()
+    return outcome
+
+
+def _batch(
+    plan: Plan, part: Part, reply: Embeddings, embedder: Embedder, run: str
+) -> EmbeddingBatch:
+    kept = [row for row in range(len(part.chunks)) if row not in reply.refused]
+    at = now()
+    tokens = np.full(len(part.chunks), -1) if reply.tokens is None else reply.tokens
+    return EmbeddingBatch(
+        id=part.batch,
+        space=plan.space,
+        chunk_ids=[encode(part.chunks[row].id) for row in kept],
+        vectors=reply.vectors[kept],
+        tokens=tokens[kept],
+        lineage=[
+            Lineage(plan.space.id, embedder.model, part.chunks[row].text_hash, part.batch, run, at)
+            for row in kept
+        ],
+        details={
+            "pipeline": plan.pipeline,
+            "plan": plan.id,
+            "run": run,
+            "tokens": reply.usage.tokens,
+            "requests": reply.usage.requests,
+            "truncated": reply.usage.truncated,
+            "versions": embedder.versions(),
+        },
+    )
+
+
+def _copy(
+    plan: Plan, part: PlannedPart, batches: BatchStore, store: VectorStore, outcome: Outcome
+) -> bool:
+    """Write down vectors that stand elsewhere in the store, before anything there changes."""
+    chunks = read_chunks(batches, plan, part)
+    found = store.by_text(plan.space.id, [chunk.text_hash for chunk in chunks])
+    if any(chunk.text_hash not in found for chunk in chunks):
+        return False  # somebody removed one meanwhile: the whole part is embedded instead
+    rows = [found[chunk.text_hash] for chunk in chunks]
+    outcome.bytes += batches.write_batch(
+        EmbeddingBatch(
+            id=part.batch,
+            space=plan.space,
+            chunk_ids=[encode(chunk.id) for chunk in chunks],
+            vectors=np.stack([vector for vector, _ in rows]),
+            tokens=np.full(len(rows), -1),
+            lineage=[lineage for _, lineage in rows],
+            details={"pipeline": plan.pipeline, "plan": plan.id, "copied from": store.key},
+        )
+    )
+    outcome.copied += len(rows)
+    outcome.batches += 1
+    return True
+
+
+def build_embedding_batches(pipeline: str, kinds: set[str]) -> dg.AssetsDefinition:
+    @dg.asset(
+        key_prefix=[pipeline],
+        group_name=pipeline,
+        kinds=kinds,
+        code_version="1",
+        deps=[dg.AssetKey([pipeline, "source_documents"])],
+    )
+    def embedding_batches(
+        context: dg.AssetExecutionContext,
+        source: SourceResource,
+        embedder: EmbedderResource,
+        mongodb: MongoDBResource,
+        vector_store: VectorStoreResource,
+        batch_store: BatchStoreResource,
+    ) -> dg.MaterializeResult:
+        """Vectors of the texts that have none yet, as Parquet files: the checkpoint of the run."""
+        with explained():
+            batches = batch_store.open()
+            plan = read_plan(batches, pipeline, embedder.space())
+            with mongodb.connect() as client, embedder.open() as provider:
+                outcome = embed_plan(
+                    plan,
+                    batches=batches,
+                    embedder=provider,
+                    store=vector_store.open(client, source, pipeline),
+                    registry=Registry(client, mongodb.registry),
+                    run=context.run_id,
+                    log=context.log.info,
+                )
+        if not plan.of_kind("copy", "embed"):
+            context.log.info("nothing to embed")
+        elif outcome.embedded:
+            context.log.info(f"embedded {outcome.embedded:,} texts in {duration(outcome.seconds)}")
+        if outcome.truncated:
+            context.log.warning(
+                f"{outcome.truncated:,} texts are longer than the model reads: their vectors know "
+                "only the beginning"
+            )
+        space = plan.space
+        metadata = {
+            "dagster/row_count": outcome.embedded,
+            "dagster/uri": f"{batches.url}/batches/{space.id}",
+            "provider": space.provider,
+            "model": provider.model,
+            "space": space.id,
+            "dimensions": space.dimensions,
+            "batches written": outcome.batches,
+            "embedded": outcome.embedded,
+            "vectors copied": outcome.copied,
+            "already embedded": outcome.already_there,
+            "refused by the provider": outcome.refused,
+            "longer than the model reads": outcome.truncated,
+            "requests": outcome.requests,
+            "bytes written": outcome.bytes,
+            "seconds": round(outcome.seconds, 3),
+            "texts per second": round(outcome.embedded / max(outcome.seconds, 1e-9), 1),
+            "space in full": dg.MetadataValue.json(space.to_document()),
+            "dagster/column_schema": _column_schema(space.dimensions),
+        }
+        if outcome.tokens is not None:
+            metadata["tokens"] = outcome.tokens
+        if outcome.preview:
+            metadata["preview"] = dg.MetadataValue.md(_preview(outcome))
+        return dg.MaterializeResult(metadata=metadata)
+
+    return embedding_batches
+
+
+def _column_schema(dimensions: int) -> dg.TableSchema:
+    columns = [
+        ("chunk_id", "string", "first chunk with this text, as JSON"),
+        ("text_hash", "string", "SHA-256 of the text"),
+        ("vector", f"fixed_size_list<float>[{dimensions}]", "the embedding"),
+        ("tokens", "int32", "as the provider counts, before truncation"),
+        ("model", "string", "which model embedded it"),
+        ("batch", "string", "the batch it was first written in"),
+        ("run", "string", "the Dagster run that embedded it"),
+        ("at", "timestamp[ms]", "when"),
+    ]
+    return dg.TableSchema(
+        [dg.TableColumn(name, kind, description=text) for name, kind, text in columns]
+    )
+
+
+def _preview_rows(part: Part, reply: Embeddings) -> list[tuple[Chunk, np.ndarray, int]]:
+    tokens = [-1] * len(part.chunks) if reply.tokens is None else reply.tokens.tolist()
+    rows = [row for row in range(len(part.chunks)) if row not in reply.refused][:5]
+    return [(part.chunks[row], reply.vectors[row], tokens[row]) for row in rows]
+
+
+def _preview(outcome: Outcome) -> str:
+    lines = ["| id | text | tokens | vector |", "| --- | --- | ---: | --- |"]
+    for chunk, vector, tokens in outcome.preview:
+        start = ", ".join(f"{value:+.3f}" for value in vector[:4])
+        count = "" if tokens < 0 else tokens
+        lines.append(f"| {cell(chunk.id)} | {cell(chunk.text, 60)} | {count} | {start}, … |")
+    return "\n".join(lines)

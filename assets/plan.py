@@ -1,0 +1,113 @@
+"""The plan on disk: what `source_documents` decided, for the assets after it to carry out."""
+
+import dataclasses
+from dataclasses import dataclass
+from typing import Any
+
+import pyarrow as pa
+
+from assets.planning import Part, PartKind
+from resources.batch_store import BatchStore
+from resources.chunks import Chunk, decode, encode
+from resources.embedders.space import EmbeddingSpace
+from resources.errors import BatchStoreError
+
+_SCHEMA = pa.schema(
+    [(name, pa.string()) for name in
+     ("chunk_id", "source_id", "text", "text_hash", "fields", "fields_hash")]
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class PlannedPart:
+    """A part's entry in the manifest; its chunks lie in a file of their own."""
+
+    name: str
+    kind: PartKind
+    batch: str
+    chunks: int
+
+
+@dataclass(frozen=True)
+class Plan:
+    id: str
+    pipeline: str
+    run: str
+    space: EmbeddingSpace
+    counts: dict[str, Any]
+    parts: list[PlannedPart]
+
+    def of_kind(self, *kinds: PartKind) -> list[PlannedPart]:
+        return [part for part in self.parts if part.kind in kinds]
+
+    def chunks(self, *kinds: PartKind) -> int:
+        return sum(part.chunks for part in self.of_kind(*kinds))
+
+
+class PlanWriter:
+    """Writes part after part; nobody sees the plan before `finish`."""
+
+    def __init__(
+        self, store: BatchStore, *, pipeline: str, run: str, space: EmbeddingSpace
+    ) -> None:
+        self._store = store
+        self._pipeline = pipeline
+        self._run = run
+        self._space = space
+        self._id = store.new_plan(pipeline)
+        self._parts: list[PlannedPart] = []
+
+    def add(self, part: Part) -> None:
+        name = f"{len(self._parts):06d}"
+        rows = [
+            (encode(chunk.id), encode(chunk.source_id), chunk.text, chunk.text_hash,
+             encode(dict(chunk.fields)), chunk.fields_hash)
+            for chunk in part.chunks
+        ]  # fmt: skip
+        columns = [pa.array(column, pa.string()) for column in zip(*rows, strict=True)]
+        table = pa.Table.from_arrays(columns, schema=_SCHEMA)
+        self._store.write_part(self._pipeline, self._id, name, table)
+        self._parts.append(PlannedPart(name, part.kind, part.batch, len(rows)))
+
+    def finish(self, counts: dict[str, Any]) -> Plan:
+        plan = Plan(self._id, self._pipeline, self._run, self._space, counts, self._parts)
+        manifest = {
+            **{name: getattr(plan, name) for name in ("id", "pipeline", "run", "counts")},
+            "space": self._space.to_document(),
+            "parts": [dataclasses.asdict(part) for part in self._parts],
+        }
+        self._store.write_plan(self._pipeline, self._id, manifest)
+        return plan
+
+
+def read_plan(store: BatchStore, pipeline: str, space: EmbeddingSpace) -> Plan:
+    """The current plan.
+
+    Raises:
+        BatchStoreError: There is none, or it was made for another space.
+    """
+    manifest = store.read_plan(pipeline)
+    planned = EmbeddingSpace.from_document(manifest["space"])
+    if planned != space:
+        raise BatchStoreError(
+            f"the plan of {pipeline} was made for the space {planned.id}, but the embedder makes "
+            f"{space.id} ({space.difference(planned)}): materialize {pipeline}/source_documents "
+            "with the same run config first"
+        )
+    return Plan(
+        manifest["id"],
+        pipeline,
+        manifest["run"],
+        planned,
+        manifest["counts"],
+        [PlannedPart(**part) for part in manifest["parts"]],
+    )
+
+
+def read_chunks(store: BatchStore, plan: Plan, part: PlannedPart) -> list[Chunk]:
+    table = store.read_part(plan.pipeline, plan.id, part.name)
+    columns = [table[name].to_pylist() for name in _SCHEMA.names]
+    return [
+        Chunk(decode(chunk_id), decode(source_id), text, text_hash, decode(fields), fields_hash)
+        for chunk_id, source_id, text, text_hash, fields, fields_hash in zip(*columns, strict=True)
+    ]

@@ -1,0 +1,344 @@
+"""Decide what a run has to do: compare the chunks of the source with what is there already.
+
+Knows neither Dagster nor MongoDB. What is to be worked on is spooled to a temporary SQLite file,
+so that memory is bounded by the window, whatever the size of the corpus.
+"""
+
+import hashlib
+import sqlite3
+import tempfile
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from itertools import islice
+from types import TracebackType
+from typing import Any, Literal, Protocol, TypeVar
+
+from resources.chunks import Chunk, decode, encode
+from resources.errors import SourceError
+
+T = TypeVar("T")
+
+WINDOW = 2_000
+"""Chunks compared with the store by one command."""
+
+PartKind = Literal["copy", "embed", "reuse", "refresh", "delete"]
+
+
+class State(Protocol):
+    """What the store knows of a chunk."""
+
+    @property
+    def space(self) -> str | None: ...
+    @property
+    def text_hash(self) -> str | None: ...
+    @property
+    def fields_hash(self) -> str | None: ...
+
+
+@dataclass(frozen=True)
+class Part:
+    """A piece of the plan that is done as one.
+
+    Attributes:
+        kind: `embed`: texts for the provider. `copy`: texts whose vector stands elsewhere in the
+            store. `reuse`: texts whose vector lies in a batch. `refresh`: only carried fields
+            changed. `delete`: the source document vanished.
+        chunks: What it covers; for `delete` only the ids count.
+        batch: The embedding batch that holds the vectors, or will.
+    """
+
+    kind: PartKind
+    chunks: list[Chunk]
+    batch: str = ""
+
+    def texts(self) -> dict[str, Chunk]:
+        """First chunk of every distinct text, by hash, in order."""
+        first: dict[str, Chunk] = {}
+        for chunk in self.chunks:
+            first.setdefault(chunk.text_hash, chunk)
+        return first
+
+
+@dataclass
+class Counts:
+    """What the comparison found, in chunks."""
+
+    source: int = 0
+    unchanged: int = 0
+    new: int = 0
+    changed: int = 0
+    refreshed: int = 0
+    deleted: int = 0
+    duplicate_ids: int = 0
+    to_embed: int = 0
+    reused: int = 0
+    replaced_spaces: dict[str, int] = field(default_factory=dict)
+
+
+class Planner:
+    """Collects chunks window by window, then hands out the parts of the plan.
+
+    Args:
+        space: Id of the space that every vector shall be in.
+        stored: Looks up the state of chunks, by encoded id.
+        window: Chunks per look-up.
+    """
+
+    def __init__(
+        self,
+        space: str,
+        stored: Callable[[Sequence[Any]], Mapping[str, State]],
+        window: int = WINDOW,
+    ) -> None:
+        self.counts = Counts()
+        self._space = space
+        self._stored = stored
+        self._window = window
+        self._matched = 0
+        self._folder = tempfile.TemporaryDirectory(prefix="embedding-plan-")
+        self._db = sqlite3.connect(f"{self._folder.name}/work.sqlite", isolation_level=None)
+        # A plan that dies with its process is made anew: durability would only cost time.
+        self._db.executescript(
+            """
+            PRAGMA journal_mode = OFF; PRAGMA synchronous = OFF; PRAGMA locking_mode = EXCLUSIVE;
+            CREATE TABLE seen (id TEXT PRIMARY KEY) WITHOUT ROWID;
+            CREATE TABLE work (
+                seq INTEGER PRIMARY KEY, kind TEXT, id TEXT, source_id TEXT, text TEXT,
+                text_hash TEXT, fields TEXT, fields_hash TEXT, batch TEXT
+            );
+            CREATE TABLE probe (text_hash TEXT);
+            BEGIN;
+            """
+        )
+
+    def __enter__(self) -> "Planner":
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._db.close()
+        self._folder.cleanup()
+
+    def add(self, chunks: Iterable[Chunk]) -> Iterator[list[Chunk]]:
+        """Compare chunks with the store.
+
+        Yields:
+            After every window, those whose id had been met before: they cannot be stored.
+        """
+        for window in _windows(chunks, self._window):
+            yield self._compare(window)
+
+    def _compare(self, window: list[Chunk]) -> list[Chunk]:
+        counts = self.counts
+        fresh: dict[str, Chunk] = {}
+        repeated = []
+        for chunk in window:
+            key = encode(chunk.id)
+            if key in fresh or not self._remember(key):
+                repeated.append(chunk)
+            else:
+                fresh[key] = chunk
+        counts.source += len(fresh)
+        counts.duplicate_ids += len(repeated)
+        states = self._stored([chunk.id for chunk in fresh.values()])
+        self._matched += len(states)
+        work: list[tuple[str, str, Chunk]] = []
+        for key, chunk in fresh.items():
+            state = states.get(key)
+            if state is None:
+                counts.new += 1
+                work.append(("vector", key, chunk))
+            elif state.space != self._space:
+                counts.changed += 1
+                old = state.space or "unknown"
+                counts.replaced_spaces[old] = counts.replaced_spaces.get(old, 0) + 1
+                work.append(("vector", key, chunk))
+            elif state.text_hash != chunk.text_hash:
+                counts.changed += 1
+                work.append(("vector", key, chunk))
+            elif (state.fields_hash or "") != chunk.fields_hash:
+                counts.refreshed += 1
+                work.append(("refresh", key, chunk))
+            else:
+                counts.unchanged += 1
+        self._db.executemany(
+            "INSERT INTO work (kind, id, source_id, text, text_hash, fields, fields_hash) "
+            "VALUES (?, ?, ?, ?, ?, ?, ?)",
+            (
+                (kind, key, encode(chunk.source_id), chunk.text, chunk.text_hash,
+                 encode(dict(chunk.fields)), chunk.fields_hash)
+                for kind, key, chunk in work
+            ),
+        )  # fmt: skip
+        return repeated
+
+    def _remember(self, key: str) -> bool:
+        cursor = self._db.execute("INSERT OR IGNORE INTO seen VALUES (?)", (key,))
+        return cursor.rowcount == 1
+
+    def vanished(
+        self,
+        stored_ids: Callable[[], Iterable[Any]],
+        stored_count: int,
+        *,
+        max_fraction: float,
+        allow: bool,
+    ) -> None:
+        """Plan the deletion of stored chunks that the source no longer has.
+
+        Raises:
+            SourceError: More than `max_fraction` of the stored chunks would go.
+        """
+        # Every stored chunk was met in the source: no need to read all ids.
+        if self._matched >= stored_count:
+            return
+        for window in _windows(stored_ids(), self._window):
+            keys = [encode(chunk_id) for chunk_id in window]
+            marks = ",".join("?" * len(keys))
+            rows = self._db.execute(f"SELECT id FROM seen WHERE id IN ({marks})", keys)
+            met = {row[0] for row in rows}
+            gone = [(key,) for key in keys if key not in met]
+            self.counts.deleted += len(gone)
+            self._db.executemany(
+                "INSERT INTO work (kind, id, source_id, text, text_hash, fields, fields_hash) "
+                "VALUES ('delete', ?1, ?1, '', '', '{}', '')",
+                gone,
+            )
+        if self.counts.deleted > max_fraction * stored_count and not allow:
+            raise SourceError(
+                f"{self.counts.deleted:,} of {stored_count:,} stored chunks are not in the source "
+                f"any more, which is over {max_fraction:.0%}: nothing is deleted or embedded; if "
+                "they are really gone, run once with `vector_store: {config: {allow_delete: true}}`"
+            )
+
+    def resolve(
+        self,
+        known_texts: Callable[[str, Sequence[str]], set[str]],
+        batches: Iterable[tuple[str, list[str]]],
+    ) -> None:
+        """Find the texts that have a vector already: in batches, else elsewhere in the store.
+
+        Args:
+            known_texts: Which of the given hashes the store has a vector of, in a given space.
+            batches: Every existing batch of the space with the hashes of its texts; only asked
+                for if something is to be embedded.
+        """
+        self._db.execute("CREATE INDEX work_text ON work (text_hash)")
+        self._db.execute("CREATE INDEX work_kind ON work (kind, batch, seq)")
+        pending = self._pending()
+        for batch, hashes in batches if pending else ():
+            self._db.execute("DELETE FROM probe")
+            self._db.executemany("INSERT INTO probe VALUES (?)", ((value,) for value in hashes))
+            pending -= self._db.execute(
+                "UPDATE work SET kind = 'reuse', batch = ? WHERE kind = 'vector' "
+                "AND text_hash IN (SELECT text_hash FROM probe)",
+                (batch,),
+            ).rowcount
+            if not pending:
+                return
+        # The whole list first: rows must not change under an open cursor.
+        rows = self._read("SELECT DISTINCT text_hash FROM work WHERE kind = 'vector'")
+        for window in _windows([row[0] for row in rows], self._window):
+            self._db.executemany(
+                "UPDATE work SET kind = 'copy' WHERE kind = 'vector' AND text_hash = ?",
+                ((value,) for value in known_texts(self._space, window)),
+            )
+        # Of chunks with one text the first is worked on, the others take its vector.
+        self._db.execute(
+            "UPDATE work SET kind = 'repeat' WHERE kind IN ('vector', 'copy') AND "
+            "seq NOT IN (SELECT min(seq) FROM work WHERE kind IN ('vector', 'copy') "
+            "GROUP BY text_hash)"
+        )
+
+    def _pending(self) -> int:
+        return self._read("SELECT count(*) FROM work WHERE kind = 'vector'")[0][0]
+
+    def parts(
+        self, *, max_chunks: int, max_tokens: int, tokens: Callable[[str], int]
+    ) -> Iterator[Part]:
+        """The plan, in the order in which it must be carried out.
+
+        `copy` comes first: a text's only vector may belong to a chunk that is about to change.
+        Chunks that repeat a text of the plan come as `reuse`, after the batch that brings it.
+        """
+        yield from self._with_batch("copy", max_chunks, max_tokens, tokens)
+        yield from self._with_batch("embed", max_chunks, max_tokens, tokens)
+        for batch, *_ in self._read(
+            "SELECT DISTINCT batch FROM work WHERE kind = 'reuse' ORDER BY batch"
+        ):
+            rows = self._rows("kind = 'reuse' AND batch = ?", (batch,))
+            for window in _windows(rows, max_chunks):
+                self.counts.reused += len(window)
+                yield Part("reuse", [chunk for _, chunk in window], batch)
+        for kind in ("refresh", "delete"):
+            for window in _windows(self._rows("kind = ?", (kind,)), max_chunks):
+                yield Part(kind, [chunk for _, chunk in window])
+
+    def _with_batch(
+        self, kind: Literal["copy", "embed"], max_chunks: int, max_tokens: int,
+        tokens: Callable[[str], int],
+    ) -> Iterator[Part]:  # fmt: skip
+        """Parts of distinct texts that become one batch each."""
+        rows = self._rows("kind = ?", ("copy" if kind == "copy" else "vector",))
+        for window in _windows_of_tokens(rows, max_chunks, max_tokens, tokens):
+            chunks = [chunk for _, chunk in window]
+            batch = batch_id(self._space, [chunk.text_hash for chunk in chunks])
+            if kind == "copy":
+                self.counts.reused += len(chunks)
+            else:
+                self.counts.to_embed += len(chunks)
+            self._db.executemany(
+                "UPDATE work SET kind = 'reuse', batch = ? WHERE kind = 'repeat' AND text_hash = ?",
+                ((batch, chunk.text_hash) for chunk in chunks),
+            )
+            yield Part(kind, chunks, batch)
+
+    def _read(self, sql: str, values: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
+        return self._db.execute(sql, values).fetchall()
+
+    def _rows(self, where: str, values: Sequence[Any]) -> Iterator[tuple[int, Chunk]]:
+        """Work rows in order, a page at a time: others may change while it is read."""
+        last = -1
+        while page := self._read(
+            "SELECT seq, id, source_id, text, text_hash, fields, fields_hash FROM work "
+            f"WHERE {where} AND seq > ? ORDER BY seq LIMIT ?",
+            (*values, last, self._window),
+        ):
+            last = page[-1][0]
+            for seq, chunk_id, source_id, text, text_hash, fields, fields_hash in page:
+                yield seq, Chunk(
+                    decode(chunk_id), decode(source_id), text, text_hash, decode(fields),
+                    fields_hash,
+                )  # fmt: skip
+
+
+def batch_id(space: str, text_hashes: Sequence[str]) -> str:
+    """The name of the batch that holds exactly these texts in this space, in this order."""
+    return hashlib.sha256("\n".join([space, *text_hashes]).encode()).hexdigest()[:16]
+
+
+def _windows(items: Iterable[T], size: int) -> Iterator[list[T]]:
+    iterator = iter(items)
+    while window := list(islice(iterator, size)):
+        yield window
+
+
+def _windows_of_tokens(
+    rows: Iterable[tuple[int, Chunk]], max_chunks: int, max_tokens: int,
+    tokens: Callable[[str], int],
+) -> Iterator[list[tuple[int, Chunk]]]:  # fmt: skip
+    window: list[tuple[int, Chunk]] = []
+    size = 0
+    for row in rows:
+        cost = tokens(row[1].text)
+        if window and (len(window) == max_chunks or size + cost > max_tokens):
+            yield window
+            window, size = [], 0
+        window.append(row)
+        size += cost
+    if window:
+        yield window

@@ -1,0 +1,112 @@
+"""The asset `search_index`: the index over the stored vectors, proved by searching it."""
+
+from dataclasses import dataclass
+
+import dagster as dg
+
+from assets.failures import explained
+from assets.source_documents import cell
+from resources.batch_store import BatchStoreResource
+from resources.embedders.resource import EmbedderResource
+from resources.mongodb.resource import MongoDBResource
+from resources.registry import Registry
+from resources.search_index.engine import SearchEngine
+from resources.search_index.resource import SearchIndexResource
+from resources.sources.resource import SourceResource
+from resources.vector_store import VectorStore, VectorStoreResource
+
+PROBES = 10
+SAME_SCORE = 1e-4
+"""A vector scores 1 against itself, and against those of other documents with the same text."""
+
+
+@dataclass(frozen=True)
+class Probe:
+    """A stored vector searched for: does the index find it?"""
+
+    id: str
+    found: str
+    score: float
+    right: bool
+
+
+def probe(engine: SearchEngine, store: VectorStore, space: str) -> list[Probe]:
+    """Search for some stored vectors; each must find itself, or a twin of equal score."""
+    probes = []
+    for rows in store.vectors(space, [], batch_size=PROBES):
+        for row in rows:
+            hits = engine.search(row.vector, limit=2)
+            best = hits[0] if hits else None
+            twin = best is not None and best.score > 1 - SAME_SCORE
+            right = twin or any(hit.id == row.id for hit in hits)
+            probes.append(
+                Probe(
+                    str(row.id),
+                    str(best.id) if best else "nothing",
+                    best.score if best else 0.0,
+                    right,
+                )
+            )
+        break
+    return probes
+
+
+def build_search_index(pipeline: str) -> dg.AssetsDefinition:
+    @dg.asset(
+        key_prefix=[pipeline],
+        group_name=pipeline,
+        kinds={"mongodb"},
+        code_version="1",
+        deps=[dg.AssetKey([pipeline, "stored_vectors"])],
+    )
+    def search_index(
+        context: dg.AssetExecutionContext,
+        source: SourceResource,
+        embedder: EmbedderResource,
+        mongodb: MongoDBResource,
+        vector_store: VectorStoreResource,
+        search_index: SearchIndexResource,
+        batch_store: BatchStoreResource,
+    ) -> dg.MaterializeResult:
+        """The vector index that searches use, equal to its declaration and to what is stored."""
+        with explained(), mongodb.connect() as client:
+            space = embedder.space()
+            search_index.check(space)
+            store = vector_store.open(client, source, pipeline)
+            engine = search_index.open(
+                client,
+                store=store,
+                batches=batch_store.open(),
+                registry=Registry(client, mongodb.registry),
+                space=space,
+                pipeline=pipeline,
+            )
+            report = engine.reconcile(context.log.info)
+            probes = probe(engine, store, space.id)
+        if not report.changed:
+            context.log.info("nothing to do: the index is up to date")
+        return dg.MaterializeResult(
+            metadata={
+                "dagster/row_count": report.indexed,
+                "index": search_index.name,
+                "engine": report.engine,
+                "space": space.id,
+                "similarity": search_index.similarity,
+                "filter fields": ", ".join(search_index.filter_fields) or "none",
+                "rebuilt": report.changed,
+                "vectors stored": report.stored,
+                "vectors indexed": report.indexed,
+                "probes that found themselves": f"{sum(p.right for p in probes)} of {len(probes)}",
+                "seconds": round(report.seconds, 3),
+                "declaration": dg.MetadataValue.json(dict(report.details)),
+                "probes": dg.MetadataValue.md(_table(probes)),
+            }
+        )
+
+    return search_index
+
+
+def _table(probes: list[Probe]) -> str:
+    lines = ["| searched for | found first | score |", "| --- | --- | ---: |"]
+    lines += [f"| {cell(p.id)} | {cell(p.found)} | {p.score:.4f} |" for p in probes]
+    return "\n".join(lines)

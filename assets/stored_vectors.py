@@ -1,0 +1,170 @@
+"""The asset `stored_vectors`: write the vectors to MongoDB, and only then remove what vanished."""
+
+import secrets
+from collections.abc import Callable, Iterator
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from dataclasses import dataclass
+from typing import TypeVar
+
+import dagster as dg
+import numpy as np
+
+from assets.failures import explained
+from assets.plan import Plan, PlannedPart, read_chunks, read_plan
+from assets.source_documents import cell
+from resources.batch_store import BatchStore, BatchStoreResource
+from resources.chunks import Chunk
+from resources.embedders.resource import EmbedderResource
+from resources.mongodb.resource import MongoDBResource
+from resources.progress import Progress
+from resources.registry import Registry
+from resources.sources.resource import SourceResource
+from resources.vector_store import Lineage, VectorStore, VectorStoreResource
+
+WRITERS = 2
+"""Bulk writes in flight: one is encoded while the server works on another."""
+
+WRITE_ROWS = 1_000
+
+T = TypeVar("T")
+
+
+@dataclass
+class Written:
+    vectors: int = 0
+    refreshed: int = 0
+    deleted: int = 0
+    missing: int = 0
+    seconds: float = 0.0
+
+    @property
+    def changes(self) -> int:
+        return self.vectors + self.refreshed + self.deleted
+
+
+def store_plan(
+    plan: Plan, *, batches: BatchStore, store: VectorStore, log: Callable[[str], None]
+) -> Written:
+    """Carry out the plan on the store; doing it twice changes nothing the second time."""
+    written = Written()
+    progress = Progress(log, "vectors written", plan.chunks("copy", "embed", "reuse"))
+
+    def put(part: PlannedPart) -> tuple[int, int]:
+        rows, missing = _rows(plan, part, batches)
+        for start in range(0, len(rows), WRITE_ROWS):
+            store.write(rows[start : start + WRITE_ROWS])
+        return len(rows), missing
+
+    with ThreadPoolExecutor(WRITERS, thread_name_prefix="vector-writer") as pool:
+        parts = iter(plan.of_kind("copy", "embed", "reuse"))
+        for rows, missing in _bounded(pool, put, parts, WRITERS):
+            written.vectors += rows
+            written.missing += missing
+            progress.advance(rows + missing)
+    for part in plan.of_kind("refresh"):
+        written.refreshed += store.refresh(read_chunks(batches, plan, part))
+    # New vectors are there before old ones go.
+    for part in plan.of_kind("delete"):
+        chunks = read_chunks(batches, plan, part)
+        written.deleted += store.delete([chunk.id for chunk in chunks])
+    written.seconds = progress.seconds
+    progress.finish()
+    return written
+
+
+def _rows(
+    plan: Plan, part: PlannedPart, batches: BatchStore
+) -> tuple[list[tuple[Chunk, np.ndarray, Lineage]], int]:
+    """The part's chunks with their vectors, and how many the provider refused."""
+    chunks = read_chunks(batches, plan, part)
+    batch = batches.read_batch(plan.space.id, part.batch)
+    row_of = batch.rows_by_text()
+    found = [(chunk, row_of[chunk.text_hash]) for chunk in chunks if chunk.text_hash in row_of]
+    rows = [(chunk, batch.vectors[row], batch.lineage[row]) for chunk, row in found]
+    return rows, len(chunks) - len(rows)
+
+
+def _bounded(
+    pool: ThreadPoolExecutor,
+    work: Callable[[PlannedPart], T],
+    parts: Iterator[PlannedPart],
+    ahead: int,
+) -> Iterator[T]:
+    """Results of `work`, with no more than `ahead` parts in memory at once."""
+    running: set[Future[T]] = set()
+    for part in parts:
+        running.add(pool.submit(work, part))
+        if len(running) >= ahead:
+            done, running = wait(running, return_when=FIRST_COMPLETED)
+            yield from (future.result() for future in done)
+    yield from (future.result() for future in running)
+
+
+def build_stored_vectors(pipeline: str) -> dg.AssetsDefinition:
+    @dg.asset(
+        key_prefix=[pipeline],
+        group_name=pipeline,
+        kinds={"mongodb"},
+        code_version="1",
+        deps=[dg.AssetKey([pipeline, "embedding_batches"])],
+    )
+    def stored_vectors(
+        context: dg.AssetExecutionContext,
+        source: SourceResource,
+        embedder: EmbedderResource,
+        mongodb: MongoDBResource,
+        vector_store: VectorStoreResource,
+        batch_store: BatchStoreResource,
+    ) -> dg.MaterializeResult:
+        """Vectors in MongoDB, each with its lineage: model, text, batch, run and time."""
+        with explained():
+            batches = batch_store.open()
+            plan = read_plan(batches, pipeline, embedder.space())
+            with mongodb.connect() as client:
+                store = vector_store.open(client, source, pipeline)
+                written = store_plan(plan, batches=batches, store=store, log=context.log.info)
+                if written.changes:
+                    Registry(client, mongodb.registry).record_store(
+                        store.key,
+                        pipeline=pipeline,
+                        space=plan.space.id,
+                        revision=secrets.token_hex(8),
+                    )
+                total = store.count()
+                models = store.count_by_model()
+        if not written.changes:
+            context.log.info("nothing to write: the stored vectors are up to date")
+        bytes_each = plan.space.dimensions * 4 + 2
+        metadata = {
+            "dagster/row_count": total,
+            "dagster/uri": f"{mongodb.describe()}, {store.key}",
+            "vectors written": written.vectors,
+            "fields refreshed": written.refreshed,
+            "deleted": written.deleted,
+            "left out (quarantined)": written.missing,
+            "vectors stored": total,
+            "bytes per vector": bytes_each,
+            "vector bytes": bytes_each * total,
+            "stored as": f"BSON binData vector, {vector_store.dtype}",
+            "lineage at": store.lineage_path,
+            "seconds": round(written.seconds, 3),
+            "vectors per second": round(written.vectors / max(written.seconds, 1e-9), 1),
+            "vectors by model": dg.MetadataValue.md(_models(models)),
+        }
+        return dg.MaterializeResult(metadata=metadata)
+
+    return stored_vectors
+
+
+def _models(models: list[dict]) -> str:
+    lines = [
+        "| space | model | vectors | first made | last made |",
+        "| --- | --- | ---: | --- | --- |",
+    ]
+    for row in models:
+        first, last = (f"{row[name]:%Y-%m-%d %H:%M} UTC" for name in ("first", "last"))
+        lines.append(
+            f"| {cell(row['space'])} | {cell(row.get('model'))} | {row['vectors']:,} "
+            f"| {first} | {last} |"
+        )
+    return "\n".join(lines)
