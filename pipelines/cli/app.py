@@ -1,0 +1,190 @@
+"""The command `embeddings`."""
+
+import json
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from bson import json_util
+
+from pipelines import catalog, doctor, execution, lineage, search
+from pipelines.cli import render
+from pipelines.console import console, errors
+from resources.errors import EmbeddingsError, QueryRefused
+from resources.mongodb import embedded
+from resources.mongodb.resource import Embedded
+
+DEMO_QUERIES = ("a robot that learns to feel", "my bike tyre keeps losing air")
+
+app = typer.Typer(
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    help="Embedding pipelines for MongoDB on Dagster.",
+)
+
+Pipeline = Annotated[
+    str, typer.Argument(help="Name of a module in pipelines/.", metavar="PIPELINE")
+]
+Configs = Annotated[
+    list[Path] | None,
+    typer.Option(
+        "-c", "--config", help="YAML run config merged on top; may be repeated, a later one wins."
+    ),
+]
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+
+
+@contextmanager
+def _sentences() -> Iterator[None]:
+    """An error that a user can act on is one sentence, and exit status 1."""
+    try:
+        yield
+    except EmbeddingsError as error:
+        errors.print(f"[red]error:[/red] {render.plain(str(error))}", soft_wrap=True)
+        raise typer.Exit(1) from error
+
+
+@app.command("run")
+def run_(pipeline: Pipeline, config: Configs = None) -> None:
+    """Materialize a pipeline: embed what is new or changed, bring its index up to date."""
+    with _sentences():
+        console.print(f"[bold]{pipeline}[/bold]")
+        outcome = execution.run(pipeline, config or [])
+        render.run(pipeline, outcome)
+
+
+@app.command("search")
+def search_(
+    pipeline: Pipeline,
+    query: Annotated[str, typer.Argument(help="What to look for.")],
+    limit: Annotated[int, typer.Option(help="At most this many results.")] = 5,
+    filter: Annotated[  # noqa: A002
+        str | None, typer.Option(help="MQL as JSON over the index's filter fields.")
+    ] = None,
+    exact: Annotated[bool, typer.Option("--exact", help="Compare with every vector.")] = False,
+    as_json: AsJson = False,
+    config: Configs = None,
+) -> None:
+    """Find the documents nearest to a text."""
+    with _sentences():
+        answer = search.search(
+            pipeline,
+            query,
+            limit=limit,
+            filter=_filter(filter),
+            exact=exact,
+            overrides=config or [],
+        )
+        if as_json:
+            _print_json(render.answer_as_json(answer))
+        else:
+            render.answer(answer)
+
+
+@app.command("lineage")
+def lineage_(
+    pipeline: Pipeline,
+    id: Annotated[str | None, typer.Option(help="`_id` of one document.")] = None,  # noqa: A002
+    as_json: AsJson = False,
+    config: Configs = None,
+) -> None:
+    """Say which model made each vector, or everything about one."""
+    with _sentences():
+        if id is None:
+            models = lineage.summary(pipeline, config or [])
+            if as_json:
+                _print_json(render.models_as_json(models))
+            else:
+                render.models(pipeline, models)
+        else:
+            found = lineage.of_vector(pipeline, id, config or [])
+            if as_json:
+                _print_json(render.lineage_as_json(found))
+            else:
+                render.lineage(found)
+
+
+@app.command("doctor")
+def doctor_(
+    pipeline: Annotated[str | None, typer.Argument(metavar="[PIPELINE]")] = None,
+    config: Configs = None,
+) -> None:
+    """Check whether a pipeline could run here, and how to fix what keeps it from running."""
+    with _sentences():
+        problems = 0
+        for finding in doctor.examine(pipeline, config or []):
+            problems += finding.state == "problem"
+            render.finding(finding)
+    if problems:
+        console.print(f"\n[red]{problems} to fix[/red] before it can run")
+        raise typer.Exit(1)
+    console.print("\n[green]ready[/green]" + (f" to run {pipeline}" if pipeline else ""))
+
+
+@app.command("demo", hidden=True)
+def demo_() -> None:
+    """Run the quickstart pipeline, search it, and say what to do next."""
+    with _sentences():
+        console.print("[bold]quickstart[/bold]: 180 texts, a local model, the embedded server")
+        render.run("quickstart", execution.run("quickstart"))
+        for query in DEMO_QUERIES:
+            render.answer(search.search("quickstart", query, limit=3))
+    render.next_steps()
+
+
+@app.command("list")
+def list_() -> None:
+    """List the pipelines."""
+    for name in catalog.pipeline_names():
+        console.print(name)
+
+
+@app.command("stop")
+def stop_(
+    pipeline: Annotated[
+        str | None, typer.Argument(metavar="[PIPELINE]", help="Default: all of them.")
+    ] = None,
+    config: Configs = None,
+) -> None:
+    """Stop the embedded server; its data stays."""
+    with _sentences():
+        folders = {}
+        for name in [pipeline] if pipeline else catalog.pipeline_names():
+            with catalog.open_pipeline(name, config or []) as opened:
+                if "server" in opened.values["mongodb"].get("deployment", {}):
+                    continue
+                deployment = opened.mongodb.deployment
+                if isinstance(deployment, Embedded):
+                    folders[deployment.path] = name
+        stopped = [folder for folder in folders if embedded.stop(folder)]
+    for folder in stopped:
+        console.print(f"stopped the embedded server in {folder}", soft_wrap=True)
+    if not stopped:
+        console.print("no embedded server is running")
+
+
+def _filter(text: str | None) -> dict[str, Any] | None:
+    if text is None:
+        return None
+    try:
+        value = json_util.loads(text)
+    except (ValueError, TypeError) as error:
+        raise QueryRefused(
+            f'--filter is not JSON ({error}); write it as \'{{"year": {{"$gte": 2000}}}}\''
+        ) from error
+    if not isinstance(value, dict):
+        raise QueryRefused('--filter must be a JSON object: \'{"kind": "film"}\'')
+    return value
+
+
+def _print_json(value: Any) -> None:
+    # For programs: no colours, no wrapping.
+    sys.stdout.write(json.dumps(value, indent=2, ensure_ascii=False) + "\n")
+
+
+def main() -> None:
+    app()

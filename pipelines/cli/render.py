@@ -1,0 +1,200 @@
+"""How results look in a terminal, and as JSON."""
+
+import json
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from bson import json_util
+from rich import box
+from rich.markup import escape as plain
+from rich.table import Table
+from rich.text import Text
+
+from pipelines.console import console
+from pipelines.doctor import Finding
+from pipelines.execution import RunOutcome
+from pipelines.lineage import ModelSummary, VectorLineage
+from pipelines.search import SearchAnswer
+
+__all__ = ["plain"]
+
+
+def run(pipeline: str, outcome: RunOutcome) -> None:
+    source, batches = outcome.metadata["source_documents"], outcome.metadata["embedding_batches"]
+    stored, index = outcome.metadata["stored_vectors"], outcome.metadata["search_index"]
+    table = _table()
+    table.add_column("asset")
+    table.add_column("result")
+    table.add_row(
+        "source_documents",
+        f"{source['dagster/row_count']:,} documents: {source['new']:,} new, "
+        f"{source['changed']:,} changed, {source['unchanged']:,} unchanged, "
+        f"{source['deleted']:,} deleted"
+        + (f", {source['rejected now']:,} quarantined" if source["rejected now"] else ""),
+    )
+    embedded = f"{batches['embedded']:,} texts by {batches['model']}"
+    if batches["embedded"]:
+        embedded += f" in {batches['seconds']:.1f} s"
+    else:
+        embedded = "nothing embedded: every text has its vector"
+    table.add_row("embedding_batches", embedded)
+    table.add_row(
+        "stored_vectors",
+        f"{stored['vectors written']:,} written, {stored['vectors stored']:,} stored",
+    )
+    table.add_row(
+        "search_index",
+        f"{index['vectors indexed']:,} of {index['vectors stored']:,} indexed by the engine "
+        f"{index['engine']}" + ("" if index["rebuilt"] else ", up to date"),
+    )
+    console.print(table)
+    for name, description in outcome.failed_checks:
+        console.print(f"[yellow]check {name}:[/yellow] {plain(description)}")
+
+
+def answer(found: SearchAnswer) -> None:
+    console.print(f"\n[bold]{plain(found.query)}[/bold]")
+    if not found.hits:
+        console.print("no document passes the filter, or the index is empty")
+    table = _table()
+    table.add_column("score", justify="right", style="green")
+    table.add_column("document", ratio=1)
+    table.add_column("vector made by", style="dim")
+    for hit in found.hits:
+        model = str(hit.lineage.get("model", "?")).split("/")[-1]
+        made = f"{model}\nrun {str(hit.lineage.get('run', '?'))[:8]}"
+        text = Text.assemble((str(hit.id), "cyan"), "\n", _shortened(hit.text or ""))
+        table.add_row(f"{hit.score:.4f}", text, made)
+    console.print(table)
+    console.print(
+        f"[dim]index space {found.space.id}, engine {found.engine}, {found.seconds:.2f} s[/dim]"
+    )
+
+
+def answer_as_json(found: SearchAnswer) -> dict[str, Any]:
+    return {
+        "query": found.query,
+        "index": found.index,
+        "engine": found.engine,
+        "space": found.space.id,
+        "model": found.space.model,
+        "hits": [
+            {
+                "id": _jsonable(hit.id),
+                "score": hit.score,
+                "text": hit.text,
+                "fields": _jsonable(dict(hit.fields)),
+                "lineage": _jsonable(dict(hit.lineage)),
+            }
+            for hit in found.hits
+        ],
+    }
+
+
+def models(pipeline: str, found: Sequence[ModelSummary]) -> None:
+    if not found:
+        console.print(f"{pipeline} has no vectors yet: `embeddings run {pipeline}`")
+        return
+    table = _table()
+    table.add_column("vectors", justify="right")
+    table.add_column("model and space", overflow="fold")
+    table.add_column("revision")
+    table.add_column("width", justify="right")
+    table.add_column("made", no_wrap=True)
+    for row in found:
+        table.add_row(
+            f"{row.vectors:,}",
+            f"{row.model}\n[dim]{row.space}[/dim]",
+            (row.meaning.revision or "-") if row.meaning else "?",
+            str(row.meaning.dimensions) if row.meaning else "?",
+            f"{row.first:%Y-%m-%d %H:%M} to\n{row.last:%Y-%m-%d %H:%M}",
+        )
+    console.print(table)
+    total = sum(row.vectors for row in found)
+    console.print(f"[dim]{total:,} vectors; times in UTC[/dim]")
+
+
+def models_as_json(found: Sequence[ModelSummary]) -> list[dict[str, Any]]:
+    return [
+        {
+            "model": row.model,
+            "space": row.space,
+            "vectors": row.vectors,
+            "first": row.first.isoformat(),
+            "last": row.last.isoformat(),
+            "meaning": row.meaning.to_document() if row.meaning else None,
+        }
+        for row in found
+    ]
+
+
+def lineage(found: VectorLineage) -> None:
+    stored, meaning = found.lineage, found.meaning
+    rows: dict[str, Any] = {
+        "document": found.id,
+        "model": stored.get("model"),
+        "provider": meaning.provider if meaning else None,
+        "revision": (meaning.revision or "-") if meaning else None,
+        "dimensions": meaning.dimensions if meaning else None,
+        "document prompt": repr(meaning.document_prompt) if meaning else None,
+        "space": stored.get("space"),
+        "text hash": stored.get("text_hash"),
+        "batch": stored.get("batch"),
+        "Dagster run": stored.get("run"),
+        "made at": f"{stored['at']:%Y-%m-%d %H:%M:%S} UTC" if "at" in stored else None,
+        "pipeline": stored.get("pipeline"),
+    }
+    rows |= (found.details or {}).get("versions") or {}
+    table = _table(show_header=False)
+    table.add_column(style="dim")
+    table.add_column(overflow="fold")
+    for name, value in rows.items():
+        table.add_row(name, Text("?" if value is None else str(value)))
+    console.print(table)
+
+
+def lineage_as_json(found: VectorLineage) -> dict[str, Any]:
+    return {
+        "id": _jsonable(found.id),
+        "lineage": _jsonable(dict(found.lineage)),
+        "meaning": found.meaning.to_document() if found.meaning else None,
+        "batch": found.details,
+    }
+
+
+def next_steps() -> None:
+    console.print(
+        """
+[bold]Next[/bold]  (commands are in .venv/bin)
+  make dev                             runs, lineage and metadata in the Dagster UI
+  embeddings search quickstart "…"     ask it something yourself
+  embeddings lineage quickstart        which model made which vector
+  configs/quickstart.yaml              your own data: JSONL, CSV, Parquet, MongoDB
+  embeddings run quickstart -c mongodb/server.yaml -c embedder/voyage.yaml
+                                       Atlas and Voyage AI instead"""
+    )
+
+
+_MARKS = {"ok": "[green]✓[/green]", "note": "[dim]·[/dim]", "problem": "[red]✗[/red]"}
+
+
+def finding(found: Finding) -> None:
+    console.print(f"{_MARKS[found.state]} [bold]{found.topic}[/bold]: {plain(found.text)}")
+    if found.fix:
+        console.print(f"    {plain(found.fix)}")
+
+
+def _table(**options: Any) -> Table:
+    return Table(box=box.SIMPLE_HEAD, pad_edge=False, **options)
+
+
+def _shortened(text: str, width: int = 160) -> Text:
+    line = " ".join(text.split())
+    return Text(line if len(line) <= width else line[: width - 1] + "…")
+
+
+def _jsonable(value: Any) -> Any:
+    wrapped: Mapping[str, Any] = json.loads(
+        json_util.dumps({"value": value}, json_options=json_util.RELAXED_JSON_OPTIONS)
+    )
+    return wrapped["value"]

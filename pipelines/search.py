@@ -1,0 +1,161 @@
+"""Search a pipeline's index from Python."""
+
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from pipelines.catalog import OpenPipeline, open_pipeline
+from pipelines.pipeline import EmbeddingPipeline
+from resources.chunks import encode
+from resources.embedders.space import EmbeddingSpace
+from resources.errors import QueryRefused
+from resources.search_index.resource import index_key
+from resources.sources.fields import MISSING, lookup
+from resources.vector_store import TEXT_FIELD
+
+
+@dataclass(frozen=True)
+class SearchHit:
+    """One answer.
+
+    Attributes:
+        id: `_id` of the document that holds the vector.
+        score: MongoDB's vectorSearchScore, 0 to 1.
+        text: What was embedded, where the document holds it in one field.
+        fields: The fields the pipeline carries or filters by.
+        lineage: Which model, space, batch and run made the vector.
+    """
+
+    id: Any
+    score: float
+    text: str | None
+    fields: Mapping[str, Any]
+    lineage: Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class SearchAnswer:
+    query: str
+    hits: list[SearchHit]
+    space: EmbeddingSpace
+    engine: str
+    index: str
+    seconds: float
+
+
+def search(
+    pipeline: EmbeddingPipeline | str,
+    query: str,
+    *,
+    limit: int = 5,
+    filter: Mapping[str, Any] | None = None,  # noqa: A002  (MongoDB's own word)
+    exact: bool = False,
+    num_candidates: int | None = None,
+    overrides: Sequence[str | Path] = (),
+) -> SearchAnswer:
+    """Embed the query as a query in the index's space, and find the nearest documents.
+
+    Args:
+        pipeline: Itself or its name.
+        query: A text.
+        limit: At most this many hits.
+        filter: MQL over the index's filter fields.
+        exact: Compare with every vector.
+        num_candidates: How many candidates an approximate search considers.
+        overrides: YAML run configs merged on top of the pipeline's own.
+
+    Raises:
+        QueryRefused: The answer would be wrong: another space, an undeclared filter field, …
+        EmbeddingsError: No index yet, no server, no key.
+    """
+    with open_pipeline(pipeline, overrides) as opened:
+        return search_opened(
+            opened,
+            query,
+            limit=limit,
+            filter=filter,
+            exact=exact,
+            num_candidates=num_candidates,
+        )
+
+
+def search_opened(
+    opened: OpenPipeline,
+    query: str,
+    *,
+    limit: int = 5,
+    filter: Mapping[str, Any] | None = None,  # noqa: A002
+    exact: bool = False,
+    num_candidates: int | None = None,
+) -> SearchAnswer:
+    """Like `search`, over resources that stay open between queries."""
+    if not query.strip():
+        raise QueryRefused("the query is empty: say what to look for")
+    if limit < 1:
+        raise QueryRefused(f"limit is {limit}: ask for at least one result")
+    start = time.monotonic()
+    declared, store, registry = opened.search_index, opened.store, opened.registry
+    key = index_key(store, declared.name)
+    entry = registry.index(key)
+    if entry is None:
+        raise QueryRefused(
+            f"pipeline {opened.pipeline.name} has no index {key} yet: materialize it first, e.g. "
+            f"`embeddings run {opened.pipeline.name}`"
+        )
+    space = _index_space(opened, entry["space"])
+    engine = declared.open(
+        opened.client,
+        store=store,
+        batches=opened.batch_store.open(),
+        registry=registry,
+        space=space,
+        pipeline=opened.pipeline.name,
+    )
+    with opened.embedder.open() as embedder:
+        vector = embedder.embed([query], input_type="query").vectors[0]
+    hits = engine.search(
+        vector, limit=limit, filter=filter, exact=exact, num_candidates=num_candidates
+    )
+    documents = store.documents([hit.id for hit in hits])
+    found = []
+    for hit in hits:
+        document = documents.get(encode(hit.id))
+        if document is not None:  # else removed since the index was built
+            found.append(
+                SearchHit(
+                    hit.id,
+                    hit.score,
+                    _text(opened, document),
+                    _fields(opened, document),
+                    store.lineage(document) or {},
+                )
+            )
+    return SearchAnswer(query, found, space, engine.name, key, time.monotonic() - start)
+
+
+def _index_space(opened: OpenPipeline, space_id: str) -> EmbeddingSpace:
+    """The index's space, which must be the one the embedder puts queries in."""
+    mine = opened.embedder.space()
+    if mine.id == space_id:
+        return mine
+    theirs = opened.registry.space(space_id)
+    why = mine.difference(theirs) if theirs else "its meaning is not in the registry"
+    raise QueryRefused(
+        f"the index of {opened.pipeline.name} holds vectors of the space {space_id}, but the "
+        f"embedder would put the query into {mine.id} ({why}): run the pipeline with this "
+        "embedder first, or search with the one that made the index"
+    )
+
+
+def _text(opened: OpenPipeline, document: Mapping[str, Any]) -> str | None:
+    field = opened.source.text if opened.vector_store.in_place else TEXT_FIELD
+    value = lookup(document, field)
+    return value if isinstance(value, str) else None
+
+
+def _fields(opened: OpenPipeline, document: Mapping[str, Any]) -> dict[str, Any]:
+    names = dict.fromkeys([*opened.source.carry, *opened.search_index.filter_fields])
+    values = {name: lookup(document, name) for name in names}
+    return {name: value for name, value in values.items() if value is not MISSING}
