@@ -83,8 +83,9 @@ def compare(
             rejected += [_duplicate(source, chunk) for chunk in repeated]
             flush()
         flush()
-        # A limit cuts the source off: what was not looked at has not vanished.
-        if source.limit is None:
+        # A limit that cut the source off: what was not looked at has not vanished.
+        whole = source.limit is None or progress.done < source.limit
+        if whole:
             planner.vanished(
                 store.ids,
                 store.count(),
@@ -100,7 +101,7 @@ def compare(
         ):
             writer.add(part)
         plan = writer.finish(dataclasses.asdict(planner.counts))
-    healed = registry.release_healed(pipeline, run) if source.limit is None else 0
+    healed = registry.release_healed(pipeline, run) if whole else 0
     progress.finish()
     return Comparison(
         plan,

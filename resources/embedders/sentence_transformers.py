@@ -110,10 +110,10 @@ class SentenceTransformersProvider(StrictConfig):
                 truncate_dim=self.dimensions,
                 model_kwargs=options,
             )
-        except (OSError, ValueError, RuntimeError, ImportError, AssertionError) as error:
+        except Exception as error:  # tokenizers, safetensors and torch each raise their own
             raise ProviderError(
                 f"model {self.model} cannot be loaded from {folder.origin} on device "
-                f"{self.device!r}, backend {self.backend!r}: {str(error).strip().splitlines()[0]}"
+                f"{self.device!r}, backend {self.backend!r}: {first_line(error)}"
             ) from error
         if self.max_tokens is not None:
             model.max_seq_length = self.max_tokens
@@ -192,3 +192,8 @@ class SentenceTransformersEmbedder(Embedder):
 def _width(model: Any) -> int:
     measure = getattr(model, "get_embedding_dimension", None)
     return int((measure or model.get_sentence_embedding_dimension)())
+
+
+def first_line(error: Exception) -> str:
+    lines = str(error).strip().splitlines()
+    return lines[0] if lines else type(error).__name__

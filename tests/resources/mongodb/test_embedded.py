@@ -247,9 +247,10 @@ def test_an_open_server_left_behind_is_not_taken_over(folder: Path) -> None:
 
 def test_only_the_password_opens_it(served: tuple[Path, str]) -> None:
     folder, uri = served
-    port = embedded.running(folder).port
+    endpoint = embedded.running(folder)
+    assert endpoint is not None
     with (
-        pymongo.MongoClient("127.0.0.1", port, directConnection=True) as anonymous,
+        pymongo.MongoClient("127.0.0.1", endpoint.port, directConnection=True) as anonymous,
         pytest.raises(OperationFailure) as refused,
     ):
         anonymous.shop.things.insert_one({})
@@ -291,6 +292,7 @@ def test_a_permissive_umask_changes_nothing(tmp_path: Path) -> None:
 def test_it_listens_on_the_loopback_only(served: tuple[Path, str]) -> None:
     folder, _ = served
     endpoint = embedded.running(folder)
+    assert endpoint is not None
     listening = [
         (connection.laddr.ip, connection.laddr.port)
         for connection in psutil.Process(endpoint.pid).net_connections(kind="all")

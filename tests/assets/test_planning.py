@@ -1,0 +1,192 @@
+"""The planner alone: no Dagster, no MongoDB, no model."""
+
+from dataclasses import dataclass
+
+import pytest
+
+from assets.planning import Part, Planner, batch_id
+from resources.chunks import Chunk, hash_text
+from resources.errors import SourceError
+
+SPACE = "space-a"
+
+
+@dataclass(frozen=True)
+class State:
+    space: str | None
+    text_hash: str | None
+    fields_hash: str | None = ""
+
+
+class Store:
+    """What the vector store would say."""
+
+    def __init__(self, texts: dict[str, str] | None = None, space: str = SPACE) -> None:
+        self.rows = {
+            f'"{key}"': State(space, hash_text(text)) for key, text in (texts or {}).items()
+        }
+        self.asked: list[int] = []
+
+    def stored(self, ids):
+        self.asked.append(len(ids))
+        keys = [f'"{i}"' for i in ids]
+        return {key: self.rows[key] for key in keys if key in self.rows}
+
+    def known_texts(self, space, hashes):
+        mine = {state.text_hash for state in self.rows.values() if state.space == space}
+        return mine & set(hashes)
+
+    def ids(self):
+        return [key.strip('"') for key in self.rows]
+
+
+def chunks(texts: dict[str, str]) -> list[Chunk]:
+    return [Chunk.whole(key, text, {}) for key, text in texts.items()]
+
+
+def plan(
+    texts: list[Chunk],
+    store: Store,
+    *,
+    batches: dict[str, list[str]] | None = None,
+    max_chunks: int = 100,
+    max_tokens: int = 10_000,
+    window: int = 7,
+    **deletion,
+) -> tuple[Planner, list[Part], list[Chunk]]:
+    with Planner(SPACE, store.stored, window=window) as planner:
+        repeated = [chunk for window_ in planner.add(texts) for chunk in window_]
+        planner.vanished(
+            store.ids,
+            len(store.rows),
+            max_fraction=deletion.get("max_fraction", 1.0),
+            allow=deletion.get("allow", False),
+        )
+        planner.resolve(
+            store.known_texts,
+            ((name, [hash_text(text) for text in held]) for name, held in (batches or {}).items()),
+        )
+        parts = list(planner.parts(max_chunks=max_chunks, max_tokens=max_tokens, tokens=len))
+        return planner, parts, repeated
+
+
+def ids(parts: list[Part], kind: str) -> list[str]:
+    return [chunk.id for part in parts if part.kind == kind for chunk in part.chunks]
+
+
+def test_everything_is_new_in_an_empty_store():
+    planner, parts, _ = plan(chunks({f"d{n}": f"text {n}" for n in range(20)}), Store())
+    assert ids(parts, "embed") == [f"d{n}" for n in range(20)]
+    assert planner.counts.new == planner.counts.to_embed == 20
+
+
+def test_nothing_changed_plans_nothing_and_reads_no_batches():
+    texts = {f"d{n}": f"text {n}" for n in range(20)}
+
+    def never():
+        raise AssertionError("batches were read although nothing is to be embedded")
+        yield
+
+    store = Store(texts)
+    with Planner(SPACE, store.stored, window=7) as planner:
+        list(planner.add(chunks(texts)))
+        planner.vanished(never, len(texts), max_fraction=0, allow=False)
+        planner.resolve(store.known_texts, never())
+        assert list(planner.parts(max_chunks=10, max_tokens=1000, tokens=len)) == []
+    assert planner.counts.unchanged == 20
+    assert store.asked == [7, 7, 6], "one look-up per window"
+
+
+def test_only_the_changed_text_is_embedded():
+    before = {f"d{n}": f"text {n}" for n in range(20)}
+    planner, parts, _ = plan(chunks({**before, "d7": "another"}), Store(before))
+    assert [(part.kind, [c.id for c in part.chunks]) for part in parts] == [("embed", ["d7"])]
+    assert (planner.counts.changed, planner.counts.unchanged) == (1, 19)
+
+
+def test_a_changed_field_is_refreshed_and_not_embedded():
+    store = Store({"a": "text", "b": "other"})
+    chunk = Chunk.whole("a", "text", {"year": 1999})
+    _, parts, _ = plan([chunk, *chunks({"b": "other"})], store)
+    assert [(part.kind, part.chunks[0].id) for part in parts] == [("refresh", "a")]
+    assert parts[0].chunks[0].fields == {"year": 1999}
+
+
+def test_one_text_in_many_documents_is_embedded_once():
+    texts = {f"d{n:03}": "the same" for n in range(50)} | {"other": "another"}
+    planner, parts, _ = plan(chunks(texts), Store(), max_chunks=10)
+    assert ids(parts, "embed") == ["d000", "other"]
+    reused = [part for part in parts if part.kind == "reuse"]
+    assert len(ids(parts, "reuse")) == 49
+    assert {part.batch for part in reused} == {parts[0].batch}
+    assert max(len(part.chunks) for part in reused) <= 10
+    assert (planner.counts.to_embed, planner.counts.reused) == (2, 49)
+
+
+def test_a_text_known_elsewhere_in_the_store_is_copied_first():
+    # a's text moves to b while a gets a new one: its vector must be saved before a changes
+    _, parts, _ = plan(chunks({"a": "new", "b": "old"}), Store({"a": "old"}))
+    assert [(part.kind, part.chunks[0].id) for part in parts] == [("copy", "b"), ("embed", "a")]
+
+
+def test_a_text_in_an_existing_batch_is_not_embedded_again():
+    texts = {f"d{n}": f"text {n}" for n in range(10)}
+    batches = {"batch-1": ["text 0", "text 1"], "batch-2": ["text 5"]}
+    _, parts, _ = plan(chunks(texts), Store(), batches=batches)
+    assert ids(parts, "embed") == ["d2", "d3", "d4", "d6", "d7", "d8", "d9"]
+    reuse = {part.batch: [c.id for c in part.chunks] for part in parts if part.kind == "reuse"}
+    assert reuse == {"batch-1": ["d0", "d1"], "batch-2": ["d5"]}
+
+
+def test_another_space_is_replaced_and_said():
+    planner, parts, _ = plan(chunks({"a": "text"}), Store({"a": "text"}, space="space-b"))
+    assert ids(parts, "embed") == ["a"], "a vector of another space is no vector of this one"
+    assert planner.counts.replaced_spaces == {"space-b": 1}
+
+
+def test_repeated_ids_are_handed_back_within_and_across_windows():
+    texts = [Chunk.whole("a", f"text {n}", {}) for n in range(2)]
+    texts += [*chunks({f"d{n}": f"t{n}" for n in range(10)}), Chunk.whole("a", "later", {})]
+    planner, parts, repeated = plan(texts, Store(), window=4)
+    assert [chunk.text for chunk in repeated] == ["text 1", "later"]
+    assert planner.counts.duplicate_ids == 2
+    assert ids(parts, "embed").count("a") == 1
+
+
+def test_one_and_true_are_different_ids():
+    _, parts, repeated = plan([Chunk.whole(1, "x", {}), Chunk.whole("1", "y", {})], Store())
+    assert not repeated
+    assert [c.id for c in parts[0].chunks] == [1, "1"]
+
+
+def test_vanished_documents_are_deleted_after_all_else():
+    before = {f"d{n}": f"text {n}" for n in range(10)}
+    texts = {key: text for key, text in before.items() if key != "d3"} | {"new": "new"}
+    planner, parts, _ = plan(chunks(texts), Store(before))
+    assert [part.kind for part in parts] == ["embed", "delete"]
+    assert ids(parts, "delete") == ["d3"]
+    assert planner.counts.deleted == 1
+
+
+def test_an_empty_source_never_empties_the_store():
+    before = {f"d{n}": f"text {n}" for n in range(10)}
+    with pytest.raises(SourceError, match=r"10 of 10 stored chunks.*allow_delete: true"):
+        plan([], Store(before), max_fraction=0.2)
+    _, parts, _ = plan([], Store(before), max_fraction=0.2, allow=True)
+    assert len(ids(parts, "delete")) == 10
+
+
+def test_parts_respect_chunks_and_tokens():
+    texts = {f"d{n}": "x" * 10 + str(n) for n in range(9)}
+    _, parts, _ = plan(chunks(texts), Store(), max_chunks=4)
+    assert [len(part.chunks) for part in parts] == [4, 4, 1]
+    _, parts, _ = plan(chunks(texts), Store(), max_tokens=25)
+    assert [len(part.chunks) for part in parts] == [2, 2, 2, 2, 1]
+    _, parts, _ = plan(chunks({"long": "x" * 500, "short": "y"}), Store(), max_tokens=25)
+    assert [len(part.chunks) for part in parts] == [1, 1], "a text over the limit goes alone"
+
+
+def test_batches_are_named_by_their_content():
+    first = batch_id(SPACE, ["a", "b"])
+    assert first == batch_id(SPACE, ["a", "b"])
+    assert len({first, batch_id(SPACE, ["b", "a"]), batch_id("other", ["a", "b"])}) == 3

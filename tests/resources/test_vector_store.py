@@ -1,0 +1,210 @@
+"""The vector store on every kind of server."""
+
+from datetime import UTC, datetime
+
+import numpy as np
+import pymongo
+import pytest
+from bson import ObjectId
+from bson.binary import Binary, BinaryVectorDtype
+
+from resources.chunks import Chunk, encode
+from resources.errors import ConfigurationError
+from resources.sources.collection import CollectionOrigin
+from resources.sources.inline import TextsOrigin
+from resources.sources.resource import SourceResource
+from resources.vector_store import (
+    Lineage,
+    VectorStore,
+    VectorStoreResource,
+    decode_vector,
+    encode_vector,
+)
+
+AT = datetime(2026, 11, 23, 4, 5, 6, tzinfo=UTC)
+TEXTS = SourceResource(origin=TextsOrigin(documents=["x"]), carry=["kind", "place.country"])
+
+
+def vector(seed: int) -> np.ndarray:
+    return np.random.default_rng(seed).normal(size=8).astype(np.float32)
+
+
+def lineage(chunk: Chunk, space: str = "space-a") -> Lineage:
+    return Lineage(space, "model-a", chunk.text_hash, "batch-1", "run-1", AT)
+
+
+@pytest.fixture
+def store(database) -> VectorStore:
+    resource = VectorStoreResource(database=database.name, collection="vectors")
+    opened = resource.open(database.client, TEXTS, "films")
+    opened.prepare()
+    opened.prepare()  # doing it again is no error
+    return opened
+
+
+def put(store: VectorStore, *chunks: Chunk, space: str = "space-a") -> None:
+    rows = [(c, vector(n), lineage(c, space)) for n, c in enumerate(chunks)]
+    assert store.write(rows) == len(chunks)
+
+
+def test_a_vector_is_bson_bindata_of_float32():
+    stored = encode_vector(vector(1))
+    assert isinstance(stored, Binary)
+    assert stored.subtype == 9
+    assert stored.as_vector().dtype == BinaryVectorDtype.FLOAT32
+    assert np.array_equal(decode_vector(stored), vector(1))
+    assert np.array_equal(decode_vector([0.5, 2.0]), np.array([0.5, 2.0], np.float32))
+
+
+def test_a_document_holds_text_fields_vector_and_lineage(store):
+    chunk = Chunk.whole("a", "the text", {"kind": "film", "place": {"country": "IE"}})
+    put(store, chunk)
+    (document,) = store.collection.find()
+    assert document == {
+        "_id": "a",
+        "source_id": "a",
+        "text": "the text",
+        "kind": "film",
+        "place": {"country": "IE"},
+        "embedding": encode_vector(vector(0)),
+        "embedding_lineage": {
+            "space": "space-a",
+            "model": "model-a",
+            "text_hash": chunk.text_hash,
+            "fields_hash": chunk.fields_hash,
+            "batch": "batch-1",
+            "run": "run-1",
+            "at": AT.replace(tzinfo=None),
+            "pipeline": "films",
+        },
+    }
+
+
+def test_writing_twice_changes_nothing(store):
+    chunks = [Chunk.whole(n, f"text {n}", {"kind": "k"}) for n in range(5)]
+    put(store, *chunks)
+    before = list(store.collection.find().sort("_id"))
+    put(store, *chunks)
+    assert list(store.collection.find().sort("_id")) == before
+
+
+@pytest.mark.parametrize("chunk_id", ["a", 7, ObjectId(), {"part": 1, "of": "b"}, 2.5], ids=repr)
+def test_any_id_is_found_again(store, chunk_id):
+    chunk = Chunk.whole(chunk_id, "text", {})
+    put(store, chunk)
+    state = store.stored([chunk_id, "absent"])
+    assert list(state) == [encode(chunk_id)]
+    assert state[encode(chunk_id)].text_hash == chunk.text_hash
+    assert store.delete([chunk_id]) == 1
+    assert store.count() == 0
+
+
+def test_refresh_writes_fields_and_removes_those_that_went(store):
+    put(store, Chunk.whole("a", "t", {"kind": "film", "place": {"country": "IE"}}))
+    new = Chunk.whole("a", "t", {"kind": "place"})
+    assert store.refresh([new]) == 1
+    document = store.collection.find_one()
+    assert document["kind"] == "place"
+    assert "country" not in document.get("place", {})
+    assert document["embedding"] == encode_vector(vector(0))
+    assert store.stored(["a"])['"a"'].fields_hash == new.fields_hash
+
+
+def test_a_vector_is_found_by_its_text_within_its_space(store):
+    chunks = [Chunk.whole(n, f"text {n}", {}) for n in range(3)]
+    put(store, *chunks[:2])
+    put(store, chunks[2], space="space-b")
+    hashes = [chunk.text_hash for chunk in chunks]
+    assert store.known_texts("space-a", hashes) == set(hashes[:2])
+    found = store.by_text("space-a", hashes)
+    assert set(found) == set(hashes[:2])
+    stored, made = found[hashes[1]]
+    assert np.array_equal(stored, vector(1))
+    assert (made.model, made.batch, made.run) == ("model-a", "batch-1", "run-1")
+
+
+def test_a_pipeline_deletes_only_its_own(store, database):
+    other = VectorStoreResource(database=database.name, collection="vectors").open(
+        database.client, TEXTS, "places"
+    )
+    put(store, Chunk.whole("mine", "t1", {}))
+    put(other, Chunk.whole("theirs", "t2", {}))
+    assert store.delete(["mine", "theirs"]) == 1
+    assert [document["_id"] for document in store.collection.find()] == ["theirs"]
+    assert (store.count(), other.count()) == (0, 1)
+    assert list(other.ids()) == ["theirs"]
+
+
+def test_vectors_are_counted_by_model_and_strangers_seen(store):
+    put(store, *[Chunk.whole(n, f"text {n}", {}) for n in range(3)])
+    put(store, Chunk.whole("b", "text", {}), space="space-b")
+    store.collection.insert_one({"_id": "stranger", "embedding": [1.0, 2.0]})
+    rows = {row["space"]: row["vectors"] for row in store.count_by_model()}
+    assert rows == {"space-a": 3, "space-b": 1}
+    assert store.count_space("space-a") == 3
+    assert store.without_lineage() == 1
+
+
+def test_vectors_stream_in_batches_with_the_fields_asked_for(store):
+    put(store, *[Chunk.whole(n, f"text {n}", {"kind": f"k{n}"}) for n in range(7)])
+    batches = list(store.vectors("space-a", ["kind", "place", "place.country"], batch_size=3))
+    assert [len(batch) for batch in batches] == [3, 3, 1]
+    rows = [row for batch in batches for row in batch]
+    assert {row.id: row.fields["kind"] for row in rows} == {n: f"k{n}" for n in range(7)}
+    assert all(np.array_equal(row.vector, vector(row.id)) for row in rows)
+
+
+@pytest.fixture
+def listings(database) -> SourceResource:
+    database["listings"].insert_many([{"_id": n, "summary": f"s{n}", "beds": n} for n in range(3)])
+    origin = CollectionOrigin(database=database.name, collection="listings")
+    return SourceResource(origin=origin, text="summary")
+
+
+def test_in_place_vectors_join_the_source_documents(database, listings):
+    resource = VectorStoreResource(in_place=True, path="ai.embedding")
+    store = resource.open(database.client, listings, "airbnb")
+    store.prepare()
+    put(store, Chunk.whole(1, "s1", {}), Chunk.whole(2, "s2", {}))
+    document = database["listings"].find_one({"_id": 1})
+    assert (document["summary"], document["beds"]) == ("s1", 1)
+    assert document["ai"]["embedding"] == encode_vector(vector(0))
+    assert document["ai_lineage"]["embedding"]["space"] == "space-a"
+    assert "text" not in document
+    # a document that is gone is not made anew
+    gone = Chunk.whole(99, "s99", {})
+    assert store.write([(gone, vector(0), lineage(gone))]) == 0
+    assert database["listings"].count_documents({}) == 3
+    # deletion takes the vector, not the document
+    assert store.delete([1]) == 1
+    assert database["listings"].find_one({"_id": 1}) == {
+        "_id": 1, "summary": "s1", "beds": 1, "ai": {}, "ai_lineage": {},
+    }  # fmt: skip
+
+
+def test_settings_that_contradict_each_other_are_refused(listings):
+    client: pymongo.MongoClient = pymongo.MongoClient(connect=False)
+    cases = [
+        (VectorStoreResource(), TEXTS, "needs `database` and `collection`"),
+        (VectorStoreResource(in_place=True), TEXTS, "only documents of a MongoDB collection"),
+        (VectorStoreResource(in_place=True, database="x"), listings, "remove `database`"),
+        (
+            VectorStoreResource(in_place=True),
+            listings.model_copy(update={"id_field": "beds"}),
+            "written by `_id`",
+        ),
+        (
+            VectorStoreResource(database="d", collection="c", path="vec"),
+            TEXTS.model_copy(update={"carry": ["vec.x", "text"]}),
+            "carries text, vec.x",
+        ),
+    ]
+    for resource, source, message in cases:
+        with pytest.raises(ConfigurationError, match=message):
+            resource.open(client, source, "p")
+
+
+@pytest.mark.parametrize("path", ["_id", "text", "source_id", "$a", "a..b"])
+def test_a_reserved_path_is_refused(path):
+    with pytest.raises(ValueError, match="is taken"):
+        VectorStoreResource(path=path)
