@@ -7,7 +7,7 @@ from typing import Any
 import pyarrow as pa
 
 from assets.planning import Part, PartKind
-from resources.batch_store import BatchStore
+from resources.batch_store import BatchStore, version_name
 from resources.chunks import Chunk, decode, encode
 from resources.embedders.space import EmbeddingSpace
 from resources.errors import BatchStoreError
@@ -54,7 +54,7 @@ class PlanWriter:
         self._pipeline = pipeline
         self._run = run
         self._space = space
-        self._id = store.new_plan(pipeline)
+        self._id = version_name()
         self._parts: list[PlannedPart] = []
 
     def add(self, part: Part) -> None:

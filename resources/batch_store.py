@@ -13,10 +13,12 @@ store's upload is atomic by itself.
 """
 
 import json
+import re
 import secrets
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import fsspec
@@ -31,6 +33,14 @@ from resources.embedders.space import EmbeddingSpace
 from resources.errors import BatchStoreError
 from resources.paths import state_path
 from resources.vector_store import Lineage
+
+PRUNED_AFTER = timedelta(hours=1)
+_VERSION = re.compile(r"\d{8}T\d{6}-[0-9a-f]{6}")
+
+
+def version_name(at: datetime | None = None) -> str:
+    """A new name for a plan or an index, which sorts by time."""
+    return f"{at or datetime.now(UTC):%Y%m%dT%H%M%S}-{secrets.token_hex(3)}"
 
 
 class BatchStoreResource(StrictResource):
@@ -165,11 +175,6 @@ class BatchStore:
 
     # --- plans
 
-    def new_plan(self, pipeline: str) -> str:
-        """An id that sorts by time."""
-        stamp = datetime.now(UTC).strftime("%Y%m%dT%H%M%S")
-        return f"{stamp}-{secrets.token_hex(3)}"
-
     def write_part(self, pipeline: str, plan: str, part: str, table: pa.Table) -> None:
         self._write_table(table, f"{self._plans(pipeline)}/{plan}/{part}.parquet")
 
@@ -177,13 +182,11 @@ class BatchStore:
         return self._read_table(f"{self._plans(pipeline)}/{plan}/{part}.parquet")
 
     def write_plan(self, pipeline: str, plan: str, manifest: dict[str, Any]) -> None:
-        """Make a plan the current one, whole; all but it and its predecessor are removed."""
+        """Make a plan the current one, whole; older ones are removed in time."""
         folder = self._plans(pipeline)
         self._write_json(f"{folder}/{plan}/plan.json", manifest)
         self._write_json(f"{folder}/current.json", {"plan": plan})
-        plans = sorted(path for path in self._list(folder) if not path.endswith((".json", ".tmp")))
-        for path in plans[:-2]:
-            self._fs.rm(path, recursive=True)
+        self._prune(folder, keep=[plan])
 
     def read_plan(self, pipeline: str) -> dict[str, Any]:
         folder = self._plans(pipeline)
@@ -210,14 +213,22 @@ class BatchStore:
         """Where the local engine keeps the versions of an index; a path or URL."""
         return f"{self.url}/indexes/{pipeline}/{index}"
 
-    def prune(self, folder: str, keep: Sequence[str]) -> None:
-        """Remove every folder in `folder` but those kept."""
+    def prune_index(self, folder: str, keep: Sequence[str]) -> None:
+        """Remove old versions of an index, except those named."""
         _, path = fsspec.core.url_to_fs(folder)
-        for child in self._list(path):
-            if child.rsplit("/", 1)[-1] not in keep:
-                self._fs.rm(child, recursive=True)
+        self._prune(path, keep)
 
     # --- files
+
+    def _prune(self, folder: str, keep: Sequence[str]) -> None:
+        """Remove versions that are neither kept nor young: another run may be using those."""
+        limit = version_name(datetime.now(UTC) - PRUNED_AFTER)
+        for path in self._list(folder):
+            name = path.rsplit("/", 1)[-1]
+            if _VERSION.fullmatch(name) and name < limit and name not in keep:
+                # Another run may be removing it as well.
+                with suppress(FileNotFoundError):
+                    self._fs.rm(path, recursive=True)
 
     def _list(self, folder: str) -> list[str]:
         # A listing kept from before another process wrote would hide its files.

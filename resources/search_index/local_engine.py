@@ -3,15 +3,13 @@
 import functools
 import hashlib
 import json
-import secrets
 import time
 from collections.abc import Callable, Mapping
-from datetime import UTC, datetime
 from typing import Any
 
 import numpy as np
 
-from resources.batch_store import BatchStore
+from resources.batch_store import BatchStore, version_name
 from resources.embedders.space import EmbeddingSpace
 from resources.errors import SearchIndexError
 from resources.progress import Progress
@@ -19,9 +17,6 @@ from resources.registry import Registry
 from resources.search_index.engine import IndexReport, SearchEngine
 from resources.search_index.local import Hit, LocalIndex, LocalIndexBuilder
 from resources.vector_store import VectorStore
-
-KEPT_VERSIONS = 2
-"""The current one and its predecessor, which another process may still be opening."""
 
 
 class LocalEngine(SearchEngine):
@@ -60,9 +55,6 @@ class LocalEngine(SearchEngine):
             else:
                 return self._report(index, stored, start, changed=False)
         index, version = self._build(stored, log)
-        versions = [version]
-        if entry is not None and entry.get("version"):
-            versions.append(entry["version"])
         self._registry.record_index(
             self._key,
             {
@@ -75,7 +67,7 @@ class LocalEngine(SearchEngine):
                 "declaration": self._declaration,
             },
         )
-        self._batches.prune(self._folder, keep=versions[:KEPT_VERSIONS])
+        self._batches.prune_index(self._folder, keep=[version])
         return self._report(index, stored, start, changed=True)
 
     def _build(self, stored: int, log: Callable[[str], None]) -> tuple[LocalIndex, str]:
@@ -98,8 +90,7 @@ class LocalEngine(SearchEngine):
             )
             progress.advance(len(rows))
         index = builder.finish()
-        stamp = datetime.now(UTC).strftime("%Y%m%dT%H%M%S")
-        version = f"{stamp}-{secrets.token_hex(3)}"
+        version = version_name()
         index.save(f"{self._folder}/{version}")
         progress.finish()
         return index, version
