@@ -34,7 +34,7 @@ class Progress:
 
     def advance(self, count: int) -> None:
         self.done += count
-        if time.monotonic() - self._last >= EVERY_SECONDS:
+        if self.done != self._total and time.monotonic() - self._last >= EVERY_SECONDS:
             self._last = time.monotonic()
             self._spoke = True
             self._log(self._line())

@@ -1,7 +1,5 @@
 """The four assets together, as Dagster runs them, on every kind of server."""
 
-import time
-
 import numpy as np
 import pytest
 
@@ -342,20 +340,3 @@ def test_in_place_a_summary_that_went_loses_its_vector(airbnb):
     gone = listings.find_one({"_id": "1001"})
     assert gone == {"_id": "1001", "summary": "", "bedrooms": 1}
     assert airbnb.search("a house in the mountains").hits[0].id == "1002"
-
-
-def test_progress_is_logged_on_long_work(films, monkeypatch, caplog):
-    monkeypatch.setattr("resources.progress.EVERY_SECONDS", 0.0)
-    films.write([{"_id": n, "text": f"text {n}"} for n in range(30)])
-    films.configure({"embedder": {"max_batch_chunks": 10}})
-    lines: list[str] = []
-    from resources.progress import Progress
-
-    progress = Progress(lines.append, "chunks embedded", 30)
-    for _ in range(3):
-        time.sleep(0.01)
-        progress.advance(10)
-    progress.finish()
-    assert "10 of 30 chunks embedded (33%)" in lines[0]
-    assert "/s, about " in lines[0]
-    assert lines[-1].startswith("30 chunks embedded in ")
