@@ -10,7 +10,7 @@ import numpy as np
 
 from assets.failures import explained
 from assets.plan import Plan, PlannedPart, read_chunks, read_plan
-from assets.planning import Part
+from assets.planning import batch_id
 from assets.source_documents import cell
 from resources.batch_store import BatchStore, BatchStoreResource, EmbeddingBatch
 from resources.chunks import Chunk, encode
@@ -73,39 +73,38 @@ def embed_plan(
         elif part.kind == "embed" or not _copy(plan, part, batches, store, outcome):
             todo.append(part)
     progress = Progress(log, "chunks embedded", sum(part.chunks for part in todo))
-    waiting: deque[Part] = deque()
+    under_way: dict[str, list[Chunk]] = {}
 
-    def texts() -> Iterator[list[str]]:
-        for planned in todo:
-            chunks = read_chunks(batches, plan, planned)
-            waiting.append(Part(planned.kind, chunks, planned.batch))
-            yield [chunk.text for chunk in chunks]
+    def texts() -> Iterator[tuple[str, list[str]]]:
+        for part in todo:
+            under_way[part.batch] = read_chunks(batches, plan, part)
+            yield part.batch, [chunk.text for chunk in under_way[part.batch]]
 
     with ThreadPoolExecutor(max_workers=1, thread_name_prefix="batch-writer") as writer:
         writes: deque[Future[int]] = deque()
-        for reply in embedder.embed_batches(texts()):
-            part = waiting.popleft()
+        for name, reply in embedder.embed_batches(texts()):
+            chunks = under_way.pop(name)
             outcome.count(reply)
             refused = [
                 RejectedRecord(
-                    part.chunks[position].id,
+                    chunks[position].id,
                     where=f"{embedder.space.provider} model {embedder.model}",
                     reason=reason,
-                    excerpt=part.chunks[position].text[:EXCERPT_LENGTH],
+                    excerpt=chunks[position].text[:EXCERPT_LENGTH],
                 )
                 for position, reason in reply.refused.items()
             ]
             registry.quarantine(plan.pipeline, run, refused)
-            batch = _batch(plan, part, reply, embedder, run)
+            batch = _batch(plan, name, chunks, reply, embedder, run)
             outcome.refused += len(refused)
             outcome.embedded += len(batch.lineage)
             outcome.batches += 1
             if not outcome.preview:
-                outcome.preview = _preview_rows(part, reply)
+                outcome.preview = _preview_rows(chunks, reply)
             writes.append(writer.submit(batches.write_batch, batch))
             while len(writes) > WRITES_IN_FLIGHT:
                 outcome.bytes += writes.popleft().result()
-            progress.advance(len(part.chunks))
+            progress.advance(len(chunks) - len(reply.unfinished))
         outcome.bytes += sum(write.result() for write in writes)
     outcome.seconds = progress.seconds
     progress.finish()
@@ -113,19 +112,23 @@ def embed_plan(
 
 
 def _batch(
-    plan: Plan, part: Part, reply: Embeddings, embedder: Embedder, run: str
+    plan: Plan, name: str, chunks: list[Chunk], reply: Embeddings, embedder: Embedder, run: str
 ) -> EmbeddingBatch:
-    kept = [row for row in range(len(part.chunks)) if row not in reply.refused]
+    left_out = reply.unfinished.union(reply.refused)
+    kept = [row for row in range(len(chunks)) if row not in left_out]
+    if reply.unfinished:
+        # A part of the batch only: under the planned name it would pass for the whole.
+        name = batch_id(plan.space.id, [chunks[row].text_hash for row in kept])
     at = now()
-    tokens = np.full(len(part.chunks), -1) if reply.tokens is None else reply.tokens
+    tokens = np.full(len(chunks), -1) if reply.tokens is None else reply.tokens
     return EmbeddingBatch(
-        id=part.batch,
+        id=name,
         space=plan.space,
-        chunk_ids=[encode(part.chunks[row].id) for row in kept],
+        chunk_ids=[encode(chunks[row].id) for row in kept],
         vectors=reply.vectors[kept],
         tokens=tokens[kept],
         lineage=[
-            Lineage(plan.space.id, embedder.model, part.chunks[row].text_hash, part.batch, run, at)
+            Lineage(plan.space.id, embedder.model, chunks[row].text_hash, name, run, at)
             for row in kept
         ],
         details={
@@ -250,10 +253,11 @@ def _column_schema(dimensions: int) -> dg.TableSchema:
     )
 
 
-def _preview_rows(part: Part, reply: Embeddings) -> list[tuple[Chunk, np.ndarray, int]]:
-    tokens = [-1] * len(part.chunks) if reply.tokens is None else reply.tokens.tolist()
-    rows = [row for row in range(len(part.chunks)) if row not in reply.refused][:5]
-    return [(part.chunks[row], reply.vectors[row], tokens[row]) for row in rows]
+def _preview_rows(chunks: list[Chunk], reply: Embeddings) -> list[tuple[Chunk, np.ndarray, int]]:
+    tokens = [-1] * len(chunks) if reply.tokens is None else reply.tokens.tolist()
+    left_out = reply.unfinished.union(reply.refused)
+    rows = [row for row in range(len(chunks)) if row not in left_out][:5]
+    return [(chunks[row], reply.vectors[row], tokens[row]) for row in rows]
 
 
 def _preview(outcome: Outcome) -> str:

@@ -3,7 +3,7 @@
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Literal, TypeVar
 
 import numpy as np
 
@@ -11,6 +11,7 @@ from resources.embedders.space import EmbeddingSpace
 from resources.errors import ProviderError
 
 InputType = Literal["document", "query"]
+K = TypeVar("K")
 
 
 @dataclass(frozen=True)
@@ -19,13 +20,17 @@ class Usage:
 
     Attributes:
         requests: Calls made (one per `encode` for a local model).
-        tokens: Tokens as the provider counts them, None where it does not say.
+        tokens: Tokens as the provider counts (and bills) them, None where it does not say.
         truncated: Texts of which the model saw only the beginning.
+        retries: Requests sent again.
+        throttled_seconds: Time that requests waited for the provider's limits.
     """
 
     requests: int = 0
     tokens: int | None = None
     truncated: int = 0
+    retries: int = 0
+    throttled_seconds: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -36,14 +41,17 @@ class Embeddings:
         vectors: float32, shape (texts, dimensions); row i belongs to text i.
         tokens: Per text, int32 of shape (texts,), or None where they are not known.
         usage: Totals of the whole reply.
-        refused: Position -> reason, for texts the provider refuses one by one. Their rows in
-            `vectors` are meaningless and never stored.
+        refused: Position -> reason, for texts the provider refuses one by one.
+        unfinished: Positions that an error kept from being embedded; it is raised afterwards.
+
+    Rows of `vectors` at refused and unfinished positions mean nothing and are never stored.
     """
 
     vectors: np.ndarray
     tokens: np.ndarray | None = None
     usage: Usage = Usage()
     refused: Mapping[int, str] = field(default_factory=dict)
+    unfinished: frozenset[int] = frozenset()
 
 
 class Embedder(ABC):
@@ -61,10 +69,19 @@ class Embedder(ABC):
             ProviderError: The provider is out of reach or refuses the request as a whole.
         """
 
-    def embed_batches(self, batches: Iterable[Sequence[str]]) -> Iterator[Embeddings]:
-        """Embed batches of documents, in their order; providers overlap requests by overriding."""
-        for texts in batches:
-            yield self.embed(texts, input_type="document")
+    def embed_batches(
+        self, batches: Iterable[tuple[K, Sequence[str]]]
+    ) -> Iterator[tuple[K, Embeddings]]:
+        """Embed batches of documents, each with a key by which its reply is known.
+
+        Replies come as they are finished, not always in order; batches are taken from the
+        iterable as they are needed. An error is raised after what was finished before it.
+
+        Raises:
+            ProviderError: As `embed`.
+        """
+        for key, texts in batches:
+            yield key, self.embed(texts, input_type="document")
 
     def close(self) -> None:  # noqa: B027  (most providers hold nothing)
         """Let go of connections and memory."""
