@@ -39,8 +39,8 @@ def build_checks(pipeline: str) -> Sequence[dg.AssetChecksDefinition]:
         return dg.AssetCheckResult(
             passed=share <= MAX_QUARANTINE_SHARE,
             severity=dg.AssetCheckSeverity.WARN,
-            description=f"{held:,} of {total:,} records are in quarantine; the asset's metadata "
-            "shows why",
+            description=f"{held:,} of {total:,} records are in quarantine"
+            + ("; the asset's metadata shows why" if held else ""),
             metadata={"quarantined": held, "share": share},
         )
 

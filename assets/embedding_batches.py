@@ -139,6 +139,7 @@ def _batch(
             "requests": reply.usage.requests,
             "truncated": reply.usage.truncated,
             "versions": embedder.versions(),
+            "settings": embedder.settings(),
         },
     )
 
@@ -221,6 +222,7 @@ def build_embedding_batches(pipeline: str, kinds: set[str]) -> dg.AssetsDefiniti
             "already embedded": outcome.already_there,
             "refused by the provider": outcome.refused,
             "longer than the model reads": outcome.truncated,
+            **({"tokens": outcome.tokens} if outcome.tokens is not None else {}),
             "requests": outcome.requests,
             "bytes written": outcome.bytes,
             "seconds": round(outcome.seconds, 3),
@@ -228,8 +230,6 @@ def build_embedding_batches(pipeline: str, kinds: set[str]) -> dg.AssetsDefiniti
             "space in full": dg.MetadataValue.json(space.to_document()),
             "dagster/column_schema": _column_schema(space.dimensions),
         }
-        if outcome.tokens is not None:
-            metadata["tokens"] = outcome.tokens
         if outcome.preview:
             metadata["preview"] = dg.MetadataValue.md(_preview(outcome))
         return dg.MaterializeResult(metadata=metadata)
@@ -256,14 +256,14 @@ def _column_schema(dimensions: int) -> dg.TableSchema:
 def _preview_rows(chunks: list[Chunk], reply: Embeddings) -> list[tuple[Chunk, np.ndarray, int]]:
     tokens = [-1] * len(chunks) if reply.tokens is None else reply.tokens.tolist()
     left_out = reply.unfinished.union(reply.refused)
-    rows = [row for row in range(len(chunks)) if row not in left_out][:5]
+    rows = [row for row in range(len(chunks)) if row not in left_out][:4]
     return [(chunks[row], reply.vectors[row], tokens[row]) for row in rows]
 
 
 def _preview(outcome: Outcome) -> str:
     lines = ["| id | text | tokens | vector |", "| --- | --- | ---: | --- |"]
     for chunk, vector, tokens in outcome.preview:
-        start = ", ".join(f"{value:+.3f}" for value in vector[:4])
+        start = ", ".join(f"{value:+.2f}" for value in vector[:2])
         count = "" if tokens < 0 else tokens
         lines.append(f"| {cell(chunk.id)} | {cell(chunk.text, 60)} | {count} | {start}, … |")
     return "\n".join(lines)

@@ -98,7 +98,7 @@ def build_search_index(pipeline: str) -> dg.AssetsDefinition:
                 "vectors indexed": report.indexed,
                 "probes that found themselves": f"{sum(p.right for p in probes)} of {len(probes)}",
                 "seconds": round(report.seconds, 3),
-                "declaration": dg.MetadataValue.json(dict(report.details)),
+                **report.details,
                 "probes": dg.MetadataValue.md(_table(probes)),
             }
         )

@@ -23,7 +23,7 @@ from resources.sources.records import EXCERPT_LENGTH, RejectedRecord, SourceDocu
 from resources.sources.resource import SourceResource
 from resources.vector_store import VectorStore, VectorStoreResource
 
-PREVIEW_ROWS = 8
+PREVIEW_ROWS = 4
 
 
 @dataclass(frozen=True)
@@ -207,9 +207,13 @@ def build_source_documents(pipeline: str, kinds: set[str]) -> dg.AssetsDefinitio
 def _preview(chunks: list[Chunk]) -> str:
     lines = ["| id | text | fields |", "| --- | --- | --- |"]
     for chunk in chunks:
-        fields = ", ".join(f"{name}={value}" for name, value in chunk.fields.items())
-        lines.append(f"| {cell(chunk.id)} | {cell(chunk.text)} | {cell(fields)} |")
+        fields = ", ".join(_shown(value) for value in chunk.fields.values())
+        lines.append(f"| {cell(chunk.id)} | {cell(chunk.text, 60)} | {cell(fields, 60)} |")
     return "\n".join(lines)
+
+
+def _shown(value: object) -> str:
+    return " + ".join(map(str, value)) if isinstance(value, list) else str(value)
 
 
 def cell(value: object, width: int = 100) -> str:

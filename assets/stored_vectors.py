@@ -158,13 +158,13 @@ def build_stored_vectors(pipeline: str) -> dg.AssetsDefinition:
 
 def _models(models: list[dict]) -> str:
     lines = [
-        "| space | model | vectors | first made | last made |",
-        "| --- | --- | ---: | --- | --- |",
+        "| model | space | vectors | made |",
+        "| --- | --- | ---: | --- |",
     ]
     for row in models:
-        first, last = (f"{row[name]:%Y-%m-%d %H:%M} UTC" for name in ("first", "last"))
+        days = dict.fromkeys(f"{row[name]:%Y-%m-%d}" for name in ("first", "last"))
         lines.append(
-            f"| {cell(row['space'])} | {cell(row.get('model'))} | {row['vectors']:,} "
-            f"| {first} | {last} |"
+            f"| {cell(row.get('model'))} | {cell(row['space'])} | {row['vectors']:,} "
+            f"| {' to '.join(days)} |"
         )
     return "\n".join(lines)

@@ -44,6 +44,8 @@ def version_name(at: datetime | None = None) -> str:
 
 
 class BatchStoreResource(StrictResource):
+    """The folder or object store for embedding batches, plans and local indexes."""
+
     url: str = Field(
         default="batch_store",
         min_length=1,

@@ -60,6 +60,8 @@ class StoredVector:
 
 
 class VectorStoreResource(StrictResource):
+    """The collection and path that hold the vectors, and how much a run may delete there."""
+
     database: str | None = Field(
         default=None, description="Default: the source's own, for vectors in place."
     )

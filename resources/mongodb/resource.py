@@ -51,6 +51,8 @@ class Embedded(StrictConfig):
 
 
 class MongoDBResource(StrictResource):
+    """The MongoDB deployment, and the database of what its pipelines share."""
+
     deployment: Server | Embedded = Field(
         default=Embedded(),
         discriminator="kind",

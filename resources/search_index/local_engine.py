@@ -110,7 +110,7 @@ class LocalEngine(SearchEngine):
             stored=stored,
             indexed=len(index),
             seconds=time.monotonic() - start,
-            details={"folder": self._folder, **self._declaration},
+            details={"index files": self._folder},
         )
 
     def count(self) -> int:

@@ -17,6 +17,8 @@ from resources.vector_store import VectorStore
 
 
 class SearchIndexResource(StrictResource):
+    """The index over the vectors: how it compares them, and what searches may filter by."""
+
     engine: Literal["auto", "local"] = Field(
         default="auto",
         description="local: an index file built from the stored vectors. auto: whatever the "
