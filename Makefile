@@ -5,6 +5,12 @@ BIN := $(VENV)/bin
 PIP_INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
 export DAGSTER_HOME ?= $(CURDIR)/state/dagster
 
+# Keys and addresses; see .env.example.
+ifneq (,$(wildcard .env))
+include .env
+export
+endif
+
 .DEFAULT_GOAL := help
 .PHONY: help install demo dev test lint types stop clean constraints
 
@@ -17,7 +23,7 @@ demo: $(VENV)/.demo  ## embed 180 texts into a local MongoDB-compatible server, 
 	@$(BIN)/embeddings demo
 
 dev: $(VENV)/.demo $(DAGSTER_HOME)/dagster.yaml  ## the Dagster UI on http://127.0.0.1:3000
-	$(BIN)/dagster dev -w workspace.yaml -h 127.0.0.1 -p $(or $(PORT),3000)
+	cd $(DAGSTER_HOME) && $(CURDIR)/$(BIN)/dagster dev -w $(CURDIR)/workspace.yaml -h 127.0.0.1 -p $(or $(PORT),3000)
 
 test: $(VENV)/.dev  ## all tests; what is missing on this machine is skipped, saying why
 	$(BIN)/python -m pytest $(ARGS)
