@@ -1,6 +1,7 @@
 """Find pipelines by name, and open their resources outside a run."""
 
 import importlib
+import os
 import pkgutil
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
@@ -8,11 +9,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import dagster as dg
+from pydantic import BaseModel
 from pymongo import MongoClient
 
 import pipelines
 from pipelines.pipeline import RESOURCES, EmbeddingPipeline
-from pipelines.run_config import build_resources, missing_variables
+from pipelines.run_config import build_resources
 from resources.batch_store import BatchStoreResource
 from resources.embedders.resource import EmbedderResource
 from resources.errors import ConfigurationError
@@ -57,6 +60,18 @@ def pipeline_names() -> list[str]:
     return sorted(names)
 
 
+def unset_variables(settings: BaseModel) -> list[str]:
+    """Environment variables that settings name, also by default, and that are not set."""
+    names = []
+    for field in type(settings).model_fields:
+        value = getattr(settings, field)
+        if isinstance(value, dg.EnvVar):
+            names += [] if os.environ.get(value.env_var_name) else [value.env_var_name]
+        elif isinstance(value, BaseModel):
+            names += unset_variables(value)
+    return names
+
+
 @dataclass
 class OpenPipeline:
     """A pipeline with its settings resolved; connections are opened when they are asked for."""
@@ -68,7 +83,7 @@ class OpenPipeline:
     _client: MongoClient | None = None
 
     def _resource(self, key: str) -> Any:
-        missing = missing_variables(self.values[key])
+        missing = unset_variables(self._resources[key])
         if missing:
             raise ConfigurationError(
                 f"pipeline {self.pipeline.name} needs {missing[0]} for its {key}: set that "

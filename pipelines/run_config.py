@@ -7,7 +7,6 @@ whatever a run config leaves out from the class, not from the instance it was gi
 """
 
 import copy
-import os
 import typing
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -76,7 +75,7 @@ def resource_values(
             _only(entry, {"config"}, where)
             values: dict[str, Any] = entry.get("config") or {}
             _check(classes[key], values, f"{where}.config")
-            merged[key] = merge(merged[key], values)
+            merged[key] = _merge_settings(classes[key], merged[key], values)
     return merged
 
 
@@ -89,6 +88,26 @@ def merge(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
             result[key] = merge(old, value)
         else:
             result[key] = value
+    return result
+
+
+def _merge_settings(
+    cls: type[BaseModel], base: Mapping[str, Any], over: Mapping[str, Any]
+) -> dict[str, Any]:
+    """Settings of one class over others, as a run gets them from class defaults.
+
+    Only settings classes merge: another variant of a union replaces the one before, and so does
+    any other value, a mapping too.
+    """
+    result = dict(base)
+    for name, value in over.items():
+        info, old = cls.model_fields[name], base.get(name)
+        if info.discriminator and old is not None and set(old) == set(value):
+            ((kind, settings),) = value.items()
+            variant = _variants(info)[kind]
+            result[name] = {kind: _merge_settings(variant, old[kind] or {}, settings or {})}
+        else:
+            result[name] = value
     return result
 
 
@@ -215,13 +234,3 @@ def build_resources(
             at = ".".join(str(part) for part in first["loc"])
             raise ConfigurationError(f"resources.{key}.config.{at}: {_sentence(first)}") from error
     return resources
-
-
-def missing_variables(values: Any) -> list[str]:
-    """Environment variables that the settings name and that are not set."""
-    if _is_env(values):
-        name = values["env"]
-        return [] if os.environ.get(name) else [name]
-    if isinstance(values, Mapping):
-        return [name for value in values.values() for name in missing_variables(value)]
-    return []

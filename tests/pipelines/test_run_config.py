@@ -6,12 +6,12 @@ import dagster as dg
 import pytest
 import yaml
 
+from pipelines.catalog import unset_variables
 from pipelines.pipeline import RESOURCES, EmbeddingPipeline
 from pipelines.run_config import (
     CONFIGS,
     build_resources,
     merge,
-    missing_variables,
     read_run_config,
     resource_values,
     with_defaults,
@@ -21,7 +21,10 @@ from resources.embedders.sentence_transformers import SentenceTransformersProvid
 from resources.embedders.voyage import VoyageProvider
 from resources.errors import ConfigurationError
 
-FILES = sorted(path.relative_to(CONFIGS) for path in CONFIGS.rglob("*.yaml"))
+NO_RUN_CONFIG = {"models.yaml"}  # the model catalogue; see test_catalogue.py
+FILES = sorted(
+    path.relative_to(CONFIGS) for path in CONFIGS.rglob("*.yaml") if path.name not in NO_RUN_CONFIG
+)
 SECRETS = ("MONGODB_URI", "VOYAGE_API_KEY", "OPENAI_API_KEY")
 
 
@@ -189,13 +192,24 @@ def test_a_secret_is_a_reference_until_a_run_needs_it():
     assert "test-voyage" not in repr(schema.config_type.__dict__)
 
 
-def test_missing_variables_are_found_wherever_they_stand(monkeypatch):
+def test_unset_variables_are_found_wherever_they_stand(monkeypatch):
     monkeypatch.delenv("VOYAGE_API_KEY")
-    values = resource_values(
-        ["quickstart.yaml", "embedder/voyage.yaml", "mongodb/server.yaml"], RESOURCES
+    resources = build_resources(
+        resource_values(
+            ["quickstart.yaml", "embedder/voyage.yaml", "mongodb/server.yaml"], RESOURCES
+        ),
+        RESOURCES,
     )
-    assert missing_variables(values) == ["VOYAGE_API_KEY"]
-    assert missing_variables(values["source"]) == []
+    unset = {key: unset_variables(resource) for key, resource in resources.items()}
+    assert unset.pop("embedder") == ["VOYAGE_API_KEY"]
+    assert not any(unset.values())
+
+
+def test_another_variant_in_a_later_file_replaces_the_one_before():
+    values = resource_values(
+        ["quickstart.yaml", "embedder/minilm.yaml", "embedder/openai.yaml"], RESOURCES
+    )
+    assert list(values["embedder"]["provider"]) == ["openai"]
 
 
 def test_the_default_provider_is_local():
