@@ -1,0 +1,130 @@
+"""A pipeline's schedule, ticked by a real daemon."""
+
+import os
+import signal
+import subprocess
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import dagster as dg
+import pymongo
+import pytest
+import yaml
+
+from tests.pipelines.helpers import (
+    DOCUMENTS,
+    corpus_settings,
+    dagster,
+    environment,
+    script,
+    write_config,
+    write_jsonl,
+    write_pipeline,
+)
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(240)]
+
+PATIENCE = 150
+NAME = "hourglass"
+FINISHED = (dg.DagsterRunStatus.SUCCESS, dg.DagsterRunStatus.FAILURE)
+
+
+@contextmanager
+def daemon(workspace: Path, env: Mapping[str, str], log: Path) -> Iterator[subprocess.Popen[bytes]]:
+    """`dagster-daemon run`; ended with everything that it started."""
+    with log.open("wb") as output:
+        process = subprocess.Popen(
+            [script("dagster-daemon"), "run", "-w", str(workspace)],
+            cwd=workspace.parent,
+            env=dict(env),
+            stdout=output,
+            stderr=output,
+            start_new_session=True,
+        )
+    try:
+        yield process
+    finally:
+        for ending in (signal.SIGTERM, signal.SIGKILL):
+            # The group may outlive its leader: code servers and runs are in it too.
+            try:
+                os.killpg(process.pid, ending)
+                process.wait(timeout=20)
+            except ProcessLookupError:
+                break
+            except subprocess.TimeoutExpired:
+                continue
+
+
+def scheduled_run(home: str, process: subprocess.Popen[bytes]) -> dg.DagsterRun | None:
+    """The first run that has finished."""
+    deadline = time.monotonic() + PATIENCE
+    with dg.DagsterInstance.from_config(home) as instance:
+        while time.monotonic() < deadline and process.poll() is None:
+            runs = list(instance.get_runs(dg.RunsFilter(statuses=list(FINISHED))))
+            if runs:
+                return runs[-1]
+            time.sleep(0.5)
+    return None
+
+
+def metadata(home: str, asset: str) -> tuple[str, dict[str, Any]]:
+    """Run and metadata of the latest materialization."""
+    with dg.DagsterInstance.from_config(home) as instance:
+        event = instance.get_latest_materialization_event(dg.AssetKey([NAME, asset]))
+        assert event is not None
+        assert event.asset_materialization is not None
+        found = event.asset_materialization.metadata
+        return event.run_id, {name: value.value for name, value in found.items()}
+
+
+@pytest.mark.skipif(os.name != "posix", reason="ends the daemon by its process group")
+def test_a_daemon_runs_the_schedule(tmp_path: Path, mongod_uri: str, static_model: str):
+    env = environment(tmp_path, MONGODB_URI=mongod_uri)
+    home = env["DAGSTER_HOME"]
+    source = write_jsonl(tmp_path / "documents.jsonl", DOCUMENTS)
+    settings = corpus_settings(source, static_model, database=NAME)
+    settings["mongodb"] = {
+        "deployment": {"server": {"uri": {"env": "MONGODB_URI"}}},
+        "registry": f"{NAME}_registry",
+    }
+    module = write_pipeline(
+        tmp_path / "scheduled",
+        NAME,
+        [write_config(tmp_path / "hourglass.yaml", **settings)],
+        'schedule="* * * * *"',
+        "schedule_status=dg.DefaultScheduleStatus.RUNNING",
+    )
+    workspace = tmp_path / "workspace.yaml"
+    workspace.write_text(yaml.safe_dump({"load_from": [{"python_file": str(module)}]}), "utf-8")
+    log = tmp_path / "daemon.log"
+
+    with daemon(workspace, env, log) as process:
+        run = scheduled_run(home, process)
+    assert run is not None, log.read_text("utf-8")[-4000:]
+    assert run.status is dg.DagsterRunStatus.SUCCESS, log.read_text("utf-8")[-4000:]
+    assert run.job_name == NAME
+    assert run.tags["dagster/schedule_name"] == f"{NAME}_schedule"
+    assert run.tags["embeddings/reason"] == "schedule"
+    made_by, embedded = metadata(home, "embedding_batches")
+    assert (made_by, embedded["embedded"]) == (run.run_id, 6)
+    with pymongo.MongoClient(mongod_uri) as client:
+        stored = client[NAME]["documents"].find().to_list()
+    assert {document["_id"] for document in stored} == {row["_id"] for row in DOCUMENTS}
+    assert {document["embedding_lineage"]["run"] for document in stored} == {run.run_id}
+
+    # With nothing changed, a run has nothing to do.
+    again = dagster("job", "execute", "-f", str(module), "-j", NAME, env=env)
+    assert again.returncode == 0, again.stdout
+    made_by, planned = metadata(home, "source_documents")
+    assert made_by != run.run_id
+    assert (planned["to embed"], planned["unchanged"]) == (0, 6)
+    assert metadata(home, "embedding_batches")[1]["embedded"] == 0
+    assert metadata(home, "stored_vectors")[1]["vectors written"] == 0
+    assert metadata(home, "search_index")[1]["rebuilt"] is False
+    with pymongo.MongoClient(mongod_uri) as client:
+        assert client[NAME]["documents"].find().to_list() == stored
+        for name in (NAME, f"{NAME}_registry"):
+            client.drop_database(name)
