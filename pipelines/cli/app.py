@@ -11,7 +11,7 @@ import typer
 from bson import json_util
 
 from pipelines import catalog, doctor, execution, lineage, search
-from pipelines.cli import render
+from pipelines.cli import models, render
 from pipelines.console import console, errors
 from resources.errors import EmbeddingsError, QueryRefused
 from resources.mongodb import embedded
@@ -123,6 +123,9 @@ def doctor_(
         console.print(f"\n[red]{problems} to fix[/red] before it can run")
         raise typer.Exit(1)
     console.print("\n[green]ready[/green]" + (f" to run {pipeline}" if pipeline else ""))
+
+
+app.command("models")(models.models)
 
 
 @app.command("demo", hidden=True)
