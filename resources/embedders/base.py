@@ -3,7 +3,7 @@
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Literal, TypeVar
+from typing import Any, Literal, TypeVar
 
 import numpy as np
 
@@ -88,6 +88,10 @@ class Embedder(ABC):
 
     def versions(self) -> dict[str, str]:
         """Versions of what computed the vectors, written down with every batch."""
+        return {}
+
+    def settings(self) -> dict[str, Any]:
+        """Choices that are not part of the space, written down with every batch."""
         return {}
 
 

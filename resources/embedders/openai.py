@@ -1,56 +1,67 @@
 """OpenAI, and every server that speaks its embeddings API, through the openai SDK."""
 
 import importlib.metadata
-from collections.abc import Sequence
 from typing import Any, Literal
 
 import dagster as dg
-import numpy as np
 from pydantic import Field
 
-from resources.config import StrictConfig
-from resources.embedders.base import Embedder, Embeddings, InputType, Usage, check_reply
-from resources.embedders.packing import pack
+from resources.embedders import catalogue
+from resources.embedders.base import InputType
+from resources.embedders.remote import (
+    RemoteEmbedder,
+    RemoteProvider,
+    Reply,
+    RequestFailed,
+    decoded,
+    lower_case,
+    retry_after,
+    unreadable,
+)
 from resources.embedders.space import EmbeddingSpace
-from resources.errors import ConfigurationError, ProviderError
-
-WIDTHS = {
-    "text-embedding-3-small": 1536,
-    "text-embedding-3-large": 3072,
-    "text-embedding-ada-002": 1536,
-}
+from resources.errors import ConfigurationError
 
 
-class OpenAIProvider(StrictConfig):
+class OpenAIProvider(RemoteProvider):
     kind: Literal["openai"] = "openai"
     model: str = Field(default="text-embedding-3-small", min_length=1)
     api_key: str = Field(
         default=dg.EnvVar("OPENAI_API_KEY"), description="Always from the environment."
     )
-    base_url: str | None = Field(
-        default=None, description="An OpenAI-compatible server: vLLM, Ollama, infinity, …"
-    )
     dimensions: int | None = Field(
-        default=None, ge=1, description="Fewer than the model's own (text-embedding-3 only)."
+        default=None, ge=1, description="Default: the model's own, see `embeddings models`."
     )
     normalized: bool = Field(default=True, description="The server returns unit length.")
-    max_texts: int = Field(default=2048, ge=1, le=2048, description="Texts per request.")
-    max_tokens: int = Field(default=250_000, ge=1, description="Estimated tokens per request.")
-    attempts: int = Field(default=6, ge=1, description="Tries per request, with backoff.")
-    timeout_seconds: float = Field(default=120, gt=0)
+    document_prompt: str = Field(
+        default="", description="Put before every document (models of compatible servers)."
+    )
+    query_prompt: str = Field(default="", description="Put before every query.")
 
     def space(self) -> EmbeddingSpace:
-        width = self.dimensions or WIDTHS.get(self.model)
+        """The space.
+
+        Raises:
+            ConfigurationError: The width is not known, or the model does not offer it.
+        """
+        entry = catalogue.find(self.kind, self.model)
+        width = self.dimensions or (entry.dimensions[0] if entry else None)
         if width is None:
             raise ConfigurationError(
                 f"the width of model {self.model} is not known here: say it with `dimensions`"
             )
+        if entry and width not in entry.dimensions:
+            most = entry.dimensions[0]
+            if not entry.shrinkable or width > most:
+                offer = f"{most} or fewer" if entry.shrinkable else f"{most}"
+                raise ConfigurationError(
+                    f"{self.model} has {offer} dimensions: `dimensions: {width}` cannot be had"
+                )
         return EmbeddingSpace(
             provider=self.kind,
             model=self.model,
             revision="",
             dimensions=width,
-            document_prompt="",
+            document_prompt=self.document_prompt,
             normalized=self.normalized,
         )
 
@@ -58,55 +69,85 @@ class OpenAIProvider(StrictConfig):
         return OpenAIEmbedder(self)
 
 
-class OpenAIEmbedder(Embedder):
+class OpenAIEmbedder(RemoteEmbedder):
     def __init__(self, provider: OpenAIProvider) -> None:
+        super().__init__(provider, provider.space(), provider.model)
         self._provider = provider
         self._client: Any = None
-        self.space = provider.space()
-        self.model = provider.model
+        entry = catalogue.find(provider.kind, provider.model)
+        full = entry.dimensions[0] if entry else provider.dimensions
+        # Only models that can shrink know the parameter; others refuse it.
+        shrunk = self.space.dimensions != full
+        self._options = {"dimensions": self.space.dimensions} if shrunk else {}
 
-    def embed(self, texts: Sequence[str], *, input_type: InputType) -> Embeddings:
+    async def request(self, texts: list[str], input_type: InputType) -> Reply:
         import openai
 
-        provider, parts, tokens, requests = self._provider, [], 0, 0
-        shrunk = provider.dimensions not in (None, WIDTHS.get(provider.model))
-        options = {"dimensions": provider.dimensions} if shrunk else {}
-        limits = {"max_texts": provider.max_texts, "max_tokens": provider.max_tokens}
-        for positions in pack(texts, **limits):
-            try:
-                reply = self._connection().embeddings.create(
-                    input=[texts[position] for position in positions],
-                    model=provider.model,
-                    **options,
-                )
-            except openai.AuthenticationError as error:
-                raise ProviderError(
-                    "OpenAI refuses the API key: set OPENAI_API_KEY to a valid one"
-                ) from error
-            except openai.OpenAIError as error:
-                raise ProviderError(f"OpenAI ({provider.model}): {error}") from error
-            rows = sorted(reply.data, key=lambda item: item.index)
-            vectors = np.array([item.embedding for item in rows], dtype=np.float32)
-            parts.append(check_reply(vectors, len(positions), self.space))
-            tokens += reply.usage.prompt_tokens
-            requests += 1
-        return Embeddings(np.concatenate(parts), usage=Usage(requests=requests, tokens=tokens))
-
-    def versions(self) -> dict[str, str]:
-        return {"openai": importlib.metadata.version("openai")}
-
-    def close(self) -> None:
-        if self._client is not None:
-            self._client.close()
+        provider = self._provider
+        prompt = provider.query_prompt if input_type == "query" else provider.document_prompt
+        try:
+            response = await self._connection().embeddings.with_raw_response.create(
+                input=[prompt + text for text in texts] if prompt else texts,
+                model=provider.model,
+                encoding_format="base64",
+                **self._options,
+            )
+            # Not parsed by the SDK, which makes an object of every row.
+            answer = response.http_response.json()
+            return Reply(
+                rows=[decoded(row["embedding"]) for row in answer["data"]],
+                tokens=(answer.get("usage") or {}).get("prompt_tokens") or 0,
+                order=[row["index"] for row in answer["data"]],
+                headers=lower_case(response.headers),
+            )
+        except openai.APIStatusError as error:
+            raise _explained(error) from error
+        except openai.APIConnectionError as error:  # time-outs too
+            raise RequestFailed("transient", str(error).rstrip(".")) from error
+        except Exception as error:
+            raise unreadable(error) from error
 
     def _connection(self) -> Any:
         if self._client is None:
             import openai
 
-            self._client = openai.OpenAI(
+            # Retries are ours: they follow one pace for all requests.
+            self._client = openai.AsyncOpenAI(
                 api_key=self._provider.api_key,
                 base_url=self._provider.base_url,
-                max_retries=self._provider.attempts - 1,
+                max_retries=0,
                 timeout=self._provider.timeout_seconds,
             )
         return self._client
+
+    async def disconnect(self) -> None:
+        if self._client is not None:
+            await self._client.close()
+            self._client = None
+
+    def versions(self) -> dict[str, str]:
+        return {"openai": importlib.metadata.version("openai")}
+
+
+def _explained(error: Any) -> RequestFailed:
+    status, headers = error.status_code, lower_case(error.response.headers)
+    body = error.body if isinstance(error.body, dict) else {}
+    said = str(body.get("message") or "the reply cannot be read")[:300].rstrip(".")
+    message = f"{said} (HTTP {status})"
+    if status == 401:
+        return RequestFailed(
+            "fatal", f"it refuses the API key ({status}): set OPENAI_API_KEY to a valid one"
+        )
+    if status == 403:
+        return RequestFailed(
+            "fatal", f"{message}: OPENAI_API_KEY is not of an account that may use the model"
+        )
+    if status == 429:
+        if "insufficient_quota" in (body.get("code"), body.get("type")):
+            return RequestFailed("fatal", f"the account has no credit left: {message}")
+        return RequestFailed("throttled", message, retry_after(headers))
+    if status in (400, 413, 422):
+        return RequestFailed("refused", message)
+    if status in (408, 409) or status >= 500:
+        return RequestFailed("transient", message, retry_after(headers))
+    return RequestFailed("fatal", message)

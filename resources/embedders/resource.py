@@ -14,6 +14,8 @@ from resources.embedders.voyage import VoyageProvider
 
 
 class EmbedderResource(StrictResource):
+    """The model that turns texts into vectors, and how many at once."""
+
     provider: SentenceTransformersProvider | VoyageProvider | OpenAIProvider = Field(
         default=SentenceTransformersProvider(),
         discriminator="kind",

@@ -1,47 +1,61 @@
 """Voyage AI through its own SDK."""
 
 import importlib.metadata
-from collections.abc import Sequence
 from typing import Any, Literal
 
 import dagster as dg
-import numpy as np
 from pydantic import Field
 
-from resources.config import StrictConfig
-from resources.embedders.base import Embedder, Embeddings, InputType, Usage, check_reply
-from resources.embedders.packing import pack
+from resources.embedders import catalogue
+from resources.embedders.base import InputType
+from resources.embedders.remote import (
+    RemoteEmbedder,
+    RemoteProvider,
+    Reply,
+    RequestFailed,
+    decoded,
+    lower_case,
+    retry_after,
+    unreadable,
+)
 from resources.embedders.space import EmbeddingSpace
-from resources.errors import ProviderError
+from resources.errors import ConfigurationError
 
-# Voyage's documentation: the voyage-4 models share one embedding space.
-SHARED_SPACES = {
-    "voyage-4-large": "voyage-4",
-    "voyage-4": "voyage-4",
-    "voyage-4-lite": "voyage-4",
-    "voyage-4-nano": "voyage-4",
-}
+_DEFAULT_DIMENSIONS = 1024
 
 
-class VoyageProvider(StrictConfig):
+class VoyageProvider(RemoteProvider):
     kind: Literal["voyage"] = "voyage"
     model: str = Field(default="voyage-4-large", min_length=1)
     api_key: str = Field(
         default=dg.EnvVar("VOYAGE_API_KEY"), description="Always from the environment."
     )
-    base_url: str | None = Field(default=None, description="Another endpoint of the same API.")
-    dimensions: int = Field(default=1024, ge=1, description="Width; voyage-4: 256 to 2048.")
-    max_texts: int = Field(default=1000, ge=1, le=1000, description="Texts per request.")
-    max_tokens: int = Field(default=100_000, ge=1, description="Estimated tokens per request.")
-    attempts: int = Field(default=6, ge=1, description="Tries per request, with backoff.")
-    timeout_seconds: float = Field(default=120, gt=0)
+    dimensions: int | None = Field(
+        default=None, ge=1, description="Width; default: the model's own, see `embeddings models`."
+    )
+    truncate: bool = Field(
+        default=False,
+        description="Let the provider cut a text that is too long; else it goes to quarantine.",
+    )
 
     def space(self) -> EmbeddingSpace:
+        """The space; models of one family share it.
+
+        Raises:
+            ConfigurationError: The model has no such width.
+        """
+        entry = catalogue.find(self.kind, self.model)
+        offered = entry.dimensions if entry else []
+        if self.dimensions and offered and self.dimensions not in offered:
+            raise ConfigurationError(
+                f"{self.model} offers {', '.join(map(str, sorted(offered)))} dimensions, not "
+                f"{self.dimensions}"
+            )
         return EmbeddingSpace(
             provider=self.kind,
-            model=SHARED_SPACES.get(self.model, self.model),
+            model=catalogue.family(self.kind, self.model),
             revision="",
-            dimensions=self.dimensions,
+            dimensions=self.dimensions or (offered[0] if offered else _DEFAULT_DIMENSIONS),
             document_prompt="input_type=document",
             normalized=True,
         )
@@ -50,51 +64,95 @@ class VoyageProvider(StrictConfig):
         return VoyageEmbedder(self)
 
 
-class VoyageEmbedder(Embedder):
+class VoyageEmbedder(RemoteEmbedder):
     def __init__(self, provider: VoyageProvider) -> None:
+        super().__init__(provider, provider.space(), provider.model)
         self._provider = provider
-        self._client: Any = None
-        self.space = provider.space()
-        self.model = provider.model
+        self._session: Any = None
+        self._parameters: dict[str, Any] = {}
 
-    def embed(self, texts: Sequence[str], *, input_type: InputType) -> Embeddings:
+    async def request(self, texts: list[str], input_type: InputType) -> Reply:
+        import voyageai
         import voyageai.error
+        from voyageai.api_resources.embedding import Embedding
 
-        provider, parts, tokens, requests = self._provider, [], 0, 0
-        limits = {"max_texts": provider.max_texts, "max_tokens": provider.max_tokens}
-        for positions in pack(texts, **limits):
-            try:
-                reply = self._connection().embed(
-                    [texts[position] for position in positions],
-                    model=provider.model,
-                    input_type=input_type,
-                    truncation=False,
-                    output_dimension=provider.dimensions,
-                )
-            except voyageai.error.AuthenticationError as error:
-                raise ProviderError(
-                    "Voyage AI refuses the API key: set VOYAGE_API_KEY to a valid one"
-                ) from error
-            except voyageai.error.VoyageError as error:
-                raise ProviderError(f"Voyage AI ({provider.model}): {error}") from error
-            vectors = np.asarray(reply.embeddings, dtype=np.float32)
-            parts.append(check_reply(vectors, len(positions), self.space))
-            tokens += reply.total_tokens
-            requests += 1
-        return Embeddings(np.concatenate(parts), usage=Usage(requests=requests, tokens=tokens))
+        await self._connect()
+        # Else the SDK opens a connection for every request.
+        voyageai.aiosession.set(self._session)
+        provider = self._provider
+        try:
+            # What `AsyncClient.embed` calls, but with the position of each row in the reply.
+            answer: Any = await Embedding.acreate(
+                input=texts,
+                model=provider.model,
+                input_type=input_type,
+                truncation=provider.truncate,
+                output_dimension=self.space.dimensions,
+                encoding_format="base64",  # decoded here: the SDK makes lists of it
+                **self._parameters,
+            )
+            rows = answer.data
+            return Reply(
+                rows=[decoded(row["embedding"]) for row in rows],
+                tokens=int(answer.usage["total_tokens"]),
+                order=[row["index"] for row in rows],
+                headers={},
+            )
+        except voyageai.error.VoyageError as error:
+            raise _explained(error) from error
+        except Exception as error:
+            raise unreadable(error) from error
+
+    async def _connect(self) -> None:
+        if self._session is None:
+            import aiohttp
+            from voyageai.client_async import AsyncClient
+
+            provider = self._provider
+            client = AsyncClient(
+                api_key=provider.api_key,
+                timeout=provider.timeout_seconds,
+                base_url=provider.base_url,
+            )
+            # Key, endpoint (which depends on the kind of key) and timeout, as the SDK sees them.
+            self._parameters = client._params  # noqa: SLF001
+            self._session = aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0))
+
+    async def disconnect(self) -> None:
+        if self._session is not None:
+            await self._session.close()
+            self._session = None
 
     def versions(self) -> dict[str, str]:
         return {"voyageai": importlib.metadata.version("voyageai")}
 
-    def _connection(self) -> Any:
-        if self._client is None:
-            from voyageai.client import Client
+    def settings(self) -> dict[str, Any]:
+        return {"truncate": self._provider.truncate}
 
-            # The SDK's max_retries counts tries, not retries.
-            self._client = Client(
-                api_key=self._provider.api_key,
-                max_retries=self._provider.attempts,
-                timeout=self._provider.timeout_seconds,
-                base_url=self._provider.base_url,
-            )
-        return self._client
+
+def _explained(error: Any) -> RequestFailed:
+    from voyageai import error as sdk
+
+    status, headers = error.http_status, lower_case(error.headers)
+    body = error.json_body if isinstance(error.json_body, dict) else {}
+    # The SDK's own words hold headers and bodies, save for these kinds.
+    wordy = not isinstance(
+        error, sdk.ServerError | sdk.ServiceUnavailableError | sdk.Timeout | sdk.APIConnectionError
+    )
+    said = body.get("detail") or ("the reply cannot be read" if wordy else error.user_message)
+    message = str(said)[:300].rstrip(".") + (f" (HTTP {status})" if status else "")
+    if status == 401 or isinstance(error, sdk.AuthenticationError):
+        return RequestFailed(
+            "fatal", f"it refuses the API key ({status}): set VOYAGE_API_KEY to a valid one"
+        )
+    if status == 403:
+        return RequestFailed(
+            "fatal", f"{message}: VOYAGE_API_KEY is not of an account that may use the model"
+        )
+    if status == 429:
+        return RequestFailed("throttled", message, retry_after(headers))
+    if status in (400, 413, 422):
+        return RequestFailed("refused", message)
+    if status is None or status == 408 or status >= 500 or status < 400:
+        return RequestFailed("transient", message, retry_after(headers))
+    return RequestFailed("fatal", message)

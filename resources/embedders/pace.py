@@ -1,0 +1,156 @@
+"""How many requests may be in flight, and how fast: limits that are configured, learned or felt.
+
+The window follows TCP's congestion control: a refusal for going too fast (429) shrinks it by a
+quarter, every window of successes widens it by one, never past the configured concurrency. After a
+refusal everybody pauses, for as long as the provider says; where it does not, twice as long each
+time, and half as long after each success.
+"""
+
+import asyncio
+import random
+import time
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass
+
+BACKOFF = 0.75
+BURST_SECONDS = 6.0
+"""How much of a minute's limit may be used at once."""
+MIN_PAUSE_SECONDS, MAX_PAUSE_SECONDS = 0.1, 16.0
+
+_HEADERS = {"requests": "x-ratelimit-limit-requests", "tokens": "x-ratelimit-limit-tokens"}
+
+
+@dataclass(frozen=True)
+class Turn:
+    """A request's permission to go out, when it got it and how long the limits kept it waiting."""
+
+    began: float
+    waited: float
+
+
+class Pace:
+    """Shared by everything that sends requests to one provider; used within one event loop.
+
+    Args:
+        concurrency: Requests in flight at most.
+        requests_per_minute: None to learn it from replies, or go without.
+        tokens_per_minute: Likewise.
+    """
+
+    def __init__(
+        self,
+        concurrency: int,
+        *,
+        requests_per_minute: int | None = None,
+        tokens_per_minute: int | None = None,
+    ) -> None:
+        self._concurrency = concurrency
+        self._window = float(concurrency)
+        self._in_flight = 0
+        self._free = asyncio.Condition()
+        self._stopped = asyncio.Event()
+        configured = {"requests": requests_per_minute, "tokens": tokens_per_minute}
+        self._rates = {name: _Rate(limit) for name, limit in configured.items() if limit}
+        self._configured = frozenset(self._rates)
+        self._pause = MIN_PAUSE_SECONDS
+        self._resume_at = 0.0
+        self._last_shrunk = 0.0
+        self._refused_since: float | None = None
+
+    @property
+    def window(self) -> float:
+        return self._window
+
+    @property
+    def drought_seconds(self) -> float:
+        """How long refusals have gone on without a single success."""
+        return 0.0 if self._refused_since is None else time.monotonic() - self._refused_since
+
+    @asynccontextmanager
+    async def turn(self, tokens: int) -> AsyncIterator[Turn]:
+        """Wait until a request of this size may go out, and hold its place meanwhile."""
+        async with self._free:
+            await self._free.wait_for(lambda: self._in_flight < max(1, int(self._window)))
+            self._in_flight += 1
+        try:
+            asked = time.monotonic()
+            await self._wait(tokens)
+            began = time.monotonic()
+            yield Turn(began, began - asked)
+        finally:
+            async with self._free:
+                self._in_flight -= 1
+                self._free.notify(max(1, int(self._window) - self._in_flight))
+
+    async def _wait(self, tokens: int) -> None:
+        amounts = {"requests": 1, "tokens": tokens}
+        waits = [rate.take(amounts[name]) for name, rate in self._rates.items()]
+        start = time.monotonic() + max(waits, default=0.0)
+        # Others may be refused meanwhile, which moves the moment to resume.
+        while (pause := max(start, self._resume_at) - time.monotonic()) > 0:
+            await self.sleep(pause)
+            if self._stopped.is_set():
+                return
+
+    async def sleep(self, seconds: float) -> None:
+        """Sleep, unless `stop` ends all waiting."""
+        with suppress(TimeoutError):
+            await asyncio.wait_for(self._stopped.wait(), seconds)
+
+    def stop(self) -> None:
+        """End all waiting: no further request is going to be sent."""
+        self._stopped.set()
+
+    def succeeded(self) -> None:
+        self._window = min(self._concurrency, self._window + 1 / max(self._window, 1.0))
+        self._pause = max(MIN_PAUSE_SECONDS, self._pause / 2)
+        self._refused_since = None
+
+    def throttled(self, turn: Turn, retry_after: float | None) -> None:
+        """A request was refused for going too fast: everybody slows down."""
+        now = time.monotonic()
+        if self._refused_since is None:
+            self._refused_since = now
+        # What was under way together was refused for one reason: it counts once.
+        if turn.began >= self._last_shrunk:
+            self._last_shrunk = now
+            self._window = max(1.0, self._window * BACKOFF)
+            self._pause = min(MAX_PAUSE_SECONDS, self._pause * 2)
+            if not retry_after:
+                self._resume_at = max(
+                    self._resume_at, now + self._pause * random.uniform(0.75, 1.25)
+                )
+        if retry_after:
+            self._resume_at = max(self._resume_at, now + retry_after)
+
+    def used(self, estimated: int, tokens: int) -> None:
+        """What a request really took; limits count it instead of the estimate."""
+        if "tokens" in self._rates:
+            self._rates["tokens"].take(tokens - estimated)
+
+    def learn(self, headers: Mapping[str, str]) -> None:
+        """Take over the limits that a reply states, where none are configured."""
+        for name, header in _HEADERS.items():
+            value = headers.get(header, "")
+            if name in self._configured or not value.isdigit() or int(value) == 0:
+                continue
+            self._rates.setdefault(name, _Rate(int(value))).per_minute = int(value)
+
+
+class _Rate:
+    """A limit per minute, spent evenly after a burst, in the order of asking."""
+
+    def __init__(self, per_minute: int) -> None:
+        self.per_minute = per_minute
+        self._spent_until = 0.0
+
+    def take(self, amount: int) -> float:
+        """Take an amount; returns the seconds until it may be used, if any.
+
+        One that is larger than the burst goes when all before it is paid for; what comes after it
+        waits the longer.
+        """
+        now, cost = time.monotonic(), amount * 60 / self.per_minute
+        self._spent_until = max(self._spent_until, now) + cost
+        return self._spent_until - max(BURST_SECONDS, cost) - now
