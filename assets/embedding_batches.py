@@ -8,12 +8,14 @@ from dataclasses import dataclass, field
 import dagster as dg
 import numpy as np
 
+from assets.budget import Estimate, check_budget, estimate
 from assets.failures import explained
 from assets.plan import Plan, PlannedPart, read_chunks, read_plan
 from assets.planning import batch_id
 from assets.source_documents import cell
 from resources.batch_store import BatchStore, BatchStoreResource, EmbeddingBatch
 from resources.chunks import Chunk, encode
+from resources.embedders import catalogue
 from resources.embedders.base import Embedder, Embeddings
 from resources.embedders.resource import EmbedderResource
 from resources.mongodb.resource import MongoDBResource
@@ -37,8 +39,12 @@ class Outcome:
     already_there: int = 0
     refused: int = 0
     bytes: int = 0
+    estimate: Estimate | None = None
     requests: int = 0
+    retries: int = 0
+    throttled_seconds: float = 0.0
     tokens: int | None = None
+    cost_usd: float | None = None
     truncated: int = 0
     seconds: float = 0.0
     preview: list[tuple[Chunk, np.ndarray, int]] = field(default_factory=list)
@@ -47,6 +53,8 @@ class Outcome:
         usage = reply.usage
         self.requests += usage.requests
         self.truncated += usage.truncated
+        self.retries += usage.retries
+        self.throttled_seconds += usage.throttled_seconds
         if usage.tokens is not None:
             self.tokens = (self.tokens or 0) + usage.tokens
 
@@ -58,12 +66,17 @@ def embed_plan(
     embedder: Embedder,
     store: VectorStore,
     registry: Registry,
+    limits: EmbedderResource,
     run: str,
     log: Callable[[str], None],
 ) -> Outcome:
     """Make every batch of the plan that is not there yet.
 
-    Killed at any point, the next call repeats only the batch that was in flight.
+    Killed at any point, the next call repeats only what was in flight.
+
+    Raises:
+        ConfigurationError: It would cost more than `limits` allow; nothing is spent.
+        ProviderError: The provider failed for good; what was finished before is kept.
     """
     outcome = Outcome()
     todo: list[PlannedPart] = []
@@ -72,7 +85,23 @@ def embed_plan(
             outcome.already_there += part.chunks
         elif part.kind == "embed" or not _copy(plan, part, batches, store, outcome):
             todo.append(part)
-    progress = Progress(log, "chunks embedded", sum(part.chunks for part in todo))
+    wanted = estimate(
+        plan.space.provider,
+        embedder.model,
+        texts=sum(part.chunks for part in todo),
+        tokens=sum(part.tokens for part in todo),
+        price_factor=embedder.price_factor,
+    )
+    outcome.estimate = wanted
+    check_budget(
+        wanted,
+        model=embedder.model,
+        max_tokens=limits.max_tokens,
+        max_cost_usd=limits.max_cost_usd,
+    )
+    if todo:
+        log(f"to embed with {embedder.model}: {wanted}")
+    progress = Progress(log, "chunks embedded", wanted.texts)
     under_way: dict[str, list[Chunk]] = {}
 
     def texts() -> Iterator[tuple[str, list[str]]]:
@@ -91,17 +120,40 @@ def embed_plan(
                     where=f"{embedder.space.provider} model {embedder.model}",
                     reason=reason,
                     excerpt=chunks[position].text[:EXCERPT_LENGTH],
+                    text_hash=chunks[position].text_hash,
                 )
                 for position, reason in reply.refused.items()
             ]
-            registry.quarantine(plan.pipeline, run, refused)
+            registry.quarantine(plan.pipeline, run, refused, space=embedder.refusal_scope)
             batch = _batch(plan, name, chunks, reply, embedder, run)
+            cost = catalogue.cost_usd(plan.space.provider, embedder.model, reply.usage.tokens or 0)
+            if cost is not None:
+                cost *= embedder.price_factor
+                outcome.cost_usd = (outcome.cost_usd or 0.0) + cost
+            registry.record_spend(
+                {
+                    "pipeline": plan.pipeline,
+                    "provider": plan.space.provider,
+                    "model": embedder.model,
+                    "space": plan.space.id,
+                    "run": run,
+                    "batch": batch.id,
+                    "texts": len(batch.lineage),
+                    "tokens": reply.usage.tokens,
+                    "cost_usd": cost,
+                    "requests": reply.usage.requests,
+                    "retries": reply.usage.retries,
+                    "throttled_seconds": reply.usage.throttled_seconds,
+                    "seconds": progress.seconds,
+                }
+            )
             outcome.refused += len(refused)
             outcome.embedded += len(batch.lineage)
             outcome.batches += 1
             if not outcome.preview:
                 outcome.preview = _preview_rows(chunks, reply)
-            writes.append(writer.submit(batches.write_batch, batch))
+            if batch.lineage or not reply.unfinished:
+                writes.append(writer.submit(batches.write_batch, batch))
             while len(writes) > WRITES_IN_FLIGHT:
                 outcome.bytes += writes.popleft().result()
             progress.advance(len(chunks) - len(reply.unfinished))
@@ -137,6 +189,8 @@ def _batch(
             "run": run,
             "tokens": reply.usage.tokens,
             "requests": reply.usage.requests,
+            "retries": reply.usage.retries,
+            "throttled_seconds": reply.usage.throttled_seconds,
             "truncated": reply.usage.truncated,
             "versions": embedder.versions(),
             "settings": embedder.settings(),
@@ -196,6 +250,7 @@ def build_embedding_batches(pipeline: str, kinds: set[str]) -> dg.AssetsDefiniti
                     embedder=provider,
                     store=vector_store.open(client, source, pipeline),
                     registry=Registry(client, mongodb.registry),
+                    limits=embedder,
                     run=context.run_id,
                     log=context.log.info,
                 )
@@ -222,8 +277,12 @@ def build_embedding_batches(pipeline: str, kinds: set[str]) -> dg.AssetsDefiniti
             "already embedded": outcome.already_there,
             "refused by the provider": outcome.refused,
             "longer than the model reads": outcome.truncated,
+            "estimated before": str(outcome.estimate),
             **({"tokens": outcome.tokens} if outcome.tokens is not None else {}),
+            **({"cost (USD)": outcome.cost_usd} if outcome.cost_usd is not None else {}),
             "requests": outcome.requests,
+            "retries": outcome.retries,
+            "seconds throttled": round(outcome.throttled_seconds, 3),
             "bytes written": outcome.bytes,
             "seconds": round(outcome.seconds, 3),
             "texts per second": round(outcome.embedded / max(outcome.seconds, 1e-9), 1),

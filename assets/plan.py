@@ -9,6 +9,7 @@ import pyarrow as pa
 from assets.planning import Part, PartKind
 from resources.batch_store import BatchStore, version_name
 from resources.chunks import Chunk, decode, encode
+from resources.embedders.packing import estimate_tokens
 from resources.embedders.space import EmbeddingSpace
 from resources.errors import BatchStoreError
 
@@ -20,12 +21,16 @@ _SCHEMA = pa.schema(
 
 @dataclass(frozen=True)
 class PlannedPart:
-    """A part's entry in the manifest; its chunks lie in a file of their own."""
+    """A part's entry in the manifest; its chunks lie in a file of their own.
+
+    Its tokens are estimated from the characters.
+    """
 
     name: str
     kind: PartKind
     batch: str
     chunks: int
+    tokens: int
 
 
 @dataclass(frozen=True)
@@ -67,7 +72,8 @@ class PlanWriter:
         columns = [pa.array(column, pa.string()) for column in zip(*rows, strict=True)]
         table = pa.Table.from_arrays(columns, schema=_SCHEMA)
         self._store.write_part(self._pipeline, self._id, name, table)
-        self._parts.append(PlannedPart(name, part.kind, part.batch, len(rows)))
+        tokens = sum(estimate_tokens(chunk.text) for chunk in part.chunks)
+        self._parts.append(PlannedPart(name, part.kind, part.batch, len(rows), tokens))
 
     def finish(self, counts: dict[str, Any]) -> Plan:
         plan = Plan(self._id, self._pipeline, self._run, self._space, counts, self._parts)

@@ -219,13 +219,18 @@ class Planner:
         self,
         known_texts: Callable[[str, Sequence[str]], set[str]],
         batches: Iterable[tuple[str, list[str]]],
-    ) -> None:
+        refused_texts: Callable[[str, Sequence[str]], set[str]] | None = None,
+    ) -> list[str]:
         """Find the texts that have a vector already: in batches, else elsewhere in the store.
+
+        Returns:
+            Hashes of the texts that are left out, because the provider has refused them.
 
         Args:
             known_texts: Which of the given hashes the store has a vector of, in a given space.
             batches: Every existing batch of the space with the hashes of its texts; only asked
                 for if something is to be embedded.
+            refused_texts: Which of the given hashes stand in quarantine for a given space.
         """
         self._db.execute("CREATE INDEX work_text ON work (text_hash)")
         self._db.execute("CREATE INDEX work_kind ON work (kind, batch, seq)")
@@ -239,20 +244,30 @@ class Planner:
                 (batch,),
             ).rowcount
             if not pending:
-                return
-        # The whole list first: rows must not change under an open cursor.
-        rows = self._read("SELECT DISTINCT text_hash FROM work WHERE kind = 'vector'")
-        for window in _windows([row[0] for row in rows], self._window):
-            self._db.executemany(
-                "UPDATE work SET kind = 'copy' WHERE kind = 'vector' AND text_hash = ?",
-                ((value,) for value in known_texts(self._space, window)),
-            )
+                return []
+        self._mark("copy", known_texts)
+        held = self._mark("held", refused_texts) if refused_texts else []
         # Of chunks with one text the first is worked on, the others take its vector.
         self._db.execute(
             "UPDATE work SET kind = 'repeat' WHERE kind IN ('vector', 'copy') AND "
             "seq NOT IN (SELECT min(seq) FROM work WHERE kind IN ('vector', 'copy') "
             "GROUP BY text_hash)"
         )
+        return held
+
+    def _mark(self, kind: str, which: Callable[[str, Sequence[str]], set[str]]) -> list[str]:
+        """Give pending chunks whose text is among those found another kind; returns the texts."""
+        marked: list[str] = []
+        # The whole list first: rows must not change under an open cursor.
+        rows = self._read("SELECT DISTINCT text_hash FROM work WHERE kind = 'vector'")
+        for window in _windows([row[0] for row in rows], self._window):
+            found = which(self._space, window)
+            marked += found
+            self._db.executemany(
+                "UPDATE work SET kind = ? WHERE kind = 'vector' AND text_hash = ?",
+                ((kind, value) for value in found),
+            )
+        return marked
 
     def _pending(self) -> int:
         return self._read("SELECT count(*) FROM work WHERE kind = 'vector'")[0][0]

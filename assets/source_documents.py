@@ -1,20 +1,20 @@
 """The asset `source_documents`: read the source, compare with the store, write the plan."""
 
 import dataclasses
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import dagster as dg
 from pymongo import MongoClient
 
 from assets.failures import explained
-from assets.plan import Plan, PlanWriter
-from assets.planning import Planner
+from assets.plan import PlanWriter
+from assets.planning import Counts, Part, Planner
 from resources.batch_store import BatchStore, BatchStoreResource
 from resources.chunks import Chunk
 from resources.embedders.packing import estimate_tokens
 from resources.embedders.resource import EmbedderResource
-from resources.embedders.space import EmbeddingSpace
 from resources.mongodb.resource import MongoDBResource
 from resources.progress import Progress
 from resources.registry import Registry
@@ -24,19 +24,27 @@ from resources.sources.resource import SourceResource
 from resources.vector_store import VectorStore, VectorStoreResource
 
 PREVIEW_ROWS = 4
+QUARANTINE_ROWS = 20
 
 
-@dataclass(frozen=True)
+@dataclass
 class Comparison:
-    """What reading the source brought to light."""
+    """What reading the source brought to light.
 
-    plan: Plan
-    rejected: int
-    healed: int
-    characters: int
+    Attributes:
+        counts: In chunks, as the planner found them.
+        whole: The source was read to its end, so what was not met is gone.
+        held: Chunks left out, because the provider has refused their text.
+    """
+
+    counts: Counts
     preview: list[Chunk]
-    seconds: float
-    rate: float
+    whole: bool = False
+    rejected: int = 0
+    held: int = 0
+    characters: int = 0
+    seconds: float = 0.0
+    rate: float = 0.0
 
 
 def compare(
@@ -46,22 +54,38 @@ def compare(
     store: VectorStore,
     registry: Registry,
     batches: BatchStore,
-    space: EmbeddingSpace,
-    limits: EmbedderResource,
+    embedder: EmbedderResource,
     deletions: VectorStoreResource,
-    pipeline: str,
-    run: str,
+    reject: Callable[[Sequence[RejectedRecord]], None],
+    hold: Callable[[str, Sequence[str]], None],
+    emit: Callable[[Part], None],
     log: Callable[[str], None],
 ) -> Comparison:
-    """Read the whole source once, and plan what is to be embedded, stored and deleted."""
+    """Read the whole source once, and find out what is to be embedded, stored and deleted.
+
+    Writes nothing itself.
+
+    Args:
+        source: What to read.
+        client: For a source in MongoDB.
+        store: The vectors that are there.
+        registry: The texts that were refused before.
+        batches: The vectors that were embedded before.
+        embedder: The space, and the size of a batch.
+        deletions: How much may be deleted.
+        reject: Takes records that cannot be embedded.
+        hold: Takes a scope and the hashes of texts that stay in quarantine.
+        emit: Takes the parts of the plan, in order.
+        log: Takes lines of progress.
+    """
     progress = Progress(log, "records read")
-    preview: list[Chunk] = []
+    with embedder.open() as provider:
+        space, scope = provider.space, provider.refusal_scope
     rejected: list[RejectedRecord] = []
-    totals = {"characters": 0, "rejected": 0}
 
     def flush() -> None:
-        totals["rejected"] += len(rejected)
-        registry.quarantine(pipeline, run, rejected)
+        found.rejected += len(rejected)
+        reject(rejected)
         rejected.clear()
 
     def chunks() -> Iterator[Chunk]:
@@ -69,9 +93,9 @@ def compare(
             progress.advance(1)
             if isinstance(record, SourceDocument):
                 chunk = Chunk.whole(record.id, record.text, record.fields)
-                totals["characters"] += len(chunk.text)
-                if len(preview) < PREVIEW_ROWS:
-                    preview.append(chunk)
+                found.characters += len(chunk.text)
+                if len(found.preview) < PREVIEW_ROWS:
+                    found.preview.append(chunk)
                 yield chunk
             else:
                 rejected.append(record)
@@ -79,39 +103,36 @@ def compare(
                     flush()
 
     with Planner(space.id, store.stored) as planner:
+        found = Comparison(planner.counts, [])
         for repeated in planner.add(chunks()):
             rejected += [_duplicate(source, chunk) for chunk in repeated]
             flush()
         flush()
         # A limit that cut the source off: what was not looked at has not vanished.
-        whole = source.limit is None or progress.done < source.limit
-        if whole:
+        found.whole = source.limit is None or progress.done < source.limit
+        if found.whole:
             planner.vanished(
                 store.ids,
                 store.count(),
                 max_fraction=deletions.max_delete_fraction,
                 allow=deletions.allow_delete,
             )
-        planner.resolve(store.known_texts, batches.texts_by_batch(space.id))
-        writer = PlanWriter(batches, pipeline=pipeline, run=run, space=space)
+        held = planner.resolve(
+            store.known_texts,
+            batches.texts_by_batch(space.id),
+            lambda _, hashes: registry.refused_texts(scope, hashes),
+        )
+        found.held = len(held)
+        hold(scope, held)
         for part in planner.parts(
-            max_chunks=limits.max_batch_chunks,
-            max_tokens=limits.max_batch_tokens,
+            max_chunks=embedder.max_batch_chunks,
+            max_tokens=embedder.max_batch_tokens,
             tokens=estimate_tokens,
         ):
-            writer.add(part)
-        plan = writer.finish(dataclasses.asdict(planner.counts))
-    healed = registry.release_healed(pipeline, run) if whole else 0
+            emit(part)
     progress.finish()
-    return Comparison(
-        plan,
-        totals["rejected"],
-        healed,
-        totals["characters"],
-        preview,
-        progress.seconds,
-        progress.rate,
-    )
+    found.seconds, found.rate = progress.seconds, progress.rate
+    return found
 
 
 def _duplicate(source: SourceResource, chunk: Chunk) -> RejectedRecord:
@@ -150,26 +171,30 @@ def build_source_documents(pipeline: str, kinds: set[str]) -> dg.AssetsDefinitio
                 registry = Registry(client, mongodb.registry)
                 registry.record_space(space)
                 store.prepare()
+                run, batches = context.run_id, batch_store.open()
+                writer = PlanWriter(batches, pipeline=pipeline, run=run, space=space)
                 found = compare(
                     source,
                     client=client,
                     store=store,
                     registry=registry,
-                    batches=batch_store.open(),
-                    space=space,
-                    limits=embedder,
+                    batches=batches,
+                    embedder=embedder,
                     deletions=vector_store,
-                    pipeline=pipeline,
-                    run=context.run_id,
+                    reject=partial(registry.quarantine, pipeline, run),
+                    hold=partial(registry.hold, pipeline, run),
+                    emit=writer.add,
                     log=context.log.info,
                 )
-                quarantined = registry.quarantined(pipeline, limit=PREVIEW_ROWS)
-        counts = found.plan.counts
+                plan = writer.finish(dataclasses.asdict(found.counts))
+                healed = registry.release_healed(pipeline, run) if found.whole else 0
+                quarantined = registry.quarantined(pipeline, limit=QUARANTINE_ROWS)
+        counts = plan.counts
         for space_id, vectors in counts["replaced_spaces"].items():
             context.log.warning(
                 f"{vectors:,} vectors of the space {space_id} will be replaced by {space.id}"
             )
-        if not found.plan.parts:
+        if not plan.parts:
             context.log.info("nothing to do: every chunk has its vector")
         metadata = {
             "dagster/row_count": counts["source"],
@@ -183,11 +208,12 @@ def build_source_documents(pipeline: str, kinds: set[str]) -> dg.AssetsDefinitio
             "to embed": counts["to_embed"],
             "vectors reused": counts["reused"],
             "rejected now": found.rejected,
-            "left quarantine": found.healed,
+            "refused before": found.held,
+            "left quarantine": healed,
             "characters": found.characters,
             "seconds": round(found.seconds, 3),
             "records per second": round(found.rate, 1),
-            "plan": found.plan.id,
+            "plan": plan.id,
             "preview": dg.MetadataValue.md(_preview(found.preview)),
         }
         if counts["replaced_spaces"]:

@@ -1,14 +1,16 @@
 """What all pipelines of a deployment share: spaces, vector stores, search indexes, quarantine."""
 
 import hashlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
 from pymongo import MongoClient, UpdateOne
+from pymongo.collection import Collection
 
 from resources.chunks import encode
+from resources.embedders.batch_jobs import Job
 from resources.embedders.space import EmbeddingSpace
 from resources.sources.records import RejectedRecord
 
@@ -31,7 +33,8 @@ class Registry:
 
     `embedding_spaces` says what each space id means; `vector_stores` which space each path holds
     and when it last changed; `search_indexes` what each index was built from;
-    `embedding_quarantine` what cannot be embedded, and why.
+    `embedding_quarantine` what cannot be embedded, and why; `embedding_spend` what every embedding
+    batch took.
     """
 
     def __init__(self, client: MongoClient, database: str) -> None:
@@ -40,6 +43,8 @@ class Registry:
         self._stores = self._database["vector_stores"]
         self._indexes = self._database["search_indexes"]
         self._quarantine = self._database["embedding_quarantine"]
+        self._jobs = self._database["embedding_jobs"]
+        self._spend = self._database["embedding_spend"]
 
     def record_space(self, space: EmbeddingSpace) -> None:
         self._spaces.update_one(
@@ -70,8 +75,54 @@ class Registry:
     def index(self, index: str) -> dict[str, Any] | None:
         return self._indexes.find_one({"_id": index})
 
-    def quarantine(self, pipeline: str, run: str, records: Iterable[RejectedRecord]) -> None:
-        """Note what cannot be embedded; the same record again counts up."""
+    def record_spend(self, entry: dict[str, Any]) -> None:
+        """Note what one embedding batch of a run took; see `spend` for the keys."""
+        self._spend.insert_one({**entry, "at": now()})
+
+    def spend(self, pipeline: str | None = None) -> list[dict[str, Any]]:
+        """Sums by day, pipeline and model, the latest first.
+
+        Returns:
+            `{day, pipeline, model, texts, tokens, cost_usd, requests, retries}`; `tokens` and
+            `cost_usd` leave out what was not known.
+        """
+        sums = ("texts", "tokens", "cost_usd", "requests", "retries")
+        group: dict[str, Any] = {name: {"$sum": f"${name}"} for name in sums}
+        day = {"$dateToString": {"format": "%Y-%m-%d", "date": "$at"}}
+        rows = self._spend.aggregate(
+            [
+                {"$match": {"pipeline": pipeline} if pipeline else {}},
+                {
+                    "$group": {
+                        "_id": {"day": day, "pipeline": "$pipeline", "model": "$model"},
+                        **group,
+                    }
+                },
+                {"$sort": {"_id.day": -1, "_id.pipeline": 1, "_id.model": 1}},
+            ]
+        )
+        return [{**row.pop("_id"), **row} for row in rows]
+
+    def texts_per_second(self, provider: str, model: str) -> float | None:
+        """How fast the model was in its latest run here; None before the first."""
+        latest = self._spend.find_one({"provider": provider, "model": model}, sort=[("at", -1)])
+        if latest is None:
+            return None
+        batches = list(self._spend.find({"run": latest["run"], "model": model}))
+        seconds = max(batch["seconds"] for batch in batches)
+        return sum(batch["texts"] for batch in batches) / seconds if seconds else None
+
+    def quarantine(
+        self, pipeline: str, run: str, records: Iterable[RejectedRecord], *, space: str = ""
+    ) -> None:
+        """Note what cannot be embedded; the same record again counts up.
+
+        Args:
+            pipeline: Whose record it is.
+            run: The run that met it.
+            records: What cannot be embedded, each with its reason.
+            space: The space that a provider would not put the text into.
+        """
         seen = now()
         writes = []
         for record in records:
@@ -88,6 +139,8 @@ class Registry:
                             "where": record.where,
                             "reason": record.reason,
                             "excerpt": record.excerpt,
+                            "text_hash": record.text_hash,
+                            "space": space,
                             "last_seen": seen,
                             "run": run,
                         },
@@ -98,6 +151,20 @@ class Registry:
             )
         if writes:
             self._quarantine.bulk_write(writes, ordered=False)
+
+    def refused_texts(self, space: str, text_hashes: Sequence[str]) -> set[str]:
+        """Texts that the space's provider has refused: asking again would cost and not help."""
+        held = self._quarantine.find(
+            {"space": space, "text_hash": {"$in": list(text_hashes)}}, {"text_hash": 1}
+        )
+        return {entry["text_hash"] for entry in held}
+
+    def hold(self, pipeline: str, run: str, space: str, text_hashes: Sequence[str]) -> None:
+        """Keep refused texts that the source still has in quarantine."""
+        self._quarantine.update_many(
+            {"pipeline": pipeline, "space": space, "text_hash": {"$in": list(text_hashes)}},
+            {"$set": {"run": run, "last_seen": now()}},
+        )
 
     def release_healed(self, pipeline: str, run: str) -> int:
         """Drop entries that a complete scan of the source by `run` did not meet again."""
@@ -122,6 +189,63 @@ class Registry:
 
     def count_quarantined(self, pipeline: str) -> int:
         return self._quarantine.count_documents({"pipeline": pipeline})
+
+    def jobs(self, pipeline: str, run: str, written: Callable[[str], bool]) -> "PipelineJobs":
+        """A pipeline's batch jobs; `written` tells whether the batch store has a batch."""
+        return PipelineJobs(self._jobs, pipeline, run, written)
+
+
+class PipelineJobs:
+    """The batch jobs of one pipeline, as `resources.embedders.batch_jobs.Jobs`."""
+
+    def __init__(
+        self, collection: Collection, pipeline: str, run: str, written: Callable[[str], bool]
+    ) -> None:
+        self.pipeline = pipeline
+        self._collection, self._run, self._written = collection, run, written
+
+    def find(self, space: str) -> list[Job]:
+        found = []
+        for entry in self._collection.find({"pipeline": self.pipeline, "space": space}):
+            job = Job(
+                entry["job"], space, bytes(entry["texts"]), _utc(entry["submitted_at"]),
+                entry["provider_job"], entry["file"], entry["status"],
+            )  # fmt: skip
+            if self._written(job.batch):
+                self.remove(job.name)  # a run died right after it had written it
+            else:
+                found.append(job)
+        return found
+
+    def record(self, job: Job) -> None:
+        values = {
+            "pipeline": self.pipeline,
+            "batch": job.batch,
+            "job": job.name,
+            "space": job.space,
+            "texts": job.texts,
+            "submitted_at": job.submitted,
+            "provider_job": job.id,
+            "file": job.file,
+            "status": job.status,
+            "at": now(),
+        }
+        self._collection.update_one(
+            {"_id": self._id(job.name)},
+            {"$set": values, "$setOnInsert": {"run": self._run}},
+            upsert=True,
+        )
+
+    def remove(self, name: str) -> None:
+        self._collection.delete_one({"_id": self._id(name)})
+
+    def _id(self, name: str) -> str:
+        # Another pipeline may embed the same texts, and wait for a job of its own.
+        return f"{self.pipeline}/{name}"
+
+
+def _utc(moment: datetime) -> datetime:
+    return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
 
 
 def now() -> datetime:

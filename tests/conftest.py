@@ -8,9 +8,20 @@ import pymongo
 import pytest
 
 from tests import models, servers
+from tests.providers import fixtures
 from tests.workshop import Workshop
 
-SERVERS = ["embedded", "mongod", "TEST_MONGODB_URI"]
+# The providers' servers: well-behaved until a test tells them otherwise.
+voyage_api, openai_api = fixtures.voyage_api, fixtures.openai_api
+
+SERVERS = ["embedded", "mongod"]
+if "TEST_MONGODB_URI" in os.environ:
+    SERVERS.append("TEST_MONGODB_URI")
+
+
+def pytest_report_header() -> str:
+    third = "too" if "TEST_MONGODB_URI" in os.environ else "is not set, so no third deployment"
+    return f"storage tests run against {', '.join(SERVERS[:2])}; TEST_MONGODB_URI {third}"
 
 
 class Servers:
@@ -36,8 +47,6 @@ class Servers:
             if command is None:
                 pytest.skip("no embedded server: pip install '.[embedded]'")
             return self._stack.enter_context(servers.secantusd(command))
-        if "TEST_MONGODB_URI" not in os.environ:
-            pytest.skip("TEST_MONGODB_URI is not set: no third deployment to test against")
         return os.environ["TEST_MONGODB_URI"]
 
 

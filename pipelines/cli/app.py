@@ -1,5 +1,6 @@
 """The command `embeddings`."""
 
+import dataclasses
 import json
 import sys
 from collections.abc import Iterator
@@ -10,7 +11,7 @@ from typing import Annotated, Any
 import typer
 from bson import json_util
 
-from pipelines import catalog, doctor, execution, lineage, search
+from pipelines import catalog, doctor, dry_run, execution, lineage, search
 from pipelines.cli import models, render
 from pipelines.console import console, errors
 from resources.errors import EmbeddingsError, QueryRefused
@@ -55,6 +56,36 @@ def run_(pipeline: Pipeline, config: Configs = None) -> None:
         console.print(f"[bold]{pipeline}[/bold]")
         outcome = execution.run(pipeline, config or [])
         render.run(pipeline, outcome)
+
+
+@app.command("plan")
+def plan_(pipeline: Pipeline, as_json: AsJson = False, config: Configs = None) -> None:
+    """Say what a run would do and cost; touches nothing."""
+    with _sentences():
+        found = dry_run.dry_run(pipeline, config or [])
+        if as_json:
+            _print_json(dataclasses.asdict(found))
+        else:
+            render.dry_run(pipeline, found)
+
+
+@app.command("spend")
+def spend_(
+    pipeline: Pipeline,
+    everything: Annotated[
+        bool, typer.Option("--all", help="All pipelines of the same deployment.")
+    ] = False,
+    as_json: AsJson = False,
+    config: Configs = None,
+) -> None:
+    """Sum up what embedding took: tokens and money by day, pipeline and model."""
+    with _sentences():
+        with catalog.open_pipeline(pipeline, config or []) as opened:
+            rows = opened.registry.spend(None if everything else opened.pipeline.name)
+        if as_json:
+            _print_json(rows)
+        else:
+            render.spend(rows)
 
 
 @app.command("search")

@@ -10,11 +10,14 @@ from rich.markup import escape as plain
 from rich.table import Table
 from rich.text import Text
 
+from assets.budget import dollars
 from pipelines.console import console
 from pipelines.doctor import Finding
+from pipelines.dry_run import DryRun
 from pipelines.execution import RunOutcome
 from pipelines.lineage import ModelSummary, VectorLineage
 from pipelines.search import SearchAnswer
+from resources.progress import duration
 
 __all__ = ["plain"]
 
@@ -50,6 +53,52 @@ def run(pipeline: str, outcome: RunOutcome) -> None:
     console.print(table)
     for name, description in outcome.failed_checks:
         console.print(f"[yellow]check {name}:[/yellow] {plain(description)}")
+
+
+def dry_run(pipeline: str, found: DryRun) -> None:
+    counts = found.counts
+    table = _table(show_header=False)
+    table.add_column(style="dim")
+    table.add_column(overflow="fold")
+    table.add_row(
+        "source",
+        f"{counts.source:,} documents: {counts.new:,} new, {counts.changed:,} changed, "
+        f"{counts.unchanged:,} unchanged",
+    )
+    if found.rejected or found.held:
+        table.add_row("quarantine", f"{found.rejected + found.held:,} cannot be embedded")
+    for space, vectors in counts.replaced_spaces.items():
+        table.add_row("replaces", f"{vectors:,} vectors of the space {space}")
+    table.add_row("to embed", f"{found.estimate.texts:,} texts with {found.model}")
+    table.add_row("tokens", f"about {found.estimate.tokens:,}")
+    about = "about " if found.estimate.cost_usd else ""
+    table.add_row("cost", f"{about}{dollars(found.estimate.cost_usd)}")
+    time = "not known before the first run" if found.seconds is None else duration(found.seconds)
+    table.add_row("time to embed", time)
+    table.add_row("vectors reused", f"{counts.reused:,}")
+    table.add_row("fields to refresh", f"{counts.refreshed:,}")
+    table.add_row("to delete", f"{counts.deleted:,}")
+    console.print(f"[bold]{pipeline}[/bold]: what a run would do")
+    console.print(table)
+
+
+def spend(rows: Sequence[Mapping[str, Any]]) -> None:
+    if not rows:
+        console.print("nothing has been embedded yet")
+        return
+    table = _table(show_footer=True)
+    table.add_column("day", "total")
+    table.add_column("pipeline")
+    table.add_column("model", overflow="fold")
+    for name in ("texts", "tokens", "requests"):
+        total = sum(row[name] for row in rows)
+        table.add_column(name, f"{total:,}", justify="right")
+    cost = sum(row["cost_usd"] for row in rows)
+    table.add_column("cost", dollars(cost), justify="right")
+    for row in rows:
+        numbers = (f"{row[name]:,}" for name in ("texts", "tokens", "requests"))
+        table.add_row(row["day"], row["pipeline"], row["model"], *numbers, dollars(row["cost_usd"]))
+    console.print(table)
 
 
 def answer(found: SearchAnswer) -> None:

@@ -1,5 +1,6 @@
 """What every embedding provider offers to the pipeline, and how its replies are checked."""
 
+import json
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -61,6 +62,9 @@ class Embedder(ABC):
     model: str
     """The model that embeds documents; one member of the space's family."""
 
+    price_factor: float = 1.0
+    """Share of the list price that this way of asking costs."""
+
     @abstractmethod
     def embed(self, texts: Sequence[str], *, input_type: InputType) -> Embeddings:
         """Embed the texts, in their order.
@@ -83,6 +87,9 @@ class Embedder(ABC):
         for key, texts in batches:
             yield key, self.embed(texts, input_type="document")
 
+    def written(self, key: Any) -> None:  # noqa: B027  (most keep nothing until then)
+        """A reply of `embed_batches` is stored for good; called from any thread."""
+
     def close(self) -> None:  # noqa: B027  (most providers hold nothing)
         """Let go of connections and memory."""
 
@@ -93,6 +100,11 @@ class Embedder(ABC):
     def settings(self) -> dict[str, Any]:
         """Choices that are not part of the space, written down with every batch."""
         return {}
+
+    @property
+    def refusal_scope(self) -> str:
+        """What a refusal of a text holds for: other settings may accept it."""
+        return f"{self.space.id} {json.dumps(self.settings(), sort_keys=True)}"
 
 
 UNIT_LENGTH_TOLERANCE = 1e-2

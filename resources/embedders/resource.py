@@ -1,12 +1,13 @@
 """The resource `embedder`: which provider and model embed documents and queries."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from pydantic import Field
 
 from resources.config import StrictResource
 from resources.embedders.base import Embedder
+from resources.embedders.batch_jobs import Jobs
 from resources.embedders.openai import OpenAIProvider
 from resources.embedders.sentence_transformers import SentenceTransformersProvider
 from resources.embedders.space import EmbeddingSpace
@@ -31,13 +32,30 @@ class EmbedderResource(StrictResource):
         default=200_000, ge=1, description="Estimated tokens per embedding batch."
     )
 
+    max_cost_usd: float | None = Field(
+        default=None, ge=0, description="Stop before a run spends more than this, at list price."
+    )
+    max_tokens: int | None = Field(
+        default=None, ge=0, description="Stop before a run embeds more tokens than this."
+    )
+
     def space(self) -> EmbeddingSpace:
         """The space that documents are embedded in; loads no model where its files say enough."""
         return self.provider.space()
 
     @contextmanager
-    def open(self) -> Iterator[Embedder]:
-        embedder = self.provider.open()
+    def open(
+        self, jobs: Jobs | None = None, log: Callable[[str], None] | None = None
+    ) -> Iterator[Embedder]:
+        """The provider, ready to embed.
+
+        Args:
+            jobs: Where batch jobs are written down, for a provider that has any.
+            log: Where their progress is told.
+        """
+        provider = self.provider
+        batched = isinstance(provider, OpenAIProvider)
+        embedder = provider.open(jobs, log) if batched else provider.open()
         try:
             yield embedder
         finally:

@@ -29,12 +29,14 @@ class RejectedRecord:
         where: The place a person would look at: `films.jsonl:17`, `sample_airbnb.listings`.
         reason: A short sentence: what is wrong.
         excerpt: The beginning of what was found, at most EXCERPT_LENGTH characters.
+        text_hash: Of the text that a provider refused; empty where the source is at fault.
     """
 
     id: Any
     where: str
     reason: str
     excerpt: str = ""
+    text_hash: str = ""
 
 
 EXCERPT_LENGTH = 200

@@ -1,0 +1,85 @@
+"""What a run would do and cost, without doing any of it."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from assets.budget import Estimate, estimate
+from assets.planning import Counts, Part
+from assets.source_documents import compare
+from pipelines.catalog import open_pipeline
+from pipelines.pipeline import EmbeddingPipeline
+from resources.embedders.packing import estimate_tokens
+
+
+@dataclass(frozen=True)
+class DryRun:
+    """A run that was not made.
+
+    Attributes:
+        counts: Of chunks: new, changed, unchanged, deleted, …
+        rejected: Records that cannot be embedded.
+        held: Texts that the provider has refused before.
+        model: What would embed.
+        space: Id of the space.
+        estimate: Texts, tokens and money.
+        seconds: From the rate of the model's latest run here; None before the first.
+        parts: Kind of work and chunks, in the order in which it would be done.
+    """
+
+    counts: Counts
+    rejected: int
+    held: int
+    model: str
+    space: str
+    estimate: Estimate
+    seconds: float | None
+    parts: dict[str, int]
+
+
+def dry_run(pipeline: EmbeddingPipeline | str, overrides: Sequence[str | Path] = ()) -> DryRun:
+    """Read the source and compare it with the store; writes nothing and asks no provider.
+
+    Raises:
+        EmbeddingsError: What would stop the run as well.
+    """
+    chunks: dict[str, int] = {}
+    totals = {"texts": 0, "tokens": 0}
+
+    def count(part: Part) -> None:
+        chunks[part.kind] = chunks.get(part.kind, 0) + len(part.chunks)
+        if part.kind == "embed":
+            totals["texts"] += len(part.chunks)
+            totals["tokens"] += sum(estimate_tokens(chunk.text) for chunk in part.chunks)
+
+    with open_pipeline(pipeline, overrides) as opened:
+        embedder = opened.embedder
+        opened.vector_store.namespace(opened.source)
+        opened.search_index.check(embedder.space())
+        found = compare(
+            opened.source,
+            client=opened.client,
+            store=opened.store,
+            registry=opened.registry,
+            batches=opened.batch_store.open(),
+            embedder=embedder,
+            deletions=opened.vector_store,
+            reject=lambda _: None,
+            hold=lambda *_: None,
+            emit=count,
+            log=lambda _: None,
+        )
+        with embedder.open() as provider:
+            space, model, factor = provider.space, provider.model, provider.price_factor
+        cost = estimate(space.provider, model, **totals, price_factor=factor)
+        rate = opened.registry.texts_per_second(space.provider, model)
+        return DryRun(
+            found.counts,
+            found.rejected,
+            found.held,
+            model,
+            space.id,
+            cost,
+            cost.texts / rate if rate else None,
+            chunks,
+        )
