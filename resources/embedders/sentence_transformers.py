@@ -1,6 +1,8 @@
 """Local models through sentence-transformers."""
 
 import importlib.metadata
+import importlib.util
+import re
 from collections.abc import Sequence
 from typing import Any, Literal
 
@@ -8,13 +10,33 @@ import numpy as np
 from pydantic import Field
 
 from resources.config import StrictConfig
+from resources.embedders import catalogue
 from resources.embedders.base import Embedder, Embeddings, InputType, Usage, check_reply
 from resources.embedders.model_folder import ModelFolder, find_model
 from resources.embedders.space import EmbeddingSpace
 from resources.errors import ConfigurationError, ProviderError
 
 # The names sentence-transformers itself tries for documents, in its order.
-_DOCUMENT_PROMPTS = ("document", "passage", "corpus")
+_PROMPT_NAMES: dict[InputType, tuple[str, ...]] = {
+    "document": ("document", "passage", "corpus"),
+    "query": ("query",),
+}
+
+# Families that were trained with prompts, for members that the catalogue does not know. Their
+# instruction-tuned members take another kind of prompt.
+_FAMILIES = {
+    r"(multilingual-)?e5-(?!.*instruct)": catalogue.Prompts(document="passage: ", query="query: "),
+    r"nomic-embed-text-": catalogue.Prompts(document="search_document: ", query="search_query: "),
+}
+_SOME_PROMPTS = catalogue.Prompts(document="...", query="...")
+
+# Their cards normalise a whole vector's values before they cut it.
+_LAYER_NORM = {"nomic-embed-text-v1.5"}
+
+_BACKENDS = {"onnx": "onnxruntime", "openvino": "openvino"}
+
+# A static model spends most of a small pass on calls: 512 texts and more are twice as fast as 32.
+_BATCH_SIZE, _STATIC_BATCH_SIZE = 32, 1024
 
 
 class SentenceTransformersProvider(StrictConfig):
@@ -30,21 +52,30 @@ class SentenceTransformersProvider(StrictConfig):
         default=None, description="Branch, tag or commit on the hub; pin a commit in production."
     )
     document_prompt: str | None = Field(
-        default=None, description="Put before every document; default: the model's own."
+        default=None,
+        description="Put before every document; default: the model's own, else the catalogue's.",
     )
     query_prompt: str | None = Field(
-        default=None, description="Put before every query; default: the model's own."
+        default=None, description="Put before every query; default likewise."
     )
     dimensions: int | None = Field(
         default=None, ge=1, description="Keep the leading dimensions only (matryoshka models)."
     )
     normalize: bool = Field(default=True, description="Give every vector unit length.")
-    batch_size: int = Field(default=32, ge=1, description="Texts per forward pass.")
+    batch_size: int | None = Field(
+        default=None, ge=1, description="Texts per forward pass; default: 32, static models 1024."
+    )
     max_tokens: int | None = Field(
         default=None, ge=1, description="Read at most this many tokens; default: the model's own."
     )
+    truncate: bool = Field(
+        default=False,
+        description="Cut a text that is longer than the model reads; else it goes to quarantine.",
+    )
     device: str = Field(
-        default="auto", description="auto (CUDA, then MPS, then CPU), cpu, cuda, cuda:1, mps, …"
+        default="auto",
+        description="auto (CUDA, then MPS, then CPU), cpu, cuda, mps, …; several with commas "
+        "(`cuda:0,cuda:1`) embed documents in a process each.",
     )
     dtype: Literal["auto", "float32", "float16", "bfloat16"] = Field(
         default="float32", description="Precision of the model's weights; vectors are float32."
@@ -56,12 +87,21 @@ class SentenceTransformersProvider(StrictConfig):
         default=False, description="Run Python code that comes with the model."
     )
 
+    @property
+    def devices(self) -> list[str]:
+        return [name.strip() for name in self.device.split(",") if name.strip()]
+
     def find(self) -> ModelFolder:
-        return find_model(self.model, self.revision)
+        return find_model(self.model, self.revision, self.backend)
 
     def space(self) -> EmbeddingSpace:
-        """The space, from the model's files where they say enough; else the model is loaded."""
+        """The space, from the model's files where they say enough; else the model is loaded.
+
+        Raises:
+            ConfigurationError: The model lacks a prompt that it needs, or is not that wide.
+        """
         folder = self.find()
+        self._check_prompts(folder)
         width = folder.dimensions
         if width is None:
             width = _width(self.load(folder))
@@ -70,7 +110,9 @@ class SentenceTransformersProvider(StrictConfig):
                 f"model {self.model} has {width} dimensions: `dimensions: {self.dimensions}` "
                 "cannot be had"
             )
-        options = {"max_tokens": self.max_tokens} if self.max_tokens else {}
+        options: dict[str, Any] = {"max_tokens": self.max_tokens} if self.max_tokens else {}
+        if self.layer_norm(folder):
+            options["layer_norm"] = True
         return EmbeddingSpace(
             provider=self.kind,
             model=folder.name,
@@ -82,32 +124,63 @@ class SentenceTransformersProvider(StrictConfig):
         )
 
     def prompt(self, input_type: InputType, folder: ModelFolder) -> str:
-        """What stands before a text: configured, else the model's own, else nothing."""
+        """What stands before a text: configured, else the model's own, else the catalogue's."""
         configured = self.query_prompt if input_type == "query" else self.document_prompt
         if configured is not None:
             return configured
-        names = ("query",) if input_type == "query" else _DOCUMENT_PROMPTS
-        return next((folder.prompts[name] for name in names if folder.prompts.get(name)), "")
+        named = [name for name in _PROMPT_NAMES[input_type] if name in folder.prompts]
+        own = folder.prompts[named[0]] if named else folder.default_prompt
+        entry = catalogue.find(self.kind, folder.name)
+        known = getattr(entry.prompts, input_type) if entry and entry.prompts else ""
+        return own or known
+
+    def _check_prompts(self, folder: ModelFolder) -> None:
+        configured = {"document": self.document_prompt, "query": self.query_prompt}
+        missing = [
+            f'`{kind}_prompt: "{prompt}"`'
+            for kind, prompt in _required_prompts(folder.name)
+            if configured[kind] is None and not self.prompt(kind, folder)
+        ]
+        if missing:
+            raise ConfigurationError(
+                f"model {self.model} needs a prompt before its texts, and neither its files nor "
+                f'the catalogue have one: set {" and ".join(missing)}, or "" to do without'
+            )
+
+    def layer_norm(self, folder: ModelFolder) -> bool:
+        """Whether values are normalised over the whole vector before its end is cut off."""
+        return self.dimensions is not None and folder.name.split("/")[-1] in _LAYER_NORM
 
     def load(self, folder: ModelFolder) -> Any:
-        """The loaded `SentenceTransformer`.
+        """The loaded `SentenceTransformer`, on the first device where there are several.
 
         Raises:
-            ProviderError: The model's files or the device do not allow it.
+            ConfigurationError: The model cannot read `max_tokens` tokens.
+            ProviderError: The model's files, the device or the backend do not allow it.
         """
+        runtime = _BACKENDS.get(self.backend)
+        if runtime and not all(map(importlib.util.find_spec, ("optimum", runtime))):
+            raise ProviderError(
+                f"backend {self.backend!r} is not installed: "
+                f"pip install 'sentence-transformers[{self.backend}]'"
+            )
+        import torch
         from sentence_transformers import SentenceTransformer
         from transformers.utils import logging as transformers_logging
 
         # Its bar over the weights would be drawn into the run's log.
         transformers_logging.disable_progress_bar()
         options: dict[str, Any] = {} if self.backend != "torch" else {"dtype": self.dtype}
+        devices = self.devices
         try:
+            for name in devices if len(devices) > 1 else ():
+                torch.empty(0, device=name)  # else a worker process would fail, later
             model = SentenceTransformer(
                 str(folder.path),
-                device=None if self.device == "auto" else self.device,
+                device=devices[0] if devices and devices != ["auto"] else None,
                 backend=self.backend,
                 trust_remote_code=self.trust_remote_code,
-                truncate_dim=self.dimensions,
+                truncate_dim=None if self.layer_norm(folder) else self.dimensions,
                 model_kwargs=options,
             )
         except Exception as error:  # tokenizers, safetensors and torch each raise their own
@@ -115,8 +188,16 @@ class SentenceTransformersProvider(StrictConfig):
                 f"model {self.model} cannot be loaded from {folder.origin} on device "
                 f"{self.device!r}, backend {self.backend!r}: {first_line(error)}"
             ) from error
+        model.default_prompt_name = None  # `prompt` decides
         if self.max_tokens is not None:
-            model.max_seq_length = self.max_tokens
+            positions = _positions(model)
+            if positions is not None and self.max_tokens > positions:
+                raise ConfigurationError(
+                    f"model {self.model} has positions for {positions} tokens: "
+                    f"`max_tokens: {self.max_tokens}` cannot be had"
+                )
+            if _limit(model) is not None:  # a static model reads everything
+                model.max_seq_length = self.max_tokens
         return model
 
     def open(self) -> "SentenceTransformersEmbedder":
@@ -130,46 +211,119 @@ class SentenceTransformersEmbedder(Embedder):
         self._provider = provider
         self._folder = provider.find()
         self._loaded: Any = None
+        self._pool: Any = None
         self.space = provider.space()
         self.model = self._folder.name
 
     def embed(self, texts: Sequence[str], *, input_type: InputType) -> Embeddings:
-        model = self._model()
+        """Embed the texts; one that is longer than the model reads is refused, not cut.
+
+        Raises:
+            ProviderError: Also for a query that is too long: nobody looks for it in quarantine.
+        """
         prompt = self._provider.prompt(input_type, self._folder)
+        limit = _limit(self._model())
+        tokens = None if limit is None else self._count_tokens([prompt + text for text in texts])
+        long = np.zeros(len(texts), bool) if tokens is None else tokens > limit
+        refused: dict[int, str] = {}
+        if tokens is not None and not self._provider.truncate:
+            refused = {int(at): self._too_long(int(tokens[at])) for at in np.flatnonzero(long)}
+        if refused and input_type == "query":
+            raise ProviderError(f"the query {next(iter(refused.values()))}")
+        kept = np.array([at for at in range(len(texts)) if at not in refused], dtype=np.intp)
+        vectors = np.zeros((len(texts), self.space.dimensions), np.float32)
+        if len(kept):
+            lengths = None if tokens is None else tokens[kept]
+            found = self._encode([texts[int(at)] for at in kept], lengths, prompt, input_type)
+            vectors[kept] = check_reply(found, len(kept), self.space)
+        usage = Usage(
+            requests=min(len(kept), 1),
+            tokens=None if tokens is None else int(np.clip(tokens[kept], 0, limit).sum()),
+            truncated=int(long[kept].sum()),
+        )
+        return Embeddings(vectors, tokens, usage, refused)
+
+    def _too_long(self, tokens: int) -> str:
+        model = self._model()
+        limit, positions = _limit(model), _positions(model)
+        ways = ["chunk it"]
+        if positions is None:
+            ways.append("raise `max_tokens`")
+        elif limit is not None and limit < positions:
+            ways.append(f"raise `max_tokens` (at most {positions})")
+        return (
+            f"has {tokens} tokens, the model reads {limit}: {', '.join(ways)}, "
+            "or set `truncate: true`"
+        )
+
+    def _encode(
+        self, texts: list[str], tokens: np.ndarray | None, prompt: str, input_type: InputType
+    ) -> np.ndarray:
+        """Vectors of the texts, in their order.
+
+        A pass is as long as its longest text: texts of like token counts go together, a tenth less
+        work than `encode` has, which goes by characters.
+        """
+        model, provider = self._model(), self._provider
+        layer_norm = provider.layer_norm(self._folder)
+        size = provider.batch_size or (_STATIC_BATCH_SIZE if tokens is None else _BATCH_SIZE)
+        options: dict[str, Any] = {
+            "prompt": prompt or None,
+            "batch_size": size,
+            "normalize_embeddings": provider.normalize and not layer_norm,
+            "show_progress_bar": False,
+        }
         try:
-            vectors = model.encode(
-                list(texts),
-                prompt=prompt or None,
-                batch_size=self._provider.batch_size,
-                normalize_embeddings=self._provider.normalize,
-                show_progress_bar=False,
-            )
+            if len(provider.devices) > 1 and input_type == "document":
+                if self._pool is None:
+                    self._pool = model.start_multi_process_pool(provider.devices)
+                options |= {"pool": self._pool, "chunk_size": None if tokens is None else size}
+            if tokens is None:
+                vectors = np.asarray(model.encode(texts, **options))
+            else:
+                order = np.argsort(-tokens, kind="stable")
+                step = len(order) if "pool" in options else size
+                parts = [order[first : first + step] for first in range(0, len(order), step)]
+                found = [model.encode([texts[at] for at in part], **options) for part in parts]
+                vectors = np.empty_like(np.concatenate(found))
+                vectors[order] = np.concatenate(found)
         except RuntimeError as error:
+            if "died unexpectedly" in str(error):
+                raise ProviderError(
+                    f"a process that embeds on {provider.device} has ended: {first_line(error)}"
+                ) from error
             if "out of memory" not in str(error).lower():
                 raise
             raise ProviderError(
-                f"device {model.device} has too little memory for batch_size "
-                f"{self._provider.batch_size}: lower it, or `max_tokens`"
+                f"device {provider.device} has too little memory for batch_size {size}: lower "
+                "it, or `max_tokens`"
             ) from error
-        vectors = check_reply(np.asarray(vectors), len(texts), self.space)
-        tokens = self._count_tokens([prompt + text for text in texts])
-        if tokens is None:
-            return Embeddings(vectors, usage=Usage(requests=1))
-        limit = model.max_seq_length
-        cut = int((tokens > limit).sum()) if limit else 0
-        read = np.minimum(tokens, limit) if limit else tokens
-        return Embeddings(vectors, tokens, Usage(requests=1, tokens=int(read.sum()), truncated=cut))
+        return self._cut(vectors) if layer_norm else vectors
+
+    def _cut(self, vectors: np.ndarray) -> np.ndarray:
+        vectors = vectors.astype(np.float32)
+        deviation = np.sqrt(vectors.var(axis=1, keepdims=True) + 1e-5)
+        vectors = (vectors - vectors.mean(axis=1, keepdims=True)) / deviation
+        vectors = vectors[:, : self.space.dimensions]
+        if self._provider.normalize:
+            vectors = vectors / np.linalg.norm(vectors, axis=1, keepdims=True).clip(1e-12)
+        return vectors
 
     def versions(self) -> dict[str, str]:
-        names = ("sentence-transformers", "transformers", "torch")
+        names, devices = ("sentence-transformers", "transformers", "torch"), self._provider.devices
         return {name: importlib.metadata.version(name) for name in names} | {
-            "device": str(self._model().device),
+            "device": ",".join(devices) if len(devices) > 1 else str(self._model().device),
             "backend": self._provider.backend,
             "dtype": self._provider.dtype,
         }
 
+    def settings(self) -> dict[str, Any]:
+        return {"truncate": self._provider.truncate}
+
     def close(self) -> None:
-        self._loaded = None
+        if self._pool is not None:
+            self._loaded.stop_multi_process_pool(self._pool)
+        self._loaded = self._pool = None
 
     def _model(self) -> Any:
         if self._loaded is None:
@@ -177,16 +331,55 @@ class SentenceTransformersEmbedder(Embedder):
         return self._loaded
 
     def _count_tokens(self, texts: list[str]) -> np.ndarray | None:
-        """Tokens per text, before truncation.
-
-        None for static embeddings, where tokenizing is all the work and would be done twice.
-        """
-        model = self._model()
-        tokenizer: Any = getattr(model, "tokenizer", None)
-        if type(model[0]).__name__ != "Transformer" or not callable(tokenizer):
+        """Tokens per text, before truncation; None where the model's tokenizer does not say."""
+        tokenizer: Any = getattr(self._model(), "tokenizer", None)
+        if not texts or not callable(tokenizer):
             return None
-        encoded: Any = tokenizer(texts, truncation=False, padding=False, verbose=False)
+        encoded: Any = tokenizer(
+            texts,
+            truncation=False,
+            padding=False,
+            verbose=False,
+            return_attention_mask=False,
+            return_token_type_ids=False,
+        )
         return np.array([len(ids) for ids in encoded["input_ids"]], dtype=np.int32)
+
+
+def _required_prompts(name: str) -> list[tuple[InputType, str]]:
+    """What the model cannot do without, as the catalogue says or else its family's name."""
+    entry = catalogue.find("sentence_transformers", name)
+    if entry is not None and not entry.prompts_required:
+        return []
+    short = name.split("/")[-1]
+    of_family = (p for pattern, p in _FAMILIES.items() if re.match(pattern, short, re.IGNORECASE))
+    prompts = next(of_family, entry and entry.prompts)
+    if prompts is None:
+        return []
+    if not prompts.document and not prompts.query:
+        prompts = _SOME_PROMPTS
+    kinds: tuple[InputType, InputType] = ("document", "query")
+    return [(kind, getattr(prompts, kind)) for kind in kinds if getattr(prompts, kind)]
+
+
+def _limit(model: Any) -> int | None:
+    """Tokens that the model reads of a text; None for all, as static embeddings do.
+
+    Of those, tokenizing is all the work, and counting would do it twice.
+    """
+    limit = model.max_seq_length
+    return None if limit is None or limit == float("inf") else int(limit)
+
+
+def _positions(model: Any) -> int | None:
+    """Tokens that the model has position embeddings for; None where its kind has no such table."""
+    for module in model.modules():
+        table: Any = getattr(module, "position_embeddings", None)
+        if hasattr(table, "num_embeddings"):
+            # RoBERTa and its like count from behind the padding's position.
+            unused = 0 if table.padding_idx is None else table.padding_idx + 1
+            return table.num_embeddings - unused
+    return None
 
 
 def _width(model: Any) -> int:
