@@ -4,6 +4,7 @@ from collections import deque
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
+from functools import partial
 
 import dagster as dg
 import numpy as np
@@ -27,6 +28,8 @@ from resources.vector_store import Lineage, VectorStore, VectorStoreResource
 
 WRITES_IN_FLIGHT = 2
 """Batches being written while the next is embedded; each is held in memory meanwhile."""
+KEPT_UNDER_WAY = 256
+"""Batches whose chunks are held until their reply; those of batch jobs are read a second time."""
 
 
 @dataclass
@@ -103,16 +106,24 @@ def embed_plan(
         log(f"to embed with {embedder.model}: {wanted}")
     progress = Progress(log, "chunks embedded", wanted.texts)
     under_way: dict[str, list[Chunk]] = {}
+    parts = {part.batch: part for part in todo}
 
     def texts() -> Iterator[tuple[str, list[str]]]:
         for part in todo:
             under_way[part.batch] = read_chunks(batches, plan, part)
             yield part.batch, [chunk.text for chunk in under_way[part.batch]]
+            if len(under_way) > KEPT_UNDER_WAY:
+                del under_way[next(iter(under_way))]
+
+    def write_down(batch: EmbeddingBatch, name: str) -> int:
+        size = batches.write_batch(batch)
+        embedder.written(name)
+        return size
 
     with ThreadPoolExecutor(max_workers=1, thread_name_prefix="batch-writer") as writer:
         writes: deque[Future[int]] = deque()
         for name, reply in embedder.embed_batches(texts()):
-            chunks = under_way.pop(name)
+            chunks = under_way.pop(name, None) or read_chunks(batches, plan, parts[name])
             outcome.count(reply)
             refused = [
                 RejectedRecord(
@@ -153,7 +164,9 @@ def embed_plan(
             if not outcome.preview:
                 outcome.preview = _preview_rows(chunks, reply)
             if batch.lineage or not reply.unfinished:
-                writes.append(writer.submit(batches.write_batch, batch))
+                writes.append(writer.submit(write_down, batch, name))
+            else:
+                embedder.written(name)  # no text of it has a vector
             while len(writes) > WRITES_IN_FLIGHT:
                 outcome.bytes += writes.popleft().result()
             progress.advance(len(chunks) - len(reply.unfinished))
@@ -243,7 +256,14 @@ def build_embedding_batches(pipeline: str, kinds: set[str]) -> dg.AssetsDefiniti
         with explained():
             batches = batch_store.open()
             plan = read_plan(batches, pipeline, embedder.space())
-            with mongodb.connect() as client, embedder.open() as provider:
+            written = partial(batches.has_batch, plan.space.id)
+            with (
+                mongodb.connect() as client,
+                embedder.open(
+                    Registry(client, mongodb.registry).jobs(pipeline, context.run_id, written),
+                    context.log.info,
+                ) as provider,
+            ):
                 outcome = embed_plan(
                     plan,
                     batches=batches,

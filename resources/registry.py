@@ -1,7 +1,7 @@
 """What all pipelines of a deployment share: spaces, vector stores, search indexes, quarantine."""
 
 import hashlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any

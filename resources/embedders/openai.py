@@ -1,13 +1,16 @@
 """OpenAI, and every server that speaks its embeddings API, through the openai SDK."""
 
 import importlib.metadata
-from typing import Any, Literal
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import Any, Literal, TypeVar
 
 import dagster as dg
 from pydantic import Field
 
 from resources.embedders import catalogue
-from resources.embedders.base import InputType
+from resources.embedders.base import Embeddings, InputType
+from resources.embedders.batch_jobs import Jobs
+from resources.embedders.batch_lane import BatchLane
 from resources.embedders.remote import (
     RemoteEmbedder,
     RemoteProvider,
@@ -20,6 +23,11 @@ from resources.embedders.remote import (
 )
 from resources.embedders.space import EmbeddingSpace
 from resources.errors import ConfigurationError
+
+K = TypeVar("K")
+
+REFUSALS = (400, 413, 422)
+"""Statuses that say: not this text, ever."""
 
 
 class OpenAIProvider(RemoteProvider):
@@ -36,6 +44,16 @@ class OpenAIProvider(RemoteProvider):
         default="", description="Put before every document (models of compatible servers)."
     )
     query_prompt: str = Field(default="", description="Put before every query.")
+    mode: Literal["realtime", "batch"] = Field(
+        default="realtime",
+        description="batch: documents at half price, within 24 hours; queries are never batched.",
+    )
+    poll_seconds: float = Field(default=60, gt=0, description="How often batch jobs are asked for.")
+    wait_seconds: float = Field(
+        default=86_400,
+        ge=0,
+        description="How long a run waits for batch jobs; any later run collects what is left.",
+    )
 
     def space(self) -> EmbeddingSpace:
         """The space.
@@ -65,12 +83,25 @@ class OpenAIProvider(RemoteProvider):
             normalized=self.normalized,
         )
 
-    def open(self) -> "OpenAIEmbedder":
-        return OpenAIEmbedder(self)
+    def open(
+        self, jobs: Jobs | None = None, log: Callable[[str], None] | None = None
+    ) -> "OpenAIEmbedder":
+        """Connect.
+
+        Args:
+            jobs: Where batch jobs are written down; `mode: batch` embeds no documents without.
+            log: Where their progress is told.
+        """
+        return OpenAIEmbedder(self, jobs, log)
 
 
 class OpenAIEmbedder(RemoteEmbedder):
-    def __init__(self, provider: OpenAIProvider) -> None:
+    def __init__(
+        self,
+        provider: OpenAIProvider,
+        jobs: Jobs | None = None,
+        log: Callable[[str], None] | None = None,
+    ) -> None:
         super().__init__(provider, provider.space(), provider.model)
         self._provider = provider
         self._client: Any = None
@@ -79,10 +110,48 @@ class OpenAIEmbedder(RemoteEmbedder):
         # Only models that can shrink know the parameter; others refuse it.
         shrunk = self.space.dimensions != full
         self._options = {"dimensions": self.space.dimensions} if shrunk else {}
+        self._lane: BatchLane | None = None
+        if provider.mode == "batch":
+            # Here, because it knows this module.
+            from resources.embedders.openai_batch import PRICE_FACTOR, OpenAIBatchAPI
+
+            self.price_factor = PRICE_FACTOR
+            if jobs is not None:
+                self._lane = BatchLane(
+                    OpenAIBatchAPI(provider, self._options),
+                    jobs,
+                    self.space,
+                    poll_seconds=provider.poll_seconds,
+                    wait_seconds=provider.wait_seconds,
+                    attempts=provider.attempts,
+                    max_failures=provider.max_failures,
+                    # Raises if even this is refused.
+                    check=lambda: self.embed(["a"], input_type="document"),
+                    log=log or (lambda _: None),
+                )
+
+    def embed_batches(
+        self, batches: Iterable[tuple[K, Sequence[str]]]
+    ) -> Iterator[tuple[K, Embeddings]]:
+        if self._provider.mode == "realtime":
+            return super().embed_batches(batches)
+        if self._lane is None:
+            raise ConfigurationError(
+                "`mode: batch` embeds documents only where its jobs are written down: open the "
+                "embedder with `jobs`, or choose `mode: realtime`"
+            )
+        return self._lane.embed_batches(batches)
+
+    def written(self, key: Any) -> None:
+        if self._lane is not None:
+            self._lane.written(key)
+
+    def close(self) -> None:
+        if self._lane is not None:
+            self._lane.close()
+        super().close()
 
     async def request(self, texts: list[str], input_type: InputType) -> Reply:
-        import openai
-
         provider = self._provider
         prompt = provider.query_prompt if input_type == "query" else provider.document_prompt
         try:
@@ -100,12 +169,8 @@ class OpenAIEmbedder(RemoteEmbedder):
                 order=[row["index"] for row in answer["data"]],
                 headers=lower_case(response.headers),
             )
-        except openai.APIStatusError as error:
-            raise _explained(error) from error
-        except openai.APIConnectionError as error:  # time-outs too
-            raise RequestFailed("transient", str(error).rstrip(".")) from error
         except Exception as error:
-            raise unreadable(error) from error
+            raise as_failure(error) from error
 
     def _connection(self) -> Any:
         if self._client is None:
@@ -128,6 +193,20 @@ class OpenAIEmbedder(RemoteEmbedder):
     def versions(self) -> dict[str, str]:
         return {"openai": importlib.metadata.version("openai")}
 
+    def settings(self) -> dict[str, Any]:
+        return {"mode": self._provider.mode}
+
+
+def as_failure(error: Exception) -> RequestFailed:
+    """What an error of the SDK means for the request."""
+    import openai
+
+    if isinstance(error, openai.APIStatusError):
+        return _explained(error)
+    if isinstance(error, openai.APIConnectionError):  # time-outs too
+        return RequestFailed("transient", str(error).rstrip("."))
+    return unreadable(error)
+
 
 def _explained(error: Any) -> RequestFailed:
     status, headers = error.status_code, lower_case(error.response.headers)
@@ -146,7 +225,7 @@ def _explained(error: Any) -> RequestFailed:
         if "insufficient_quota" in (body.get("code"), body.get("type")):
             return RequestFailed("fatal", f"the account has no credit left: {message}")
         return RequestFailed("throttled", message, retry_after(headers))
-    if status in (400, 413, 422):
+    if status in REFUSALS:
         return RequestFailed("refused", message)
     if status in (408, 409) or status >= 500:
         return RequestFailed("transient", message, retry_after(headers))
