@@ -85,7 +85,11 @@ class Embedder(ABC):
             ProviderError: As `embed`.
         """
         for key, texts in batches:
-            yield key, self.embed(texts, input_type="document")
+            try:
+                reply = self.embed(texts, input_type="document")
+            except ProviderError as error:
+                raise of_batch(error, key) from error
+            yield key, reply
 
     def written(self, key: Any) -> None:  # noqa: B027  (most keep nothing until then)
         """A reply of `embed_batches` is stored for good; called from any thread."""
@@ -105,6 +109,11 @@ class Embedder(ABC):
     def refusal_scope(self) -> str:
         """What a refusal of a text holds for: other settings may accept it."""
         return f"{self.space.id} {json.dumps(self.settings(), sort_keys=True)}"
+
+
+def of_batch(error: ProviderError, key: object) -> ProviderError:
+    """The error with the name of the batch it kept from being embedded."""
+    return ProviderError(f"{error} (embedding batch {key})")
 
 
 UNIT_LENGTH_TOLERANCE = 1e-2

@@ -17,7 +17,14 @@ from tenacity import AsyncRetrying, RetryCallState, retry_if_exception, wait_exp
 
 from resources.config import StrictConfig
 from resources.embedders import catalogue
-from resources.embedders.base import Embedder, Embeddings, InputType, Usage, check_reply
+from resources.embedders.base import (
+    Embedder,
+    Embeddings,
+    InputType,
+    Usage,
+    check_reply,
+    of_batch,
+)
 from resources.embedders.pace import Pace, Turn
 from resources.embedders.packing import estimate_tokens, pack
 from resources.embedders.space import EmbeddingSpace
@@ -194,7 +201,8 @@ class RemoteEmbedder(Embedder):
                 done, _ = wait(running, return_when=FIRST_COMPLETED)
                 for future in done:
                     key, batch = running.pop(future), future.result()
-                    failure = failure or batch.error
+                    if batch.error is not None and failure is None:
+                        failure = of_batch(batch.error, key)
                     if batch.error is None or batch.finished or batch.refused:
                         yield key, batch.reply()
         finally:
@@ -346,8 +354,9 @@ class RemoteEmbedder(Embedder):
             self._pace.succeeded()
             self._pace.used(estimate, reply.tokens)
             self._pace.learn(reply.headers)
-        batch.tokens += reply.tokens
-        return self._checked(reply, len(texts))
+            batch.tokens += reply.tokens
+            # Before the place is free: nothing more goes out after a damaged reply.
+            return self._checked(reply, len(texts))
 
     def _note(self, failure: RequestFailed, turn: Turn) -> None:
         if failure.kind == "throttled":

@@ -1,0 +1,192 @@
+"""Whole runs with remote providers, on the genuine mongod; their servers are local."""
+
+import os
+import secrets
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from resources.chunks import hash_text
+from resources.vector_store import decode_vector
+from tests.workshop import Run, Workshop
+
+WIDTH = 256
+VARIABLES = {"voyage": "VOYAGE_API_KEY", "openai": "OPENAI_API_KEY"}
+
+
+@pytest.fixture
+def workshop(tmp_path: Path, mongod_uri: str, static_model: str) -> Iterator[Workshop]:
+    made = Workshop(tmp_path, mongod_uri, f"test_{secrets.token_hex(6)}", static_model)
+    yield made
+    made.client.drop_database(made.database)
+    made.client.close()
+
+
+@pytest.fixture(params=list(VARIABLES))
+def provider(request: pytest.FixtureRequest) -> str:
+    return request.param
+
+
+@pytest.fixture
+def api(provider: str, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Any:
+    server = request.getfixturevalue(f"{provider}_api")
+    monkeypatch.setenv(VARIABLES[provider], server.behaviour.key)
+    return server
+
+
+@pytest.fixture
+def remote(workshop: Workshop, provider: str, api: Any) -> Workshop:
+    use(workshop, provider, base_url=api.url)
+    return workshop
+
+
+def use(workshop: Workshop, provider: str, **settings: Any) -> None:
+    settings = {"dimensions": WIDTH, "api_key": {"env": VARIABLES[provider]}} | settings
+    workshop.configure({"embedder": {"provider": {provider: settings}}})
+
+
+def documents(count: int) -> list[dict[str, Any]]:
+    return [{"_id": n, "text": f"text number {n}", "kind": "text"} for n in range(count)]
+
+
+def served_once(api: Any, texts: list[str]) -> None:
+    served = api.texts_served
+    served.pop("a", None)  # what tells a bad text from bad settings
+    assert served == dict.fromkeys(texts, 1)
+
+
+def test_a_poisonous_text_goes_to_quarantine_and_the_rest_is_stored(remote: Workshop, api: Any):
+    api.behaviour.poison = ["virus"]
+    rows = documents(1000)
+    rows[437]["text"] = "a virus"
+    remote.write(rows)
+    run = remote.run()
+    assert run.success, run.failures
+    assert run.embedding_batches["embedded"] == 999
+    assert run.embedding_batches["refused by the provider"] == 1
+    assert run.embedding_batches["requests"] == len(api.requests)
+    stored = remote.stored()
+    assert stored.keys() == set(range(1000)) - {437}
+    (reason,) = remote.quarantine().values()
+    assert reason == "The input was rejected (HTTP 400)"
+    served_once(api, [row["text"] for row in rows if row["_id"] != 437])
+    for document in stored.values():
+        wanted = api.vector(document["text"], width=WIDTH)
+        assert np.array_equal(decode_vector(document["embedding"]), wanted)
+
+
+def test_a_run_that_the_circuit_ends_keeps_its_batches(remote: Workshop, api: Any, provider: str):
+    rows = documents(60)
+    remote.write(rows)
+    use(remote, provider, base_url=api.url, concurrency=2, max_failures=4, max_texts=2)
+    remote.configure({"embedder": {"max_batch_chunks": 5}})
+    # batches of three requests: the breakdown falls into the middle of one
+    api.behaviour.fault_when = lambda request: 503 if request.number >= 10 else None
+    run = remote.run()
+    assert not run.success
+    assert "4 requests in a row failed" in run.failures[0]
+    assert "the next one goes on from here" in run.failures[0]
+    paid = len(api.texts_served)
+    assert 10 <= paid < 60
+    api.behaviour.fault_when = None
+    run = remote.run()
+    assert run.success, run.failures
+    assert run.embedding_batches["embedded"] == 60 - paid
+    assert len(remote.stored()) == 60
+    served_once(api, [row["text"] for row in rows])
+
+
+def test_a_wrong_key_is_one_sentence(remote: Workshop, provider: str, monkeypatch):
+    remote.write(documents(3))
+    monkeypatch.setenv(VARIABLES[provider], "sk-wrong")
+    run = remote.run()
+    assert not run.success
+    assert f"set {VARIABLES[provider]} to a valid one" in run.failures[0]
+    assert "sk-wrong" not in run.failures[0]
+
+
+# The tutorial: three providers, new data and existing data.
+
+NEW = [
+    "Titanic: The story of the 1912 sinking of the largest luxury liner ever built",
+    "The Lion King: Lion cub and future king Simba searches for his identity",
+    "Avatar: A marine is dispatched to the moon Pandora on a unique mission",
+]
+SUMMARIES = [f"A cosy flat with {n} rooms near the beach" for n in range(6)]
+
+
+def new_data(workshop: Workshop) -> dict[Any, str]:
+    workshop.settings["source"] = {"origin": {"texts": {"documents": NEW}}}
+    workshop.configure({"search_index": {"filter_fields": []}})
+    return dict(enumerate(NEW))
+
+
+def existing_data(workshop: Workshop) -> dict[Any, str]:
+    listings = workshop.client[workshop.database]["vectors"]
+    listings.insert_many([{"_id": str(n), "summary": text} for n, text in enumerate(SUMMARIES)])
+    listings.insert_many([{"_id": "none"}, {"_id": "empty", "summary": ""}])
+    workshop.settings["source"] = {
+        "origin": {
+            "collection": {
+                "database": workshop.database,
+                "collection": "vectors",
+                "filter": {"summary": {"$exists": True, "$nin": [None, ""]}},
+            }
+        },
+        "text": "summary",
+    }
+    workshop.settings["vector_store"] = {"in_place": True}
+    workshop.configure({"search_index": {"filter_fields": []}})
+    return {str(n): text for n, text in enumerate(SUMMARIES)}
+
+
+DATA = pytest.mark.parametrize("data", [new_data, existing_data])
+
+
+def tutorial(workshop: Workshop, data: Any, width: int) -> Run:
+    """Run, look at what is stored, search."""
+    texts = data(workshop)
+    run = workshop.run()
+    assert run.success, run.failures
+    assert all(run.checks.values())
+    stored = {key: row for key, row in workshop.stored().items() if "embedding" in row}
+    assert stored.keys() == texts.keys()
+    for key, document in stored.items():
+        assert decode_vector(document["embedding"]).shape == (width,)
+        lineage = document["embedding_lineage"]
+        assert lineage["run"] == run.run_id
+        assert lineage["space"] == run.source_documents["space"]
+        assert lineage["text_hash"] == hash_text(texts[key])
+    for key, text in list(texts.items())[:2]:
+        best = workshop.search(text, limit=2).hits[0]
+        assert (best.id, best.text) == (key, text)
+    assert workshop.run().embedding_batches["embedded"] == 0
+    return run
+
+
+@DATA
+def test_the_tutorial_with_a_remote_provider(remote: Workshop, api: Any, provider: str, data: Any):
+    run = tutorial(remote, data, WIDTH)
+    first, *others = api.requests
+    assert run.embedding_batches["requests"] == 1
+    assert run.embedding_batches["tokens"] == first.tokens
+    if provider == "voyage":
+        assert first.options["input_type"] == "document"
+        assert {request.options["input_type"] for request in others} == {"query"}
+
+
+@DATA
+def test_the_tutorial_with_a_local_model(workshop: Workshop, data: Any):
+    tutorial(workshop, data, 64)
+
+
+@DATA
+def test_the_tutorial_with_the_real_service(workshop: Workshop, provider: str, data: Any):
+    variable = VARIABLES[provider]
+    if not os.environ.get(variable):
+        pytest.skip(f"{variable} is not set: nothing was asked of the real {provider} service")
+    use(workshop, provider)
+    tutorial(workshop, data, WIDTH)

@@ -1,0 +1,41 @@
+"""Embedders of remote providers, connected to servers that speak their protocols."""
+
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from typing import Any
+
+import pytest
+
+from resources.embedders.openai import OpenAIProvider
+from resources.embedders.remote import RemoteEmbedder
+from resources.embedders.resource import EmbedderResource
+from resources.embedders.voyage import VoyageProvider
+from tests.providers.server import ProviderServer
+from tests.providers.voyage import VoyageServer
+
+Connect = Callable[..., RemoteEmbedder]
+
+
+@pytest.fixture(params=["voyage", "openai"])
+def api(request: pytest.FixtureRequest) -> ProviderServer:
+    """Each provider's server; tests that use it hold for both."""
+    return request.getfixturevalue(f"{request.param}_api")
+
+
+@pytest.fixture
+def connect() -> Iterator[Connect]:
+    """Opens an embedder of a server's provider, narrow ones where not told otherwise."""
+    with ExitStack() as opened:
+
+        def to(server: ProviderServer, **settings: Any) -> Any:
+            settings = {
+                "api_key": server.behaviour.key,
+                "base_url": server.url,
+                "dimensions": 256,
+                "timeout_seconds": 10,
+            } | settings
+            kind = VoyageProvider if isinstance(server, VoyageServer) else OpenAIProvider
+            resource = EmbedderResource(provider=kind(**settings))
+            return opened.enter_context(resource.open())
+
+        yield to
