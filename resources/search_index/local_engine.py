@@ -15,7 +15,9 @@ from resources.errors import SearchIndexError
 from resources.progress import Progress
 from resources.registry import Registry
 from resources.search_index.engine import IndexReport, SearchEngine
-from resources.search_index.local import Hit, LocalIndex, LocalIndexBuilder
+from resources.search_index.local import Hit, LocalIndex
+from resources.search_index.local_builder import LocalIndexBuilder
+from resources.search_index.local_files import load_index, save_index
 from resources.vector_store import VectorStore
 
 
@@ -91,7 +93,7 @@ class LocalEngine(SearchEngine):
             progress.advance(len(rows))
         index = builder.finish()
         version = version_name()
-        index.save(f"{self._folder}/{version}")
+        save_index(index, f"{self._folder}/{version}")
         progress.finish()
         return index, version
 
@@ -142,4 +144,4 @@ class LocalEngine(SearchEngine):
 @functools.lru_cache(maxsize=4)
 def _load(folder: str) -> LocalIndex:
     """A version never changes, so a process reads it once."""
-    return LocalIndex.load(folder)
+    return load_index(folder)

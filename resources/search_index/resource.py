@@ -11,7 +11,7 @@ from resources.embedders.space import EmbeddingSpace
 from resources.errors import ConfigurationError
 from resources.registry import Registry
 from resources.search_index.engine import SearchEngine
-from resources.search_index.local import EXACT_BELOW
+from resources.search_index.local_builder import EXACT_BELOW
 from resources.search_index.local_engine import LocalEngine
 from resources.vector_store import VectorStore
 

@@ -12,7 +12,10 @@ from bson import Binary, Decimal128, Int64, ObjectId
 from bson.datetime_ms import DatetimeMS
 
 from resources.errors import QueryRefused, SearchIndexError
-from resources.search_index.local import Hit, LocalIndex, LocalIndexBuilder
+from resources.search_index import faiss_index
+from resources.search_index.local import Hit, LocalIndex
+from resources.search_index.local_builder import LocalIndexBuilder
+from resources.search_index.local_files import load_index, save_index
 
 SIMILARITIES = ["cosine", "dotProduct", "euclidean"]
 
@@ -64,18 +67,37 @@ def many() -> np.ndarray:
 
 
 @pytest.fixture(scope="module")
-def labels() -> list[Mapping[str, Any]]:
+def labels(many: np.ndarray) -> list[Mapping[str, Any]]:
     random = np.random.default_rng(2)
-    return [{"share": value} for value in random.random(30_000).tolist()]
+    far = many[:, 0] < np.median(many[:, 0])
+    return [
+        {"share": share, "far": flag}
+        for share, flag in zip(random.random(30_000).tolist(), far.tolist(), strict=True)
+    ]
+
+
+def build_graph(vectors: np.ndarray, labels: list, similarity: str) -> LocalIndex:
+    index = build(
+        vectors, fields=labels, paths=("share", "far"), similarity=similarity, exact_below=10_000
+    )
+    assert not faiss_index.is_flat(index.faiss_index)
+    return index
+
+
+@pytest.fixture(scope="module")
+def cosine_graph(many: np.ndarray, labels: list) -> LocalIndex:
+    return build_graph(many, labels, "cosine")
 
 
 @pytest.fixture(scope="module", params=SIMILARITIES)
-def graph(request: pytest.FixtureRequest, many: np.ndarray, labels: list) -> LocalIndex:
-    index = build(
-        many, fields=labels, paths=("share",), similarity=request.param, exact_below=10_000
-    )
-    assert hasattr(index._index, "hnsw")
-    return index
+def graph(
+    request: pytest.FixtureRequest, many: np.ndarray, labels: list, cosine_graph: LocalIndex
+) -> LocalIndex:
+    if request.param == "euclidean":
+        return build_graph(many, labels, "euclidean")
+    # Of vectors of unit length, FAISS builds the same graph for both: once is enough.
+    columns = list(cosine_graph.columns.values())
+    return LocalIndex(cosine_graph.faiss_index, request.param, cosine_graph.ids, columns)
 
 
 @pytest.mark.parametrize("similarity", SIMILARITIES)
@@ -135,17 +157,16 @@ def test_recall_of_the_graph(
     assert found / (size * len(queries)) >= 0.95
 
 
-def test_recall_where_the_filter_keeps_what_is_far_from_the_query(many: np.ndarray) -> None:
+def test_recall_where_the_filter_keeps_what_is_far_from_the_query(
+    cosine_graph: LocalIndex, many: np.ndarray, labels: list
+) -> None:
     # half of the documents pass, none of them near the query
-    side = many[:, 0] < np.median(many[:, 0])
-    index = build(
-        many, fields=[{"far": bool(flag)} for flag in side], paths=("far",), exact_below=10_000
-    )
+    side = np.array([label["far"] for label in labels])
     found = 0
     queries = [query for query in clustered(300, 32, seed=5) if query[0] > 0.2][:20]
     for query in queries:
         expected = np.where(side, scores(many, query, "cosine"), -1)
-        hits = index.search(query, limit=10, filter={"far": True})
+        hits = cosine_graph.search(query, limit=10, filter={"far": True})
         assert len(hits) == 10
         found += len({hit.id for hit in hits} & set(np.argsort(-expected)[:10].tolist()))
     assert found / (10 * len(queries)) >= 0.95
@@ -156,11 +177,11 @@ def test_too_few_from_the_graph_means_comparing_with_all(
 ) -> None:
     asked = []
 
-    def nothing(self: LocalIndex, *args: Any) -> np.ndarray:
+    def nothing(*args: Any, **more: Any) -> np.ndarray:
         asked.append(args)
         return np.empty(0, np.int64)
 
-    monkeypatch.setattr(LocalIndex, "_search_graph", nothing)
+    monkeypatch.setattr(faiss_index, "search_graph", nothing)
     condition = {"share": {"$lt": 0.9}}
     hits = graph.search(many[0], limit=10, filter=condition)
     assert asked
@@ -173,8 +194,8 @@ def test_the_kind_of_index_follows_the_real_count(expected: int | None) -> None:
     vectors = clustered(2500, 16, seed=6)
     flat = build(vectors, exact_below=2500, expected=expected)
     graph = build(vectors, exact_below=2499, expected=expected)
-    assert not hasattr(flat._index, "hnsw")
-    assert hasattr(graph._index, "hnsw")
+    assert faiss_index.is_flat(flat.faiss_index)
+    assert not faiss_index.is_flat(graph.faiss_index)
     for index in (flat, graph):
         assert len(index) == 2500
         hits = index.search(vectors[7], limit=3, exact=True)
@@ -239,10 +260,10 @@ def test_saved_and_loaded(url: str, similarity: str, tmp_path: Path) -> None:
     vectors = clustered(len(IDS), 8, seed=11)
     paths = ("tag", "n.size", "when", "owner")
     index = build(vectors, ids=IDS, fields=FIELDS, paths=paths, similarity=similarity)
-    index.save(folder)
-    loaded = LocalIndex.load(folder)
+    save_index(index, folder)
+    loaded = load_index(folder)
     assert (len(loaded), loaded.dimensions, loaded.similarity) == (len(IDS), 8, similarity)
-    assert loaded.filter_paths == paths
+    assert tuple(loaded.columns) == paths
     for condition in [None, {}, *FILTERS]:
         before = index.search(vectors[0], limit=20, filter=condition)
         after = loaded.search(vectors[0], limit=20, filter=condition)
@@ -263,9 +284,9 @@ def test_a_graph_saved_and_loaded(
     graph: LocalIndex, many: np.ndarray, url: str, tmp_path: Path
 ) -> None:
     folder = str(tmp_path) if url == "local" else url
-    graph.save(folder)
-    loaded = LocalIndex.load(folder)
-    assert hasattr(loaded._index, "hnsw")
+    save_index(graph, folder)
+    loaded = load_index(folder)
+    assert not faiss_index.is_flat(loaded.faiss_index)
     for exact in (False, True):
         for condition in (None, {"share": {"$gt": 0.4}}):
             asked: dict[str, Any] = {"limit": 10, "exact": exact, "filter": condition}
@@ -274,18 +295,18 @@ def test_a_graph_saved_and_loaded(
 
 def test_a_reader_keeps_its_index_while_another_takes_its_place(tmp_path: Path) -> None:
     vectors = clustered(5000, 32, seed=12)
-    build(vectors).save(str(tmp_path))
-    reader = LocalIndex.load(str(tmp_path))
+    save_index(build(vectors), str(tmp_path))
+    reader = load_index(str(tmp_path))
     before = reader.search(vectors[4999], limit=5)
-    build(vectors[:10]).save(str(tmp_path))
+    save_index(build(vectors[:10]), str(tmp_path))
     assert reader.search(vectors[4999], limit=5) == before
-    assert len(LocalIndex.load(str(tmp_path))) == 10
+    assert len(load_index(str(tmp_path))) == 10
 
 
 def test_an_empty_index(tmp_path: Path) -> None:
     index = LocalIndexBuilder(dimensions=4, similarity="cosine", filter_paths=["a"]).finish()
-    index.save(str(tmp_path))
-    for each in (index, LocalIndex.load(str(tmp_path))):
+    save_index(index, str(tmp_path))
+    for each in (index, load_index(str(tmp_path))):
         assert len(each) == 0
         assert each.search([1, 0, 0, 0], limit=5) == []
         assert each.search([1, 0, 0, 0], limit=5, filter={"a": {"$ne": 1}}, exact=True) == []
@@ -296,15 +317,16 @@ def test_an_empty_index(tmp_path: Path) -> None:
 @pytest.fixture
 def saved(tmp_path: Path) -> Path:
     fields = [{"a": i} for i in range(20)]
-    build(clustered(20, 8, seed=13), fields=fields, paths=("a",)).save(str(tmp_path))
+    index = build(clustered(20, 8, seed=13), fields=fields, paths=("a",))
+    save_index(index, str(tmp_path))
     return tmp_path
 
 
 def refused(folder: Path) -> str:
     with pytest.raises(SearchIndexError) as caught:
-        LocalIndex.load(str(folder))
+        load_index(str(folder))
     message = str(caught.value)
-    assert message.endswith(": re-materialize `search_index`.")
+    assert message.endswith(": materialize search_index again")
     assert str(folder) in message
     return message
 
@@ -319,12 +341,12 @@ def test_a_missing_file(saved: Path, name: str) -> None:
 
 
 def test_a_missing_file_of_an_object_store() -> None:
-    build(clustered(20, 8, seed=13)).save("memory://indexes/missing")
+    save_index(build(clustered(20, 8, seed=13)), "memory://indexes/missing")
     fsspec.filesystem("memory").rm("/indexes/missing/ids.bson")
-    with pytest.raises(SearchIndexError, match=r"lacks ids\.bson: re-materialize"):
-        LocalIndex.load("memory://indexes/missing")
-    with pytest.raises(SearchIndexError, match=r"lacks index\.json: re-materialize"):
-        LocalIndex.load("memory://indexes/never")
+    with pytest.raises(SearchIndexError, match=r"lacks ids\.bson: materialize"):
+        load_index("memory://indexes/missing")
+    with pytest.raises(SearchIndexError, match=r"lacks index\.json: materialize"):
+        load_index("memory://indexes/never")
 
 
 @pytest.mark.parametrize("name", FILES)
@@ -368,7 +390,7 @@ def test_a_save_that_breaks_off_leaves_no_index(
 
     monkeypatch.setattr(np, "savez", full)
     with pytest.raises(OSError, match="no space"):
-        LocalIndex.load(str(saved)).save(str(saved))
+        save_index(load_index(str(saved)), str(saved))
     assert "lacks index.json" in refused(saved)
 
 
@@ -412,7 +434,7 @@ def test_batches_that_do_not_fit_together() -> None:
         builder.add([1, 2], np.ones((1, 2), np.float32), [{}])
     with pytest.raises(SearchIndexError, match="no dimensions"):
         builder.add([1, 2], np.ones(2, np.float32), [{}, {}])
-    with pytest.raises(SearchIndexError, match="Unknown similarity 'dot'; allowed are cosine"):
+    with pytest.raises(SearchIndexError, match="unknown similarity 'dot'; allowed are cosine"):
         LocalIndexBuilder(dimensions=2, similarity="dot", filter_paths=[])  # type: ignore[arg-type]
     builder.add([], np.empty((0, 2), np.float32), [])
     assert len(builder.finish()) == 0
