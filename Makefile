@@ -26,7 +26,7 @@ dev: $(VENV)/.demo $(DAGSTER_HOME)/dagster.yaml  ## the Dagster UI on http://127
 	cd $(DAGSTER_HOME) && $(CURDIR)/$(BIN)/dagster dev -w $(CURDIR)/workspace.yaml -h 127.0.0.1 -p $(or $(PORT),3000)
 
 test: $(VENV)/.dev  ## all tests; what is missing on this machine is skipped, saying why
-	$(BIN)/python -m pytest $(ARGS)
+	$(BIN)/python -m pytest -n 2 --dist loadfile $(ARGS)
 
 lint: $(VENV)/.dev  ## ruff: lint and format, as CI checks them
 	$(BIN)/ruff check

@@ -228,9 +228,11 @@ _MARKS = {"ok": "[green]✓[/green]", "note": "[dim]·[/dim]", "problem": "[red]
 
 
 def finding(found: Finding) -> None:
-    console.print(f"{_MARKS[found.state]} [bold]{found.topic}[/bold]: {plain(found.text)}")
+    # Whole lines: a path that is broken in two cannot be copied.
+    line = f"{_MARKS[found.state]} [bold]{found.topic}[/bold]: {plain(found.text)}"
+    console.print(line, soft_wrap=True)
     if found.fix:
-        console.print(f"    {plain(found.fix)}")
+        console.print(f"    {plain(found.fix)}", soft_wrap=True)
 
 
 def _table(**options: Any) -> Table:

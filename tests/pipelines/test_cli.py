@@ -65,7 +65,7 @@ def test_run_quarantines_a_record_and_says_so(place: Place, first_run: str):
     )
     output = succeeds("run", SHOP, "-c", mute)
     assert "6 documents: 6 new" in output
-    assert "1 quarantined" in output
+    assert "1 quarantined" in " ".join(output.split())  # a cell wraps where it likes
     assert "check few_in_quarantine:" in output
 
 

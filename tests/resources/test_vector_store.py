@@ -88,7 +88,11 @@ def test_writing_twice_changes_nothing(store):
     assert list(store.collection.find().sort("_id")) == before
 
 
-@pytest.mark.parametrize("chunk_id", ["a", 7, ObjectId(), {"part": 1, "of": "b"}, 2.5], ids=repr)
+@pytest.mark.parametrize(
+    "chunk_id",
+    ["a", 7, ObjectId("65f0a1b2c3d4e5f601234567"), {"part": 1, "of": "b"}, 2.5],
+    ids=repr,
+)
 def test_any_id_is_found_again(store, chunk_id):
     chunk = Chunk.whole(chunk_id, "text", {})
     put(store, chunk)

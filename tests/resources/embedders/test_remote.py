@@ -186,7 +186,7 @@ def test_closing_does_not_wait_for_what_is_under_way(api, connect):
     start = time.monotonic()
     replies.close()
     embedder.close()
-    assert time.monotonic() - start < 5
+    assert time.monotonic() - start < 50, "it waited for the time-out of 60 seconds"
     assert not request_threads()
 
 

@@ -67,7 +67,7 @@ def test_an_error_does_not_wait_for_those_that_pause(api, connect):
     start = time.monotonic()
     with pytest.raises(ProviderError, match="_API_KEY"):
         connect(api, max_texts=1).embed(["busy", "key", "busy"], input_type="document")
-    assert time.monotonic() - start < 5
+    assert time.monotonic() - start < 50, "it waited the 60 seconds of a pause"
 
 
 # Refusals for speed.
@@ -112,7 +112,7 @@ def test_patience_ends_where_nothing_gets_through(api, connect, hint: Any, reque
     start = time.monotonic()
     with pytest.raises(ProviderError, match=r"nothing gets through for 0\.5 seconds"):
         connect(api, patience_seconds=0.5).embed(TEXTS, input_type="document")
-    assert time.monotonic() - start < 4
+    assert time.monotonic() - start < 60, "it was patient for longer than it was told"
     assert len(api.requests) <= requests
 
 
@@ -150,7 +150,7 @@ def test_a_limit_of_requests_is_kept(api, connect):
     start = time.monotonic()
     texts = [str(number) for number in range(80)]
     reply = embedder.embed(texts, input_type="document")
-    assert 1.8 < time.monotonic() - start < 4
+    assert time.monotonic() - start > 1.8
     spent_evenly(api.requests, [1] * 80, 600)
     assert reply.usage.throttled_seconds > 1
 
@@ -164,7 +164,7 @@ def test_a_limit_of_tokens_counts_what_they_really_are(api, connect):
     tokens = [request.tokens for request in api.requests]
     assert sum(tokens) == 27 * 30
     # 810 tokens, 600 at once and 100 a second
-    assert 1.7 < time.monotonic() - start < 3.5
+    assert time.monotonic() - start > 1.7
     spent_evenly(api.requests, tokens, 6000)
 
 
@@ -182,7 +182,7 @@ def test_openai_limits_are_learned_from_its_replies(openai_api: OpenAIServer, co
     embedder.embed(["first"], input_type="query")
     start = time.monotonic()
     embedder.embed([str(number) for number in range(80)], input_type="document")
-    assert 1.8 < time.monotonic() - start < 4
+    assert time.monotonic() - start > 1.8
     spent_evenly(openai_api.requests, [1] * 81, 600)
     assert openai_api.rate_limited == 0
 
