@@ -59,6 +59,23 @@ def check_budget(
         )
 
 
+def exceeded(
+    tokens: int | None,
+    cost_usd: float | None,
+    *,
+    max_tokens: int | None,
+    max_cost_usd: float | None,
+) -> str:
+    """Why a run must stop in the middle, from what it was billed so far; empty if it need not."""
+    if max_tokens is not None and (tokens or 0) > max_tokens:
+        figures = f"{tokens:,} tokens were billed, over `max_tokens: {max_tokens}`"
+    elif max_cost_usd is not None and (cost_usd or 0.0) > max_cost_usd:
+        figures = f"{dollars(cost_usd)} were billed, over `max_cost_usd: {max_cost_usd}`"
+    else:
+        return ""
+    return f"{figures}; what is embedded so far is kept; raise it to go on"
+
+
 def dollars(amount: float | None) -> str:
     """`$0.0031`, `$12.40`, `free`, `price not known`."""
     if amount is None:

@@ -7,7 +7,7 @@ import numpy as np
 
 from assets.failures import explained
 from assets.plan import read_plan
-from assets.search_index import probe
+from assets.search_index import open_engine, probe
 from resources.batch_store import BatchStoreResource
 from resources.embedders.base import check_reply
 from resources.embedders.resource import EmbedderResource
@@ -138,15 +138,14 @@ def build_checks(pipeline: str) -> Sequence[dg.AssetChecksDefinition]:
     ) -> dg.AssetCheckResult:
         """The index serves as many vectors as are stored, and finds those it is asked for."""
         with explained(), mongodb.connect() as client:
-            registry = Registry(client, mongodb.registry)
-            store = vector_store.open(client, source, pipeline)
-            space = embedder.space()
-            engine = search_index.open(
+            engine, store, space = open_engine(
                 client,
-                store=store,
-                batches=batch_store.open(),
-                registry=registry,
-                space=space,
+                source=source,
+                embedder=embedder,
+                mongodb=mongodb,
+                vector_store=vector_store,
+                search_index=search_index,
+                batch_store=batch_store,
                 pipeline=pipeline,
             )
             indexed, stored = engine.count(), store.count_space(space.id)

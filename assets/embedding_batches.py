@@ -5,11 +5,12 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from functools import partial
+from typing import Any
 
 import dagster as dg
 import numpy as np
 
-from assets.budget import Estimate, check_budget, estimate
+from assets.budget import Estimate, check_budget, estimate, exceeded
 from assets.failures import explained
 from assets.plan import Plan, PlannedPart, read_chunks, read_plan
 from assets.planning import batch_id
@@ -19,6 +20,7 @@ from resources.chunks import Chunk, encode
 from resources.embedders import catalogue
 from resources.embedders.base import Embedder, Embeddings
 from resources.embedders.resource import EmbedderResource
+from resources.errors import ConfigurationError
 from resources.mongodb.resource import MongoDBResource
 from resources.progress import Progress, duration
 from resources.registry import Registry, now
@@ -78,7 +80,8 @@ def embed_plan(
     Killed at any point, the next call repeats only what was in flight.
 
     Raises:
-        ConfigurationError: It would cost more than `limits` allow; nothing is spent.
+        ConfigurationError: It would cost more than `limits` allow, and nothing is spent; or it
+            came to cost more than estimated, and what was embedded until then is kept.
         ProviderError: The provider failed for good; what was finished before is kept.
     """
     outcome = Outcome()
@@ -108,8 +111,20 @@ def embed_plan(
     under_way: dict[str, list[Chunk]] = {}
     parts = {part.batch: part for part in todo}
 
+    stopped = ""
+
     def texts() -> Iterator[tuple[str, list[str]]]:
+        nonlocal stopped
         for part in todo:
+            # The estimate was made from characters; what is billed counts.
+            stopped = exceeded(
+                outcome.tokens,
+                outcome.cost_usd,
+                max_tokens=limits.max_tokens,
+                max_cost_usd=limits.max_cost_usd,
+            )
+            if stopped:
+                return
             under_way[part.batch] = read_chunks(batches, plan, part)
             yield part.batch, [chunk.text for chunk in under_way[part.batch]]
             if len(under_way) > KEPT_UNDER_WAY:
@@ -137,27 +152,10 @@ def embed_plan(
             ]
             registry.quarantine(plan.pipeline, run, refused, space=embedder.refusal_scope)
             batch = _batch(plan, name, chunks, reply, embedder, run)
-            cost = catalogue.cost_usd(plan.space.provider, embedder.model, reply.usage.tokens or 0)
-            if cost is not None:
-                cost *= embedder.price_factor
-                outcome.cost_usd = (outcome.cost_usd or 0.0) + cost
-            registry.record_spend(
-                {
-                    "pipeline": plan.pipeline,
-                    "provider": plan.space.provider,
-                    "model": embedder.model,
-                    "space": plan.space.id,
-                    "run": run,
-                    "batch": batch.id,
-                    "texts": len(batch.lineage),
-                    "tokens": reply.usage.tokens,
-                    "cost_usd": cost,
-                    "requests": reply.usage.requests,
-                    "retries": reply.usage.retries,
-                    "throttled_seconds": reply.usage.throttled_seconds,
-                    "seconds": progress.seconds,
-                }
-            )
+            spent = _spent(plan, batch, reply, embedder, run) | {"seconds": progress.seconds}
+            registry.record_spend(spent)
+            if spent["cost_usd"] is not None:
+                outcome.cost_usd = (outcome.cost_usd or 0.0) + spent["cost_usd"]
             outcome.refused += len(refused)
             outcome.embedded += len(batch.lineage)
             outcome.batches += 1
@@ -173,7 +171,31 @@ def embed_plan(
         outcome.bytes += sum(write.result() for write in writes)
     outcome.seconds = progress.seconds
     progress.finish()
+    if stopped:
+        raise ConfigurationError(stopped)
     return outcome
+
+
+def _spent(
+    plan: Plan, batch: EmbeddingBatch, reply: Embeddings, embedder: Embedder, run: str
+) -> dict[str, Any]:
+    """The ledger's entry for one batch."""
+    usage = reply.usage
+    cost = catalogue.cost_usd(plan.space.provider, embedder.model, usage.tokens or 0)
+    return {
+        "pipeline": plan.pipeline,
+        "provider": plan.space.provider,
+        "model": embedder.model,
+        "space": plan.space.id,
+        "run": run,
+        "batch": batch.id,
+        "texts": len(batch.lineage),
+        "tokens": usage.tokens,
+        "cost_usd": None if cost is None else cost * embedder.price_factor,
+        "requests": usage.requests,
+        "retries": usage.retries,
+        "throttled_seconds": usage.throttled_seconds,
+    }
 
 
 def _batch(

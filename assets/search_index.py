@@ -3,11 +3,13 @@
 from dataclasses import dataclass
 
 import dagster as dg
+from pymongo import MongoClient
 
 from assets.failures import explained
 from assets.source_documents import cell
 from resources.batch_store import BatchStoreResource
 from resources.embedders.resource import EmbedderResource
+from resources.embedders.space import EmbeddingSpace
 from resources.mongodb.resource import MongoDBResource
 from resources.registry import Registry
 from resources.search_index.engine import SearchEngine
@@ -18,6 +20,32 @@ from resources.vector_store import VectorStore, VectorStoreResource
 PROBES = 10
 SAME_SCORE = 1e-4
 """A vector scores 1 against itself, and against those of other documents with the same text."""
+
+
+def open_engine(
+    client: MongoClient,
+    *,
+    source: SourceResource,
+    embedder: EmbedderResource,
+    mongodb: MongoDBResource,
+    vector_store: VectorStoreResource,
+    search_index: SearchIndexResource,
+    batch_store: BatchStoreResource,
+    pipeline: str,
+) -> tuple[SearchEngine, VectorStore, EmbeddingSpace]:
+    """The engine over the pipeline's vectors, in the space of its embedder."""
+    space = embedder.space()
+    search_index.check(space)
+    store = vector_store.open(client, source, pipeline)
+    engine = search_index.open(
+        client,
+        store=store,
+        batches=batch_store.open(),
+        registry=Registry(client, mongodb.registry),
+        space=space,
+        pipeline=pipeline,
+    )
+    return engine, store, space
 
 
 @dataclass(frozen=True)
@@ -70,15 +98,14 @@ def build_search_index(pipeline: str) -> dg.AssetsDefinition:
     ) -> dg.MaterializeResult:
         """The vector index that searches use, equal to its declaration and to what is stored."""
         with explained(), mongodb.connect() as client:
-            space = embedder.space()
-            search_index.check(space)
-            store = vector_store.open(client, source, pipeline)
-            engine = search_index.open(
+            engine, store, space = open_engine(
                 client,
-                store=store,
-                batches=batch_store.open(),
-                registry=Registry(client, mongodb.registry),
-                space=space,
+                source=source,
+                embedder=embedder,
+                mongodb=mongodb,
+                vector_store=vector_store,
+                search_index=search_index,
+                batch_store=batch_store,
                 pipeline=pipeline,
             )
             report = engine.reconcile(context.log.info)

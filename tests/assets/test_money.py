@@ -33,6 +33,28 @@ def test_a_run_over_its_budget_sends_no_request(paid, openai_api):
     assert paid.vectors.count_documents({}) == 0
 
 
+def test_a_run_that_is_billed_more_than_estimated_stops_and_keeps_what_it_has(paid, openai_api):
+    # this tokenizer finds a token in every character, three times what was estimated
+    openai_api.behaviour.characters_per_token = 1.0
+    paid.configure({"embedder": {"max_tokens": 120, "provider": paid_one_by_one(paid)}})
+    run = paid.run()
+    assert not run.success
+    assert "over `max_tokens: 120`; what is embedded so far is kept" in run.failures[0]
+    served = openai_api.texts_served
+    assert 0 < len(served) < 25
+    paid.settings["embedder"]["max_tokens"] = 10_000
+    again = paid.run()
+    assert again.success, again.failures
+    assert len(paid.stored()) == 25
+    assert set(openai_api.texts_served.values()) == {1}
+
+
+def paid_one_by_one(paid: Workshop) -> dict:
+    """The same provider with one request at a time."""
+    (settings,) = paid.settings["embedder"]["provider"].values()
+    return {"openai": settings | {"concurrency": 1}}
+
+
 def test_what_was_billed_is_in_metadata_and_ledger(paid, openai_api):
     run = paid.run()
     assert run.success, run.failures
