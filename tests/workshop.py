@@ -15,7 +15,6 @@ from pipelines.execution import ASSETS
 from pipelines.pipeline import EmbeddingPipeline
 from pipelines.run_config import merge
 from pipelines.search import SearchAnswer, search
-from resources.mongodb.resource import MongoDBResource, Server
 
 
 @dataclass
@@ -128,7 +127,3 @@ def _failures(result: dg.ExecuteInProcessResult) -> Iterator[str]:
                 yield data.user_failure_data.description or ""
             elif data.error:
                 yield data.error.to_string()
-
-
-def server_settings(uri: str, **options: Any) -> MongoDBResource:
-    return MongoDBResource(deployment=Server(uri=uri), **options)
