@@ -78,7 +78,7 @@ def build_checks(pipeline: str) -> Sequence[dg.AssetChecksDefinition]:
     ) -> dg.AssetCheckResult:
         """Every stored vector has its lineage, and all are of the pipeline's space."""
         with explained(), mongodb.connect() as client:
-            store = vector_store.open(client, source, pipeline)
+            store = vector_store.open(client, source, embedder.space(), pipeline)
             models = store.count_by_model()
             bare = store.without_lineage()
             space = embedder.space().id
@@ -112,7 +112,7 @@ def build_checks(pipeline: str) -> Sequence[dg.AssetChecksDefinition]:
         """Every chunk of the source has its vector, or stands in quarantine."""
         with explained(), mongodb.connect() as client:
             plan = read_plan(batch_store.open(), pipeline, embedder.space())
-            stored = vector_store.open(client, source, pipeline).count()
+            stored = vector_store.open(client, source, plan.space, pipeline).count()
             held = Registry(client, mongodb.registry).count_quarantined(pipeline)
         wanted = plan.counts["source"]
         missing = max(0, wanted - stored - held)
@@ -149,11 +149,12 @@ def build_checks(pipeline: str) -> Sequence[dg.AssetChecksDefinition]:
                 pipeline=pipeline,
             )
             indexed, stored = engine.count(), store.count_space(space.id)
-            probes = probe(engine, store, space.id)
+            probes = probe(engine, store, space.id, search_index.similarity)
+            why = engine.difference() if indexed < stored else ""
         lost = [p.id for p in probes if not p.right]
         problem = ""
-        if indexed != stored:
-            problem = f"{indexed:,} indexed, but {stored:,} stored: materialize search_index"
+        if indexed < stored:
+            problem = why
         elif lost:
             problem = f"the index does not find {', '.join(lost)}: materialize search_index again"
         return dg.AssetCheckResult(

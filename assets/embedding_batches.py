@@ -20,6 +20,7 @@ from resources.chunks import Chunk, encode
 from resources.embedders import catalogue
 from resources.embedders.base import Embedder, Embeddings
 from resources.embedders.resource import EmbedderResource
+from resources.embedders.space import EmbeddingSpace
 from resources.errors import ConfigurationError
 from resources.mongodb.resource import MongoDBResource
 from resources.progress import Progress, duration
@@ -290,7 +291,7 @@ def build_embedding_batches(pipeline: str, kinds: set[str]) -> dg.AssetsDefiniti
                     plan,
                     batches=batches,
                     embedder=provider,
-                    store=vector_store.open(client, source, pipeline),
+                    store=vector_store.open(client, source, plan.space, pipeline),
                     registry=Registry(client, mongodb.registry),
                     limits=embedder,
                     run=context.run_id,
@@ -329,7 +330,7 @@ def build_embedding_batches(pipeline: str, kinds: set[str]) -> dg.AssetsDefiniti
             "seconds": round(outcome.seconds, 3),
             "texts per second": round(outcome.embedded / max(outcome.seconds, 1e-9), 1),
             "space in full": dg.MetadataValue.json(space.to_document()),
-            "dagster/column_schema": _column_schema(space.dimensions),
+            "dagster/column_schema": _column_schema(space),
         }
         if outcome.preview:
             metadata["preview"] = dg.MetadataValue.md(_preview(outcome))
@@ -338,11 +339,11 @@ def build_embedding_batches(pipeline: str, kinds: set[str]) -> dg.AssetsDefiniti
     return embedding_batches
 
 
-def _column_schema(dimensions: int) -> dg.TableSchema:
+def _column_schema(space: EmbeddingSpace) -> dg.TableSchema:
     columns = [
         ("chunk_id", "string", "first chunk with this text, as JSON"),
         ("text_hash", "string", "SHA-256 of the text"),
-        ("vector", f"fixed_size_list<float>[{dimensions}]", "the embedding"),
+        ("vector", f"fixed_size_list<{_ARROW[space.element]}>[{space.width}]", "the embedding"),
         ("tokens", "int32", "as the provider counts, before truncation"),
         ("model", "string", "which model embedded it"),
         ("batch", "string", "the batch it was first written in"),
@@ -352,6 +353,9 @@ def _column_schema(dimensions: int) -> dg.TableSchema:
     return dg.TableSchema(
         [dg.TableColumn(name, kind, description=text) for name, kind, text in columns]
     )
+
+
+_ARROW = {"float32": "float", "int8": "int8", "packed_bit": "uint8"}
 
 
 def _preview_rows(chunks: list[Chunk], reply: Embeddings) -> list[tuple[Chunk, np.ndarray, int]]:
@@ -364,7 +368,8 @@ def _preview_rows(chunks: list[Chunk], reply: Embeddings) -> list[tuple[Chunk, n
 def _preview(outcome: Outcome) -> str:
     lines = ["| id | text | tokens | vector |", "| --- | --- | ---: | --- |"]
     for chunk, vector, tokens in outcome.preview:
-        start = ", ".join(f"{value:+.2f}" for value in vector[:2])
+        shown = "+.2f" if vector.dtype == np.float32 else ""
+        start = ", ".join(format(value, shown) for value in vector[:2])
         count = "" if tokens < 0 else tokens
         lines.append(f"| {cell(chunk.id)} | {cell(chunk.text, 60)} | {count} | {start}, … |")
     return "\n".join(lines)

@@ -33,6 +33,8 @@ class State(Protocol):
     def text_hash(self) -> str | None: ...
     @property
     def fields_hash(self) -> str | None: ...
+    @property
+    def format(self) -> str | None: ...
 
 
 @dataclass(frozen=True)
@@ -67,6 +69,7 @@ class Counts:
     unchanged: int = 0
     new: int = 0
     changed: int = 0
+    reformatted: int = 0
     refreshed: int = 0
     deleted: int = 0
     duplicate_ids: int = 0
@@ -81,6 +84,7 @@ class Planner:
     Args:
         space: Id of the space that every vector shall be in.
         stored: Looks up the state of chunks, by encoded id.
+        format: Name of the way in which every vector shall be stored.
         window: Chunks per look-up.
     """
 
@@ -89,10 +93,13 @@ class Planner:
         space: str,
         stored: Callable[[Sequence[Any]], Mapping[str, State]],
         window: int = WINDOW,
+        *,
+        format: str = "float32",  # noqa: A002
     ) -> None:
         self.counts = Counts()
         self._space = space
         self._stored = stored
+        self._format = format
         self._window = window
         self._matched = 0
         self._folder = tempfile.TemporaryDirectory(prefix="embedding-plan-")
@@ -159,6 +166,9 @@ class Planner:
                 work.append(("vector", key, chunk))
             elif state.text_hash != chunk.text_hash:
                 counts.changed += 1
+                work.append(("vector", key, chunk))
+            elif state.format != self._format:
+                counts.reformatted += 1
                 work.append(("vector", key, chunk))
             elif (state.fields_hash or "") != chunk.fields_hash:
                 counts.refreshed += 1

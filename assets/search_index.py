@@ -1,5 +1,6 @@
 """The asset `search_index`: the index over the stored vectors, proved by searching it."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import dagster as dg
@@ -13,13 +14,15 @@ from resources.embedders.space import EmbeddingSpace
 from resources.mongodb.resource import MongoDBResource
 from resources.registry import Registry
 from resources.search_index.engine import SearchEngine
-from resources.search_index.resource import SearchIndexResource
+from resources.search_index.resource import SearchIndexResource, index_key
+from resources.search_index.scores import score
 from resources.sources.resource import SourceResource
+from resources.vector_formats import Similarity
 from resources.vector_store import VectorStore, VectorStoreResource
 
 PROBES = 10
 SAME_SCORE = 1e-4
-"""A vector scores 1 against itself, and against those of other documents with the same text."""
+"""Two documents with the same text have one score, up to the rounding of either engine."""
 
 
 def open_engine(
@@ -32,18 +35,27 @@ def open_engine(
     search_index: SearchIndexResource,
     batch_store: BatchStoreResource,
     pipeline: str,
+    log: Callable[[str], None] | None = None,
 ) -> tuple[SearchEngine, VectorStore, EmbeddingSpace]:
-    """The engine over the pipeline's vectors, in the space of its embedder."""
+    """The engine over the pipeline's vectors, in the space of its embedder.
+
+    With `log`, a new index is meant: it is told which engine it gets, and why. Without, an index
+    keeps the engine that made it.
+    """
     space = embedder.space()
-    search_index.check(space)
-    store = vector_store.open(client, source, pipeline)
+    search_index.check(space, vector_store.format(space).dtype)
+    store = vector_store.open(client, source, space, pipeline)
+    registry = Registry(client, mongodb.registry)
+    made = None if log else registry.index(index_key(store, search_index.name))
     engine = search_index.open(
         client,
         store=store,
         batches=batch_store.open(),
-        registry=Registry(client, mongodb.registry),
+        registry=registry,
         space=space,
         pipeline=pipeline,
+        served_by=made["engine"] if made else None,
+        log=log or (lambda _: None),
     )
     return engine, store, space
 
@@ -58,14 +70,17 @@ class Probe:
     right: bool
 
 
-def probe(engine: SearchEngine, store: VectorStore, space: str) -> list[Probe]:
+def probe(
+    engine: SearchEngine, store: VectorStore, space: str, similarity: Similarity
+) -> list[Probe]:
     """Search for some stored vectors; each must find itself, or a twin of equal score."""
     probes = []
     for rows in store.vectors(space, [], batch_size=PROBES):
         for row in rows:
             hits = engine.search(row.vector, limit=2)
             best = hits[0] if hits else None
-            twin = best is not None and best.score > 1 - SAME_SCORE
+            own = float(score(store.element, similarity, row.vector[None], row.vector)[0])
+            twin = best is not None and best.score > own - SAME_SCORE
             right = twin or any(hit.id == row.id for hit in hits)
             probes.append(
                 Probe(
@@ -107,9 +122,10 @@ def build_search_index(pipeline: str) -> dg.AssetsDefinition:
                 search_index=search_index,
                 batch_store=batch_store,
                 pipeline=pipeline,
+                log=context.log.info,
             )
             report = engine.reconcile(context.log.info)
-            probes = probe(engine, store, space.id)
+            probes = probe(engine, store, space.id, search_index.similarity)
         if not report.changed:
             context.log.info("nothing to do: the index is up to date")
         return dg.MaterializeResult(

@@ -102,7 +102,7 @@ def compare(
                 if len(rejected) >= 1_000:
                     flush()
 
-    with Planner(space.id, store.stored) as planner:
+    with Planner(space.id, store.stored, format=str(store.format)) as planner:
         found = Comparison(planner.counts, [])
         for repeated in planner.add(chunks()):
             rejected += [_duplicate(source, chunk) for chunk in repeated]
@@ -165,9 +165,9 @@ def build_source_documents(pipeline: str, kinds: set[str]) -> dg.AssetsDefinitio
             # Settings that contradict each other stop the run before a server is asked.
             vector_store.namespace(source)
             space = embedder.space()
-            search_index.check(space)
+            search_index.check(space, vector_store.format(space).dtype)
             with mongodb.connect() as client:
-                store = vector_store.open(client, source, pipeline)
+                store = vector_store.open(client, source, space, pipeline)
                 registry = Registry(client, mongodb.registry)
                 registry.record_space(space)
                 store.prepare()
@@ -203,6 +203,7 @@ def build_source_documents(pipeline: str, kinds: set[str]) -> dg.AssetsDefinitio
             "new": counts["new"],
             "changed": counts["changed"],
             "unchanged": counts["unchanged"],
+            "to store in another format": counts["reformatted"],
             "fields changed": counts["refreshed"],
             "deleted": counts["deleted"],
             "to embed": counts["to_embed"],

@@ -1,5 +1,6 @@
 """The asset `stored_vectors`: write the vectors to MongoDB, and only then remove what vanished."""
 
+import dataclasses
 import secrets
 from collections.abc import Callable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
@@ -19,12 +20,16 @@ from resources.mongodb.resource import MongoDBResource
 from resources.progress import Progress
 from resources.registry import Registry
 from resources.sources.resource import SourceResource
+from resources.vector_formats import int8_scale
 from resources.vector_store import Lineage, VectorStore, VectorStoreResource
 
 WRITERS = 2
 """Bulk writes in flight: one is encoded while the server works on another."""
 
 WRITE_ROWS = 1_000
+
+SCALE_BATCHES = 20
+"""Batches, evenly spread over the plan, in which the largest value of a space is looked for."""
 
 T = TypeVar("T")
 
@@ -40,6 +45,26 @@ class Written:
     @property
     def changes(self) -> int:
         return self.vectors + self.refreshed + self.deleted
+
+
+def prepare_format(
+    plan: Plan, *, batches: BatchStore, store: VectorStore, registry: Registry
+) -> None:
+    """Fix what the stored format needs: the space's int8 scale, the end of a finer field."""
+    if store.format.needs_scale:
+
+        def measure() -> float:
+            parts = plan.of_kind("copy", "embed", "reuse")
+            step = max(1, len(parts) // SCALE_BATCHES)
+            names = dict.fromkeys(part.batch for part in parts[::step])
+            found = [batches.read_batch(plan.space.id, name).vectors for name in names]
+            return int8_scale(np.concatenate(found) if found else np.empty(0, np.float32))
+
+        if plan.of_kind("copy", "embed", "reuse"):
+            scale = registry.int8_scale(plan.space.id, measure)
+            store.format = dataclasses.replace(store.format, scale=scale)
+    before = registry.stored_as(store.key)
+    store.drops_rescore = bool(before and "rescored" in before and not store.format.rescore)
 
 
 def store_plan(
@@ -121,20 +146,22 @@ def build_stored_vectors(pipeline: str) -> dg.AssetsDefinition:
             batches = batch_store.open()
             plan = read_plan(batches, pipeline, embedder.space())
             with mongodb.connect() as client:
-                store = vector_store.open(client, source, pipeline)
+                store = vector_store.open(client, source, plan.space, pipeline)
+                registry = Registry(client, mongodb.registry)
+                prepare_format(plan, batches=batches, store=store, registry=registry)
                 written = store_plan(plan, batches=batches, store=store, log=context.log.info)
                 if written.changes:
-                    Registry(client, mongodb.registry).record_store(
+                    registry.record_store(
                         store.key,
                         pipeline=pipeline,
                         space=plan.space.id,
+                        stored_as=str(store.format),
                         revision=secrets.token_hex(8),
                     )
                 total = store.count()
                 models = store.count_by_model()
         if not written.changes:
             context.log.info("nothing to write: the stored vectors are up to date")
-        bytes_each = plan.space.dimensions * 4 + 2
         metadata = {
             "dagster/row_count": total,
             "dagster/uri": f"{mongodb.describe()}, {store.key}",
@@ -143,10 +170,9 @@ def build_stored_vectors(pipeline: str) -> dg.AssetsDefinition:
             "deleted": written.deleted,
             "left out (quarantined)": written.missing,
             "vectors stored": total,
-            "bytes per vector": bytes_each,
-            "vector bytes": bytes_each * total,
-            "stored as": f"BSON binData vector, {vector_store.dtype}",
+            "stored as": str(store.format),
             "lineage at": store.lineage_path,
+            **({"values clipped to int8": store.clipped} if store.format.needs_scale else {}),
             "seconds": round(written.seconds, 3),
             "vectors per second": round(written.vectors / max(written.seconds, 1e-9), 1),
             "vectors by model": dg.MetadataValue.md(_models(models)),

@@ -127,7 +127,9 @@ class OpenPipeline:
 
     @property
     def store(self) -> VectorStore:
-        return self.vector_store.open(self.client, self.source, self.pipeline.name)
+        return self.vector_store.open(
+            self.client, self.source, self.embedder.space(), self.pipeline.name
+        )
 
 
 @contextmanager

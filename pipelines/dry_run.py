@@ -55,7 +55,8 @@ def dry_run(pipeline: EmbeddingPipeline | str, overrides: Sequence[str | Path] =
     with open_pipeline(pipeline, overrides) as opened:
         embedder = opened.embedder
         opened.vector_store.namespace(opened.source)
-        opened.search_index.check(embedder.space())
+        space = embedder.space()
+        opened.search_index.check(space, opened.vector_store.format(space).dtype)
         found = compare(
             opened.source,
             client=opened.client,

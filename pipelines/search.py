@@ -1,5 +1,6 @@
 """Search a pipeline's index from Python."""
 
+import dataclasses
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -11,7 +12,10 @@ from pipelines.pipeline import EmbeddingPipeline
 from resources.chunks import encode
 from resources.embedders.space import EmbeddingSpace
 from resources.errors import QueryRefused
+from resources.search_index.local import default_candidates
+from resources.search_index.rescoring import rescored
 from resources.search_index.resource import index_key
+from resources.search_index.scores import meaning
 from resources.sources.fields import MISSING, lookup
 from resources.vector_store import TEXT_FIELD
 
@@ -37,12 +41,29 @@ class SearchHit:
 
 @dataclass(frozen=True)
 class SearchAnswer:
+    """What a search found.
+
+    Attributes:
+        query: As asked.
+        hits: Best first.
+        space: The embedding space of query and vectors.
+        engine: `mongodb` or `local`.
+        index: `database.collection:path:index`.
+        seconds: From the question to the answer, embedding the query included.
+        scored_by: What a score stands for.
+        stage: The `$vectorSearch` stage that was sent, or what the local engine did in its place.
+        why_empty: The cause of an answer without hits, where there is one to name.
+    """
+
     query: str
     hits: list[SearchHit]
     space: EmbeddingSpace
     engine: str
     index: str
     seconds: float
+    scored_by: str
+    stage: Mapping[str, Any]
+    why_empty: str = ""
 
 
 def search(
@@ -112,12 +133,28 @@ def search_opened(
         registry=registry,
         space=space,
         pipeline=opened.pipeline.name,
+        served_by=entry["engine"],
     )
     with opened.embedder.open() as embedder:
-        vector = embedder.embed([query], input_type="query").vectors[0]
-    hits = engine.search(
-        vector, limit=limit, filter=filter, exact=exact, num_candidates=num_candidates
-    )
+        vectors = embedder.embed([query], input_type="query").vectors
+    # Like the stored vectors: of their dtype, and by the same scale.
+    stored_as = dataclasses.replace(store.format, scale=registry.int8_scale(space.id))
+    main, fine, _ = stored_as.fields(vectors)
+    options: dict[str, Any] = {
+        "limit": limit,
+        "filter": filter,
+        "exact": exact,
+        "num_candidates": num_candidates,
+    }
+    if stored_as.rescore:
+        # What a coarse index finds is a choice to rank anew: as many as it considers.
+        options["limit"] = num_candidates or default_candidates(limit)
+    hits = engine.search(main[0], **options)
+    scored_by = meaning(store.element, declared.similarity)
+    if fine is not None and stored_as.rescore:
+        finer = store.fine_vectors([hit.id for hit in hits])
+        hits = rescored(hits, fine[0], finer, stored_as.rescore, limit)
+        scored_by = f"{meaning(stored_as.rescore, 'cosine')}, of {store.rescore_path}"
     documents = store.documents([hit.id for hit in hits])
     found = []
     for hit in hits:
@@ -132,7 +169,17 @@ def search_opened(
                     store.lineage(document) or {},
                 )
             )
-    return SearchAnswer(query, found, space, engine.name, key, time.monotonic() - start)
+    return SearchAnswer(
+        query,
+        found,
+        space,
+        engine.name,
+        key,
+        time.monotonic() - start,
+        scored_by,
+        engine.explain(main[0], **options),
+        "" if found else engine.why_empty(main[0], filter=filter),
+    )
 
 
 def _index_space(opened: OpenPipeline, space_id: str) -> EmbeddingSpace:

@@ -66,7 +66,8 @@ class EmbeddingBatch:
     Attributes:
         id: Named by content: the space and the texts' hashes, in order.
         chunk_ids: Of each text's first chunk, encoded.
-        vectors: float32, shape (rows, dimensions).
+        vectors: Of the space's element type, shape (rows, columns): see
+            `resources.vector_formats`.
         tokens: Per row; -1 where the provider does not count them.
         lineage: Per row; rows copied from the store keep who made them.
     """
@@ -117,7 +118,7 @@ class BatchStore:
             "chunk_id": pa.array(batch.chunk_ids, pa.string()),
             "text_hash": pa.array([row.text_hash for row in batch.lineage], pa.string()),
             "vector": pa.FixedSizeListArray.from_arrays(
-                pa.array(batch.vectors.reshape(-1), pa.float32()), batch.space.dimensions
+                pa.array(np.ascontiguousarray(batch.vectors).reshape(-1)), batch.space.width
             ),
             "tokens": pa.array(batch.tokens, pa.int32(), mask=np.asarray(batch.tokens) < 0),
         }
@@ -153,7 +154,7 @@ class BatchStore:
             id=batch,
             space=parsed,
             chunk_ids=rows["chunk_id"],
-            vectors=vectors.flatten().to_numpy().reshape(-1, parsed.dimensions),
+            vectors=vectors.flatten().to_numpy().reshape(-1, parsed.width),
             tokens=np.array(tokens, dtype=np.int32),
             lineage=lineage,
             details=json.loads(metadata[b"details"]),

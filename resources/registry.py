@@ -57,13 +57,38 @@ class Registry:
         document = self._spaces.find_one({"_id": space_id})
         return EmbeddingSpace.from_document(document) if document else None
 
-    def record_store(self, store: str, *, pipeline: str, space: str, revision: str) -> None:
-        """Note that a store's vectors changed; `revision` changes with every change."""
-        self._stores.update_one(
-            {"_id": store},
-            {"$set": {"pipeline": pipeline, "space": space, "revision": revision, "at": now()}},
-            upsert=True,
+    def int8_scale(self, space_id: str, measure: Callable[[], float] | None = None) -> float | None:
+        """The factor that brings the space's float32 vectors to int8; once fixed it stays.
+
+        Args:
+            space_id: A recorded space.
+            measure: Finds the factor where there is none yet; of two at once, one is kept.
+        """
+        document = self._spaces.find_one({"_id": space_id}, {"int8_scale": 1}) or {}
+        if "int8_scale" in document or measure is None:
+            return document.get("int8_scale")
+        self._spaces.update_one(
+            {"_id": space_id, "int8_scale": {"$exists": False}}, {"$set": {"int8_scale": measure()}}
         )
+        return self.int8_scale(space_id)
+
+    def record_store(
+        self, store: str, *, pipeline: str, space: str, stored_as: str, revision: str
+    ) -> None:
+        """Note that a store's vectors changed; `revision` changes with every change."""
+        values = {
+            "pipeline": pipeline,
+            "space": space,
+            "stored_as": stored_as,
+            "revision": revision,
+            "at": now(),
+        }
+        self._stores.update_one({"_id": store}, {"$set": values}, upsert=True)
+
+    def stored_as(self, store: str) -> str | None:
+        """The format that the store's vectors were last written in."""
+        document = self._stores.find_one({"_id": store})
+        return document.get("stored_as") if document else None
 
     def store_revision(self, store: str) -> str | None:
         document = self._stores.find_one({"_id": store})

@@ -6,7 +6,6 @@ from datetime import datetime
 from typing import Any, Literal
 
 import numpy as np
-from bson.binary import Binary, BinaryVectorDtype
 from pydantic import Field, field_validator
 from pymongo import MongoClient, UpdateOne
 from pymongo.collection import Collection
@@ -14,10 +13,12 @@ from pymongo.errors import BulkWriteError
 
 from resources.chunks import Chunk, encode
 from resources.config import StrictResource
+from resources.embedders.space import EmbeddingSpace
 from resources.errors import ConfigurationError, DeploymentError
 from resources.sources.collection import CollectionOrigin
 from resources.sources.fields import MISSING, lookup
 from resources.sources.resource import SourceResource
+from resources.vector_formats import Dtype, Element, convert, element_of, from_bson, to_bson
 
 TEXT_FIELD, SOURCE_FIELD = "text", "source_id"
 
@@ -29,6 +30,47 @@ class StoredState:
     space: str | None
     text_hash: str | None
     fields_hash: str | None
+    format: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class VectorFormat:
+    """How vectors of one space are stored.
+
+    Attributes:
+        element: What the provider returns.
+        dtype: Of the indexed field.
+        rescore: Of the second, finer field that is not indexed, if there is one.
+        scale: Brings float32 to int8, one factor for the whole space; None until it is fixed.
+    """
+
+    element: Element
+    dtype: Dtype
+    rescore: Literal["int8", "float32"] | None = None
+    scale: float | None = None
+
+    def __str__(self) -> str:
+        return f"{self.dtype}, rescored by {self.rescore}" if self.rescore else self.dtype
+
+    @property
+    def needs_scale(self) -> bool:
+        return self.element == "float32" and "int8" in (self.dtype, self.rescore)
+
+    def fields(self, vectors: np.ndarray) -> tuple[np.ndarray, np.ndarray | None, int]:
+        """What is stored of some vectors.
+
+        Args:
+            vectors: Of the space's element, shape (n, columns).
+
+        Returns:
+            Values of the indexed field, of the finer field, and how many values were clipped.
+        """
+        to = element_of(self.dtype)
+        main, clipped = convert(vectors, self.element, to, scale=self.scale)
+        if self.rescore is None:
+            return main, None, clipped
+        fine, more = convert(vectors, self.element, self.rescore, scale=self.scale)
+        return main, fine, clipped + more
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,8 +116,15 @@ class VectorStoreResource(StrictResource):
     path: str = Field(
         default="embedding", min_length=1, description="Field of the vector; dots are allowed."
     )
-    dtype: Literal["float32"] = Field(
-        default="float32", description="Element type of the stored BSON binData vector."
+    dtype: Literal["auto", "float32", "int8", "packed_bit", "array"] = Field(
+        default="auto",
+        description="Of the stored field: a BSON binData vector, or an array of doubles for "
+        "readers that know no binData. auto: as the provider returns it.",
+    )
+    rescore: Literal["none", "int8", "float32"] = Field(
+        default="none",
+        description="Keep a second, finer field beside an int8 or packed_bit one, not indexed; "
+        "searches rank their candidates anew by it.",
     )
     max_delete_fraction: float = Field(
         default=0.2,
@@ -100,6 +149,40 @@ class VectorStoreResource(StrictResource):
         """Where a vector's lineage lies: `embedding_lineage` for the path `embedding`."""
         root, *rest = self.path.split(".")
         return ".".join([f"{root}_lineage", *rest])
+
+    @property
+    def rescore_path(self) -> str:
+        """Where the finer vector lies: `embedding_rescore` for the path `embedding`."""
+        root, *rest = self.path.split(".")
+        return ".".join([f"{root}_rescore", *rest])
+
+    def format(self, space: EmbeddingSpace) -> VectorFormat:
+        """How vectors of a space are stored here.
+
+        Raises:
+            ConfigurationError: They cannot be: finer than the provider returns them, or a rescore
+                field that is no finer than the indexed one.
+        """
+        dtype: Dtype = space.element if self.dtype == "auto" else self.dtype
+        fineness: list[Element] = ["packed_bit", "int8", "float32"]
+        if fineness.index(element_of(dtype)) > fineness.index(space.element):
+            raise ConfigurationError(
+                f"vector_store has `dtype: {dtype}`, but the embedder returns {space.element}: "
+                "choose `dtype: auto`, or let the provider return floats"
+            )
+        if self.rescore == "none":
+            return VectorFormat(space.element, dtype)
+        if fineness.index(self.rescore) > fineness.index(space.element):
+            raise ConfigurationError(
+                f"vector_store has `rescore: {self.rescore}`, but the embedder returns "
+                f"{space.element}: let the provider return floats, or remove `rescore`"
+            )
+        if fineness.index(self.rescore) <= fineness.index(element_of(dtype)):
+            raise ConfigurationError(
+                f"vector_store has `rescore: {self.rescore}`, which is no finer than `dtype: "
+                f"{dtype}`: remove it, or choose a coarser dtype"
+            )
+        return VectorFormat(space.element, dtype, self.rescore)
 
     def namespace(self, source: SourceResource) -> tuple[str, str]:
         """Database and collection.
@@ -135,11 +218,16 @@ class VectorStoreResource(StrictResource):
             )
         return theirs
 
-    def open(self, client: MongoClient, source: SourceResource, pipeline: str) -> "VectorStore":
+    def open(
+        self, client: MongoClient, source: SourceResource, space: EmbeddingSpace, pipeline: str
+    ) -> "VectorStore":
         database, collection = self.namespace(source)
+        stored_as = self.format(space)
         if not self.in_place:
             taken = {"_id", TEXT_FIELD, SOURCE_FIELD, self.path.split(".")[0]}
             taken.add(self.lineage_path.split(".")[0])
+            if stored_as.rescore:
+                taken.add(self.rescore_path.split(".")[0])
             clash = sorted(name for name in source.carry if name.split(".")[0] in taken)
             if clash:
                 raise ConfigurationError(
@@ -150,6 +238,8 @@ class VectorStoreResource(StrictResource):
             client[database][collection],
             path=self.path,
             lineage_path=self.lineage_path,
+            rescore_path=self.rescore_path,
+            format=stored_as,
             in_place=self.in_place,
             carried=tuple(source.carry),
             pipeline=pipeline,
@@ -165,6 +255,8 @@ class VectorStore:
         *,
         path: str,
         lineage_path: str,
+        rescore_path: str,
+        format: VectorFormat,  # noqa: A002
         in_place: bool,
         carried: tuple[str, ...],
         pipeline: str,
@@ -172,6 +264,10 @@ class VectorStore:
         self.collection = collection
         self.path = path
         self.lineage_path = lineage_path
+        self.rescore_path = rescore_path
+        self.format = format
+        self.clipped = 0
+        self.drops_rescore = False
         self.in_place = in_place
         self._carried = carried
         self._pipeline = pipeline
@@ -181,6 +277,21 @@ class VectorStore:
     def key(self) -> str:
         """The store's name in the registry: `database.collection:path`."""
         return f"{self.collection.full_name}:{self.path}"
+
+    @property
+    def dtype(self) -> Dtype:
+        """Of the indexed field."""
+        return self.format.dtype
+
+    @property
+    def element(self) -> Element:
+        """What the indexed field's values are compared as."""
+        return element_of(self.format.dtype)
+
+    @property
+    def keeps_all(self) -> bool:
+        """Whether the vectors that the provider returned can be had back from here."""
+        return self.format.element in (self.element, self.format.rescore)
 
     def prepare(self) -> None:
         """Create the index that finds a vector by its text, and counts spaces.
@@ -195,7 +306,8 @@ class VectorStore:
     def stored(self, ids: Sequence[Any]) -> dict[str, StoredState]:
         """State of the chunks that have a vector, by encoded id; one command."""
         lineage = self.lineage_path
-        wanted = [f"{lineage}.{name}" for name in ("space", "text_hash", "fields_hash")]
+        names = ("space", "text_hash", "fields_hash", "stored_as")
+        wanted = [f"{lineage}.{name}" for name in names]
         cursor = self.collection.find(
             {"_id": {"$in": list(ids)}}, dict.fromkeys(wanted, 1), batch_size=len(ids) + 1
         )
@@ -203,13 +315,15 @@ class VectorStore:
         for document in cursor:
             found = _at(document, lineage)
             if isinstance(found, Mapping):
-                states[encode(document["_id"])] = StoredState(
-                    found.get("space"), found.get("text_hash"), found.get("fields_hash")
-                )
+                # Before there was a choice, every vector was stored as float32.
+                found = {"stored_as": "float32", **found}
+                states[encode(document["_id"])] = StoredState(*map(found.get, names))
         return states
 
     def known_texts(self, space: str, text_hashes: Sequence[str]) -> set[str]:
-        """Which of the texts have a vector of this space somewhere in the store."""
+        """Which of the texts have a vector of this space here, as the provider returned it."""
+        if not self.keeps_all:
+            return set()
         name = f"{self.lineage_path}.text_hash"
         cursor = self.collection.find(self._by_text(space, text_hashes), {name: 1, "_id": 0})
         return {_at(document, name) for document in cursor}
@@ -217,15 +331,16 @@ class VectorStore:
     def by_text(
         self, space: str, text_hashes: Sequence[str]
     ) -> dict[str, tuple[np.ndarray, Lineage]]:
-        """Vectors and their lineage by text hash."""
+        """Vectors, as the provider returned them, and their lineage by text hash."""
+        path = self.path if self.element == self.format.element else self.rescore_path
         cursor = self.collection.find(
-            self._by_text(space, text_hashes), {self.path: 1, self.lineage_path: 1, "_id": 0}
+            self._by_text(space, text_hashes), {path: 1, self.lineage_path: 1, "_id": 0}
         )
         found = {}
         for document in cursor:
             lineage = _at(document, self.lineage_path)
             names = ("space", "model", "text_hash", "batch", "run", "at")
-            vector = decode_vector(_at(document, self.path))
+            vector = from_bson(_at(document, path))
             found[lineage["text_hash"]] = (vector, Lineage(*(lineage[name] for name in names)))
         return found
 
@@ -234,16 +349,30 @@ class VectorStore:
         return {
             f"{lineage}.space": space,
             f"{lineage}.text_hash": {"$in": list(text_hashes)},
+            f"{lineage}.stored_as": {"$in": _names(self.format)},
             self.path: {"$exists": True},
         }
 
     def write(self, rows: Sequence[tuple[Chunk, np.ndarray, Lineage]]) -> int:
         """Store vectors with their lineage, in one unordered bulk write.
 
+        Args:
+            rows: Chunk, vector as the provider returned it, lineage.
+
         Returns:
             How many chunks were written; fewer than given where documents vanished meanwhile.
         """
-        return self._bulk([self._update(*row) for row in rows])
+        if not rows:
+            return 0
+        main, fine, clipped = self.format.fields(np.stack([vector for _, vector, _ in rows]))
+        self.clipped += clipped
+        writes = []
+        for row, (chunk, _, lineage) in enumerate(rows):
+            values = {self.path: to_bson(main[row], self.format.dtype)}
+            if fine is not None and self.format.rescore:
+                values[self.rescore_path] = to_bson(fine[row], self.format.rescore)
+            writes.append(self._update(chunk, values, lineage))
+        return self._bulk(writes)
 
     def refresh(self, chunks: Sequence[Chunk]) -> int:
         """Write carried fields that changed; vectors stay."""
@@ -254,9 +383,9 @@ class VectorStore:
             ]
         )
 
-    def _update(self, chunk: Chunk, vector: np.ndarray, lineage: Lineage) -> UpdateOne:
+    def _update(self, chunk: Chunk, vectors: dict[str, Any], lineage: Lineage) -> UpdateOne:
         values: dict[str, Any] = {
-            self.path: encode_vector(vector),
+            **vectors,
             self.lineage_path: {
                 "space": lineage.space,
                 "model": lineage.model,
@@ -266,10 +395,14 @@ class VectorStore:
                 "run": lineage.run,
                 "at": lineage.at,
                 "pipeline": self._pipeline,
+                "stored_as": str(self.format),
             },
         }
         if self.in_place:
-            return UpdateOne({"_id": chunk.id}, {"$set": values})
+            update: dict[str, Any] = {"$set": values}
+            if self.drops_rescore:
+                update["$unset"] = {self.rescore_path: ""}
+            return UpdateOne({"_id": chunk.id}, update)
         values[TEXT_FIELD] = chunk.text
         values[SOURCE_FIELD] = chunk.source_id
         return self._carry(chunk, values, upsert=True)
@@ -286,6 +419,8 @@ class VectorStore:
             }
         }
         gone = [path for path, value in carried.items() if value is MISSING]
+        if self.drops_rescore:
+            gone.append(self.rescore_path)
         if gone:
             update["$unset"] = dict.fromkeys(gone, "")
         return UpdateOne({"_id": chunk.id}, update, upsert=upsert)
@@ -308,7 +443,10 @@ class VectorStore:
         mine = {"_id": {"$in": list(ids)}, **self._mine}
         if not self.in_place:
             return self.collection.delete_many(mine).deleted_count
-        gone = {"$unset": {self.path: "", self.lineage_path: ""}}
+        paths = [self.path, self.lineage_path]
+        if self.format.rescore or self.drops_rescore:
+            paths.append(self.rescore_path)
+        gone = {"$unset": dict.fromkeys(paths, "")}
         return self.collection.update_many(mine, gone).modified_count
 
     def ids(self, batch_size: int = 5_000) -> Iterator[Any]:
@@ -361,7 +499,7 @@ class VectorStore:
         )
         rows: list[StoredVector] = []
         for document in cursor:
-            vector = decode_vector(_at(document, self.path))
+            vector = from_bson(_at(document, self.path))
             rows.append(StoredVector(document["_id"], vector, document))
             if len(rows) == batch_size:
                 yield rows
@@ -369,9 +507,16 @@ class VectorStore:
         if rows:
             yield rows
 
+    def fine_vectors(self, ids: Sequence[Any]) -> dict[str, np.ndarray]:
+        """Vectors of the finer field, by encoded id."""
+        cursor = self.collection.find({"_id": {"$in": list(ids)}}, {self.rescore_path: 1})
+        found = ((document["_id"], _at(document, self.rescore_path)) for document in cursor)
+        return {encode(key): from_bson(value) for key, value in found if value is not None}
+
     def documents(self, ids: Sequence[Any]) -> dict[str, dict[str, Any]]:
         """Whole documents without their vectors, by encoded id."""
-        cursor = self.collection.find({"_id": {"$in": list(ids)}}, {self.path: 0})
+        hidden = dict.fromkeys([self.path, self.rescore_path], 0)
+        cursor = self.collection.find({"_id": {"$in": list(ids)}}, hidden)
         return {encode(document["_id"]): document for document in cursor}
 
     def lineage(self, document: Mapping[str, Any]) -> Mapping[str, Any] | None:
@@ -379,16 +524,10 @@ class VectorStore:
         return found if isinstance(found, Mapping) else None
 
 
-def encode_vector(vector: np.ndarray) -> Binary:
-    """A BSON binData vector (subtype 9) of float32."""
-    return Binary.from_vector(vector, BinaryVectorDtype.FLOAT32)
-
-
-def decode_vector(value: Any) -> np.ndarray:
-    """float32 of shape (dimensions,), from a BSON vector or an array of numbers."""
-    if isinstance(value, Binary):
-        value = value.as_vector(return_numpy=True).data
-    return np.asarray(value, dtype=np.float32)
+def _names(format: VectorFormat) -> list[str | None]:  # noqa: A002
+    """What the lineage says of vectors in this format; nothing, before there was a choice."""
+    name = str(format)
+    return [name, None] if name == "float32" else [name]
 
 
 def _at(document: Mapping[str, Any], path: str) -> Any:

@@ -97,6 +97,12 @@ def search_(
         str | None, typer.Option(help="MQL as JSON over the index's filter fields.")
     ] = None,
     exact: Annotated[bool, typer.Option("--exact", help="Compare with every vector.")] = False,
+    candidates: Annotated[
+        int | None, typer.Option(help="How many vectors an approximate search considers.")
+    ] = None,
+    explain: Annotated[
+        bool, typer.Option("--explain", help="Show the stage sent, and what a score stands for.")
+    ] = False,
     as_json: AsJson = False,
     config: Configs = None,
 ) -> None:
@@ -108,12 +114,13 @@ def search_(
             limit=limit,
             filter=_filter(filter),
             exact=exact,
+            num_candidates=candidates,
             overrides=config or [],
         )
         if as_json:
             _print_json(render.answer_as_json(answer))
         else:
-            render.answer(answer)
+            render.answer(answer, explain=explain)
 
 
 @app.command("lineage")

@@ -101,10 +101,10 @@ def spend(rows: Sequence[Mapping[str, Any]]) -> None:
     console.print(table)
 
 
-def answer(found: SearchAnswer) -> None:
+def answer(found: SearchAnswer, *, explain: bool = False) -> None:
     console.print(f"\n[bold]{plain(found.query)}[/bold]")
     if not found.hits:
-        console.print("no document passes the filter, or the index is empty")
+        console.print(f"nothing found: {plain(found.why_empty or 'nothing is near enough')}")
     table = _table()
     table.add_column("score", justify="right", style="green")
     table.add_column("document", ratio=1)
@@ -118,6 +118,9 @@ def answer(found: SearchAnswer) -> None:
     console.print(
         f"[dim]index space {found.space.id}, engine {found.engine}, {found.seconds:.2f} s[/dim]"
     )
+    if explain:
+        console.print(f"[dim]score: {plain(found.scored_by)}[/dim]", soft_wrap=True)
+        console.print_json(json.dumps(_jsonable(dict(found.stage)), ensure_ascii=False))
 
 
 def answer_as_json(found: SearchAnswer) -> dict[str, Any]:
@@ -127,6 +130,9 @@ def answer_as_json(found: SearchAnswer) -> dict[str, Any]:
         "engine": found.engine,
         "space": found.space.id,
         "model": found.space.model,
+        "score": found.scored_by,
+        "stage": _jsonable(dict(found.stage)),
+        "why_empty": found.why_empty,
         "hits": [
             {
                 "id": _jsonable(hit.id),

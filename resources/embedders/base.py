@@ -4,12 +4,13 @@ import json
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal, TypeVar
+from typing import Any, Literal, TypeVar, cast
 
 import numpy as np
 
 from resources.embedders.space import EmbeddingSpace
 from resources.errors import ProviderError
+from resources.vector_formats import NUMPY_TYPES
 
 InputType = Literal["document", "query"]
 K = TypeVar("K")
@@ -39,7 +40,8 @@ class Embeddings:
     """The reply to one list of texts.
 
     Attributes:
-        vectors: float32, shape (texts, dimensions); row i belongs to text i.
+        vectors: Of the space's element type, shape (texts, columns), see
+            `resources.vector_formats`; row i belongs to text i.
         tokens: Per text, int32 of shape (texts,), or None where they are not known.
         usage: Totals of the whole reply.
         refused: Position -> reason, for texts the provider refuses one by one.
@@ -116,6 +118,19 @@ def of_batch(error: ProviderError, key: object) -> ProviderError:
     return ProviderError(f"{error} (embedding batch {key})")
 
 
+def _integers(vectors: np.ndarray, name: str, space: EmbeddingSpace) -> np.ndarray:
+    kind = NUMPY_TYPES[space.element]
+    limits = np.iinfo(cast(Any, kind))
+    # NaN fails the comparison as well.
+    fit = (vectors >= limits.min) & (vectors <= limits.max) & (vectors == np.rint(vectors))
+    if not fit.all():
+        raise ProviderError(
+            f"{name} returned values that are no {space.element} for text "
+            f"{int(np.argmin(fit.all(axis=1)))} of {len(vectors)}; nothing is stored"
+        )
+    return np.ascontiguousarray(vectors, dtype=kind)
+
+
 UNIT_LENGTH_TOLERANCE = 1e-2
 """float16 and remote services round; a vector further from length 1 was not normalised at all."""
 
@@ -124,21 +139,24 @@ def check_reply(vectors: np.ndarray, texts: int, space: EmbeddingSpace) -> np.nd
     """Refuse a reply that is not what was asked for, before any of it is stored.
 
     Returns:
-        The vectors as float32 of shape (texts, space.dimensions).
+        The vectors in the space's element type, shape (texts, space.width).
 
     Raises:
-        ProviderError: Wrong count, wrong width, NaN or infinite values, or not of unit length
-            in a normalised space.
+        ProviderError: Wrong count, wrong width, NaN or infinite values, values that the element
+            type cannot hold, or floats not of unit length in a normalised space.
     """
     name = f"{space.provider} model {space.model}"
     if vectors.ndim != 2 or len(vectors) != texts:
         got = len(vectors) if vectors.ndim else 0
         raise ProviderError(f"{name} returned {got} vectors for {texts} texts; nothing is stored")
-    if vectors.shape[1] != space.dimensions:
+    if vectors.shape[1] != space.width:
+        got = vectors.shape[1] * space.dimensions // space.width
         raise ProviderError(
-            f"{name} returned vectors of {vectors.shape[1]} dimensions, the space {space.id} has "
+            f"{name} returned vectors of {got} dimensions, the space {space.id} has "
             f"{space.dimensions}; nothing is stored"
         )
+    if space.element != "float32":
+        return _integers(vectors, name, space)
     vectors = np.ascontiguousarray(vectors, dtype=np.float32)
     finite = np.isfinite(vectors).all(axis=1)
     if not finite.all():

@@ -29,6 +29,7 @@ from resources.embedders.pace import Pace, Turn
 from resources.embedders.packing import estimate_tokens, pack
 from resources.embedders.space import EmbeddingSpace
 from resources.errors import ProviderError
+from resources.vector_formats import NUMPY_TYPES
 
 K = TypeVar("K")
 T = TypeVar("T")
@@ -81,7 +82,7 @@ class Reply:
     """One request's answer as the provider gave it.
 
     Attributes:
-        rows: The vectors, float32, as many and as wide as they came.
+        rows: The vectors, as many and as wide as they came.
         tokens: As billed.
         order: The position that each row claims to answer.
         headers: Of the HTTP response, lower-case names.
@@ -245,7 +246,8 @@ class RemoteEmbedder(Embedder):
         await self.disconnect()
 
     async def _embed(self, texts: list[str], input_type: InputType) -> _Batch:
-        vectors = np.zeros((len(texts), self.space.dimensions), dtype=np.float32)
+        element = NUMPY_TYPES[self.space.element]
+        vectors = np.zeros((len(texts), self.space.width), dtype=element)
         batch = _Batch(texts, input_type, vectors)
         pieces = pack(texts, **self._limits)
         await asyncio.gather(*(self._positions(batch, piece) for piece in pieces))
@@ -382,7 +384,7 @@ class RemoteEmbedder(Embedder):
                 "is stored"
             )
         try:
-            return check_reply(np.array(reply.rows, dtype=np.float32), texts, self.space)
+            return check_reply(np.array(reply.rows), texts, self.space)
         except ProviderError as error:
             raise self._end(error) from None
 
@@ -409,10 +411,16 @@ def _worth_another_try(error: BaseException) -> bool:
     return isinstance(error, RequestFailed) and error.kind in {"throttled", "transient"}
 
 
-def decoded(embedding: Any) -> np.ndarray:
-    """A row as numbers; some servers know no base64 and send them as they are."""
+def decoded(embedding: Any, kind: str = "<f4") -> np.ndarray:
+    """A row as numbers; some servers know no base64 and send them as they are.
+
+    Args:
+        embedding: From the reply.
+        kind: NumPy's name of its numbers.
+    """
     if isinstance(embedding, str):
-        return np.frombuffer(base64.b64decode(embedding), dtype="<f4")
+        return np.frombuffer(base64.b64decode(embedding), dtype=kind)
+    # As they came, so that what does not fit is seen and not cut to size.
     return np.asarray(embedding, dtype=np.float32)
 
 

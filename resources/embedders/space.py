@@ -6,6 +6,8 @@ import json
 import re
 from typing import Any
 
+from resources.vector_formats import Element, width
+
 
 @dataclasses.dataclass(frozen=True)
 class EmbeddingSpace:
@@ -40,6 +42,16 @@ class EmbeddingSpace:
         digest = hashlib.sha256(meaning.encode()).hexdigest()[:8]
         name = re.sub(r"[^a-z0-9]+", "-", self.model.split("/")[-1].lower()).strip("-")
         return f"{name}-{self.dimensions}-{digest}"
+
+    @property
+    def element(self) -> Element:
+        """Type of the numbers that the provider returns."""
+        return dict(self.options).get("element", "float32")
+
+    @property
+    def width(self) -> int:
+        """Columns of an array of such vectors."""
+        return width(self.element, self.dimensions)
 
     def to_document(self) -> dict[str, Any]:
         return {**dataclasses.asdict(self), "options": dict(self.options)}

@@ -4,6 +4,7 @@ import importlib.metadata
 from typing import Any, Literal
 
 import dagster as dg
+import numpy as np
 from pydantic import Field
 
 from resources.embedders import catalogue
@@ -20,8 +21,19 @@ from resources.embedders.remote import (
 )
 from resources.embedders.space import EmbeddingSpace
 from resources.errors import ConfigurationError
+from resources.vector_formats import Element
 
 _DEFAULT_DIMENSIONS = 1024
+
+# Element type, NumPy's name of what comes, and what brings it to the element type: uint8 is int8
+# plus 128, and binary is ubinary minus 128 (Voyage AI's documentation of output data types).
+_OUTPUT: dict[str, tuple[Element, str, int]] = {
+    "float": ("float32", "<f4", 0),
+    "int8": ("int8", "i1", 0),
+    "uint8": ("int8", "u1", -128),
+    "binary": ("packed_bit", "i1", 128),
+    "ubinary": ("packed_bit", "u1", 0),
+}
 
 
 class VoyageProvider(RemoteProvider):
@@ -33,6 +45,11 @@ class VoyageProvider(RemoteProvider):
     dimensions: int | None = Field(
         default=None, ge=1, description="Width; default: the model's own, see `embeddings models`."
     )
+    output_dtype: Literal["float", "int8", "uint8", "binary", "ubinary"] = Field(
+        default="float",
+        description="What the provider returns. Floats can be stored in every dtype; the others "
+        "are smaller from the start and stay what they are (stored as int8 or packed_bit).",
+    )
     truncate: bool = Field(
         default=False,
         description="Let the provider cut a text that is too long; else it goes to quarantine.",
@@ -41,8 +58,11 @@ class VoyageProvider(RemoteProvider):
     def space(self) -> EmbeddingSpace:
         """The space; models of one family share it.
 
+        `int8` and `uint8` are one space, as are `binary` and `ubinary`: they differ by an offset,
+        which is taken off.
+
         Raises:
-            ConfigurationError: The model has no such width.
+            ConfigurationError: The model has no such width, or no whole bytes of bits.
         """
         entry = catalogue.find(self.kind, self.model)
         offered = entry.dimensions if entry else []
@@ -51,13 +71,21 @@ class VoyageProvider(RemoteProvider):
                 f"{self.model} offers {', '.join(map(str, sorted(offered)))} dimensions, not "
                 f"{self.dimensions}"
             )
+        dimensions = self.dimensions or (offered[0] if offered else _DEFAULT_DIMENSIONS)
+        element, _, _ = _OUTPUT[self.output_dtype]
+        if element == "packed_bit" and dimensions % 8:
+            raise ConfigurationError(
+                f"`output_dtype: {self.output_dtype}` packs eight dimensions into a byte: "
+                f"`dimensions: {dimensions}` is no multiple of 8"
+            )
         return EmbeddingSpace(
             provider=self.kind,
             model=catalogue.family(self.kind, self.model),
             revision="",
-            dimensions=self.dimensions or (offered[0] if offered else _DEFAULT_DIMENSIONS),
+            dimensions=dimensions,
             document_prompt="input_type=document",
             normalized=True,
+            options=() if element == "float32" else (("element", element),),
         )
 
     def open(self) -> "VoyageEmbedder":
@@ -80,6 +108,7 @@ class VoyageEmbedder(RemoteEmbedder):
         # Else the SDK opens a connection for every request.
         voyageai.aiosession.set(self._session)
         provider = self._provider
+        _, kind, offset = _OUTPUT[provider.output_dtype]
         try:
             # What `AsyncClient.embed` calls, but with the position of each row in the reply.
             answer: Any = await Embedding.acreate(
@@ -88,12 +117,13 @@ class VoyageEmbedder(RemoteEmbedder):
                 input_type=input_type,
                 truncation=provider.truncate,
                 output_dimension=self.space.dimensions,
+                output_dtype=provider.output_dtype,
                 encoding_format="base64",  # decoded here: the SDK makes lists of it
                 **self._parameters,
             )
             rows = answer.data
             return Reply(
-                rows=[decoded(row["embedding"]) for row in rows],
+                rows=[_shifted(decoded(row["embedding"], kind), offset) for row in rows],
                 tokens=int(answer.usage["total_tokens"]),
                 order=[row["index"] for row in rows],
                 headers={},
@@ -128,6 +158,10 @@ class VoyageEmbedder(RemoteEmbedder):
 
     def settings(self) -> dict[str, Any]:
         return {"truncate": self._provider.truncate}
+
+
+def _shifted(row: np.ndarray, offset: int) -> np.ndarray:
+    return row.astype(np.int16) + offset if offset else row
 
 
 def _explained(error: Any) -> RequestFailed:

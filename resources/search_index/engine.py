@@ -51,6 +51,13 @@ class SearchEngine(ABC):
         """
 
     @abstractmethod
+    def difference(self) -> str:
+        """Why the index serves another number of vectors than are stored, as one sentence.
+
+        Looks at every stored vector if need be; empty where the numbers agree.
+        """
+
+    @abstractmethod
     def search(
         self,
         vector: np.ndarray,
@@ -63,13 +70,36 @@ class SearchEngine(ABC):
         """The nearest vectors, best first.
 
         Args:
-            vector: float32, shape (dimensions,), in the index's space.
+            vector: One vector in the index's space, and of its field's element type: float32 or
+                int8 of shape (dimensions,), or packed bits, uint8 of shape (dimensions / 8,).
             limit: At most this many.
             filter: MQL over the index's filter fields.
             exact: Compare with every vector instead of walking the graph.
-            num_candidates: How many candidates an approximate search considers.
+            num_candidates: How many candidates an approximate search considers; default 20 times
+                the limit, at least 100 and at most 10,000.
 
         Raises:
             QueryRefused: The index would answer wrongly or not at all.
             SearchIndexError: The index is missing or damaged.
         """
+
+    @abstractmethod
+    def explain(
+        self,
+        vector: np.ndarray,
+        *,
+        limit: int,
+        filter: Mapping[str, Any] | None = None,  # noqa: A002
+        exact: bool = False,
+        num_candidates: int | None = None,
+    ) -> Mapping[str, Any]:
+        """What `search` would do: the `$vectorSearch` stage it sends, or its local equivalent."""
+
+    @abstractmethod
+    def why_empty(
+        self,
+        vector: np.ndarray,
+        *,
+        filter: Mapping[str, Any] | None = None,  # noqa: A002
+    ) -> str:
+        """Why a search found nothing, as one sentence; empty where there is no cause to name."""

@@ -6,14 +6,14 @@ its types miss what SWIG adds at run time.
 
 import os
 from collections.abc import Callable
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from resources.search_index.filter_columns import Mask
+from resources.vector_formats import Similarity
 
-Similarity = Literal["cosine", "dotProduct", "euclidean"]
 Vectors = NDArray[np.float32]
 
 # FAISS locks and sorts for every call of add, in time that grows with the whole index.

@@ -1,6 +1,8 @@
 """A vector index of our own, for a MongoDB deployment without search nodes.
 
-Scores, filters and the rules of a query are those of `$vectorSearch`. Up to `exact_below` vectors
+Scores, filters and the rules of a query are those of `$vectorSearch`. Vectors of int8 and packed
+bits are held as floats, in which they are exact: the squared distance of bits is the number that
+differ. Up to `exact_below` vectors
 a query compares with each of them; above, an HNSW graph finds candidates. Either way the
 candidates are scored anew from the stored vectors, so one document has one score however it was
 found, and equal scores keep the order in which the documents were added.
@@ -17,8 +19,10 @@ from numpy.typing import ArrayLike, NDArray
 
 from resources.errors import QueryRefused
 from resources.search_index import faiss_index, filters
-from resources.search_index.faiss_index import Similarity, Vectors
+from resources.search_index.faiss_index import Vectors
 from resources.search_index.filter_columns import FilterColumn, Mask
+from resources.search_index.scores import meaning
+from resources.vector_formats import NUMPY_TYPES, Element, Similarity, width
 
 MAX_CANDIDATES = 10_000  # MongoDB's limit of numCandidates
 # From benchmarks/local_index.py: one step through the graph takes as long as 16 comparisons with
@@ -42,6 +46,7 @@ class LocalIndex:
         similarity: Similarity,
         ids: list[Any],
         columns: Sequence[FilterColumn],
+        element: Element = "float32",
     ) -> None:
         """Takes over what a builder or a folder of files holds.
 
@@ -50,9 +55,12 @@ class LocalIndex:
             similarity: As in the definition of a MongoDB index.
             ids: (n,) any BSON values.
             columns: One for each filter path, of n documents.
+            element: Of the vectors that were added, and of queries.
         """
+        meaning(element, similarity)  # raises where they do not go together
         self.faiss_index = index
         self.similarity: Similarity = similarity
+        self.element: Element = element
         self.ids = ids
         self.columns = {column.path: column for column in columns}
         self._stored = faiss_index.vectors(index)
@@ -76,7 +84,8 @@ class LocalIndex:
         """Finds the most similar vectors.
 
         Args:
-            vector: (dimensions,) finite; not all zeros where the similarity is cosine.
+            vector: Of the index's element type; finite; not all zeros where the similarity is
+                cosine.
             limit: At least 1.
             filter: As in `$vectorSearch`, on the paths of `columns`.
             exact: Compare with every vector that passes the filter, also where there is a graph.
@@ -91,7 +100,7 @@ class LocalIndex:
             QueryRefused: what MongoDB would refuse too.
         """
         query = self._query(vector)
-        breadth = _breadth(limit, exact, num_candidates)
+        breadth = candidates_of(limit, exact, num_candidates)
         passing = None
         if filter is not None:
             passing = filters.evaluate(filter, self.columns, len(self))
@@ -111,19 +120,17 @@ class LocalIndex:
             rows = self._search_all(query, passing, limit)
         return self._best(query, rows, limit)
 
+    def passing(self, filter: Mapping[str, Any]) -> int:  # noqa: A002
+        """How many documents pass a filter.
+
+        Raises:
+            QueryRefused: As `search`.
+        """
+        return int(np.count_nonzero(filters.evaluate(filter, self.columns, len(self))))
+
     def _query(self, vector: ArrayLike) -> Vectors:
-        try:
-            with np.errstate(over="ignore"):
-                query = np.array(vector, np.float32)
-        except (TypeError, ValueError) as error:
-            raise QueryRefused(f"the query is not a vector of numbers: {error}") from None
-        if query.ndim != 1 or len(query) != self.dimensions:
-            raise QueryRefused(
-                f"the index has {self.dimensions} dimensions, the query "
-                f"{len(query) if query.ndim == 1 else f'the shape {query.shape}'}"
-            )
-        if not np.isfinite(query).all():
-            raise QueryRefused("the query vector holds NaN or infinity")
+        query = checked_query(vector, self.element, self.dimensions)
+        query = as_floats(query, self.element)
         if self.similarity == "cosine":
             length = float(lengths(query))
             if length == 0:
@@ -170,10 +177,49 @@ class LocalIndex:
         ]
 
     def _score(self, nearness: float) -> float:
+        if self.element == "packed_bit":
+            return 1 + nearness / self.dimensions
+        if self.element == "int8" and self.similarity == "dotProduct":
+            return 0.5 + nearness / (self.dimensions * 2**15)
         if self.similarity == "euclidean":
             return 1 / (1 - nearness)  # of the squared distance, whatever MongoDB's docs say
         score = max((1 + nearness) / 2, 0.0)
         return min(score, 1.0) if self.similarity == "cosine" else score
+
+
+def checked_query(vector: ArrayLike, element: Element, dimensions: int) -> NDArray[Any]:
+    """One query vector in the element's NumPy type, of the index's width.
+
+    Raises:
+        QueryRefused: It is another type or width, or holds NaN or infinity.
+    """
+    kind = NUMPY_TYPES[element]
+    given = np.asarray(vector)
+    if element != "float32" and given.dtype != kind:
+        raise QueryRefused(
+            f"the index holds {element} vectors, the query is of {given.dtype}: MongoDB would find "
+            "nothing"
+        )
+    try:
+        with np.errstate(over="ignore"):
+            query = np.array(given, kind)
+    except (TypeError, ValueError) as error:
+        raise QueryRefused(f"the query is not a vector of numbers: {error}") from None
+    if query.ndim != 1 or len(query) != width(element, dimensions):
+        got = f"{len(query) * dimensions // width(element, dimensions)}"
+        raise QueryRefused(
+            f"the index has {dimensions} dimensions, the query "
+            f"{got if query.ndim == 1 else f'the shape {query.shape}'}"
+        )
+    if element == "float32" and not np.isfinite(query).all():
+        raise QueryRefused("the query vector holds NaN or infinity")
+    return query
+
+
+def as_floats(vectors: NDArray[Any], element: Element) -> Vectors:
+    """float32 of the same values; of packed bits zeros and ones, one for each dimension."""
+    values = np.unpackbits(vectors, axis=-1) if element == "packed_bit" else vectors
+    return np.array(values, np.float32, order="C")
 
 
 def lengths(vectors: Vectors) -> NDArray[np.float64]:
@@ -181,7 +227,17 @@ def lengths(vectors: Vectors) -> NDArray[np.float64]:
     return np.sqrt((wide * wide).sum(axis=-1))
 
 
-def _breadth(limit: int, exact: bool, num_candidates: int | None) -> int:
+def default_candidates(limit: int) -> int:
+    """What an approximate search considers: MongoDB's documentation advises 20 times the limit."""
+    return min(max(20 * limit, 100), MAX_CANDIDATES)
+
+
+def candidates_of(limit: int, exact: bool, num_candidates: int | None) -> int:
+    """How many candidates a search considers.
+
+    Raises:
+        QueryRefused: The limit or the candidates are out of bounds, or given with `exact`.
+    """
     if not _is_count(limit):
         raise QueryRefused(f"the limit is a whole number of at least 1, not {limit!r}")
     if num_candidates is None:
@@ -190,7 +246,7 @@ def _breadth(limit: int, exact: bool, num_candidates: int | None) -> int:
                 f"the limit {limit} is above {MAX_CANDIDATES}, the most candidates that an "
                 f"approximate search considers; an exact search has no such bound"
             )
-        return min(max(20 * limit, 100), MAX_CANDIDATES)
+        return default_candidates(limit)
     if exact:
         raise QueryRefused("an exact search considers all vectors: leave num_candidates out")
     if not _is_count(num_candidates) or not limit <= num_candidates <= MAX_CANDIDATES:

@@ -8,9 +8,11 @@ from numpy.typing import ArrayLike, NDArray
 
 from resources.errors import SearchIndexError
 from resources.search_index import faiss_index
-from resources.search_index.faiss_index import Similarity, Vectors
+from resources.search_index.faiss_index import Vectors
 from resources.search_index.filter_columns import FilterColumnBuilder
-from resources.search_index.local import LocalIndex, lengths
+from resources.search_index.local import LocalIndex, as_floats, lengths
+from resources.search_index.scores import meaning
+from resources.vector_formats import Element, Similarity, width
 
 # From benchmarks/local_index.py on two cores: comparing with all takes some 4 ms at 384 dimensions
 # (so some 12 ms at 1024) and needs no graph, whose building is the slow part.
@@ -30,6 +32,7 @@ class LocalIndexBuilder:
         max_edges: int = 16,
         num_edge_candidates: int = 100,
         expected: int | None = None,
+        element: Element = "float32",
     ) -> None:
         """Begins an empty index.
 
@@ -41,12 +44,15 @@ class LocalIndexBuilder:
             max_edges: MongoDB's `hnswOptions.maxEdges`.
             num_edge_candidates: MongoDB's `hnswOptions.numEdgeCandidates`.
             expected: How many vectors to reserve memory for.
+            element: Type of the vectors that will be added.
         """
         if similarity not in get_args(Similarity):
             raise SearchIndexError(
                 f"unknown similarity {similarity!r}; allowed are {', '.join(get_args(Similarity))}"
             )
+        meaning(element, similarity)  # raises where they do not go together
         self._dimensions = dimensions
+        self._element: Element = element
         self._similarity: Similarity = similarity
         self._columns = [FilterColumnBuilder(path) for path in filter_paths]
         self._exact_below = exact_below
@@ -78,7 +84,7 @@ class LocalIndexBuilder:
 
         Args:
             ids: (n,) any BSON values.
-            vectors: (n, dimensions)
+            vectors: (n, dimensions) of the element type; packed bits (n, dimensions / 8).
             fields: (n,) documents with the filter fields, nested or under their dotted path.
 
         Raises:
@@ -90,13 +96,14 @@ class LocalIndexBuilder:
             )
         if not len(ids):
             return
-        if vectors.ndim != 2 or vectors.shape[1] != self._dimensions:
+        columns = width(self._element, self._dimensions)
+        if vectors.ndim != 2 or vectors.shape[1] != columns:
+            got = vectors.shape[-1] * self._dimensions // columns if vectors.ndim > 1 else "no"
             raise SearchIndexError(
-                f"the vector of {ids[0]!r} has {vectors.shape[-1] if vectors.ndim > 1 else 'no'} "
-                f"dimensions, the index {self._dimensions}"
+                f"the vector of {ids[0]!r} has {got} dimensions, the index {self._dimensions}"
             )
         with np.errstate(over="ignore"):  # what overflows float32 is infinite, and refused below
-            batch = np.array(vectors, np.float32, order="C")
+            batch = as_floats(vectors, self._element)
         _refuse(np.logical_not(np.isfinite(batch)).any(axis=1), ids, "holds NaN or infinity")
         if self._similarity == "cosine":
             norms = lengths(batch)
@@ -130,7 +137,7 @@ class LocalIndexBuilder:
         if not faiss_index.is_flat(self._index) and self._index.ntotal <= self._exact_below:
             self._move_to(self._flat())  # fewer vectors than expected
         columns = [column.finish() for column in self._columns]
-        return LocalIndex(self._index, self._similarity, self._ids, columns)
+        return LocalIndex(self._index, self._similarity, self._ids, columns, self._element)
 
 
 def _refuse(wrong: ArrayLike, ids: Sequence[Any], what: str) -> None:

@@ -15,7 +15,7 @@ from resources.errors import SearchIndexError
 from resources.progress import Progress
 from resources.registry import Registry
 from resources.search_index.engine import IndexReport, SearchEngine
-from resources.search_index.local import Hit, LocalIndex
+from resources.search_index.local import Hit, LocalIndex, candidates_of
 from resources.search_index.local_builder import LocalIndexBuilder
 from resources.search_index.local_files import load_index, save_index
 from resources.vector_store import VectorStore
@@ -82,6 +82,7 @@ class LocalEngine(SearchEngine):
             max_edges=declared["max_edges"],
             num_edge_candidates=declared["num_edge_candidates"],
             expected=stored,
+            element=self._store.element,
         )
         progress = Progress(log, "vectors indexed", stored)
         for rows in self._store.vectors(self._space.id, declared["filter_fields"]):
@@ -131,6 +132,45 @@ class LocalEngine(SearchEngine):
         return index.search(
             vector, limit=limit, filter=filter, exact=exact, num_candidates=num_candidates
         )
+
+    def difference(self) -> str:
+        stored, indexed = self._store.count_space(self._space.id), self.count()
+        if indexed == stored:
+            return ""
+        return f"{indexed:,} indexed, but {stored:,} stored: materialize search_index"
+
+    def explain(
+        self,
+        vector: np.ndarray,
+        *,
+        limit: int,
+        filter: Mapping[str, Any] | None = None,  # noqa: A002
+        exact: bool = False,
+        num_candidates: int | None = None,
+    ) -> Mapping[str, Any]:
+        index = self._serving()
+        stage: dict[str, Any] = {"index": self._folder, "path": self._store.path, "limit": limit}
+        if exact:
+            stage["exact"] = True
+        else:
+            stage["numCandidates"] = candidates_of(limit, exact, num_candidates)
+        if filter is not None:
+            stage["filter"] = dict(filter)
+            stage["passing the filter"] = index.passing(filter)
+        return {"local engine": {**stage, "vectors": len(index), "similarity": index.similarity}}
+
+    def why_empty(
+        self,
+        vector: np.ndarray,
+        *,
+        filter: Mapping[str, Any] | None = None,  # noqa: A002
+    ) -> str:
+        index = self._serving()
+        if not len(index):
+            return f"the index {self._key} is empty: materialize the pipeline"
+        if filter is not None and not index.passing(filter):
+            return f"none of the {len(index):,} indexed documents passes the filter"
+        return ""
 
     def _serving(self) -> LocalIndex:
         entry = self._registry.index(self._key)

@@ -33,7 +33,7 @@ from resources.search_index.local import LocalIndex
 IDS_PER_CHUNK = 10_000
 READ_BLOCK = 1 << 20
 
-FORMAT = 1
+FORMAT = 2
 MANIFEST, INDEX_FILE, IDS_FILE, FIELDS_FILE = "index.json", "index.faiss", "ids.bson", "fields.npz"
 
 _CODEC: CodecOptions = CodecOptions(
@@ -67,6 +67,7 @@ def save_index(index: LocalIndex, folder_url: str) -> None:
         "vectors": len(index),
         "dimensions": index.dimensions,
         "similarity": index.similarity,
+        "element": index.element,
         "filter_paths": list(index.columns),
         "files": written,
     }
@@ -127,7 +128,7 @@ def _read(manifest: Mapping[str, Any], paths: Mapping[str, str]) -> LocalIndex:
     similarity = manifest["similarity"]
     if (index.d, index.metric_type) != (manifest["dimensions"], faiss_index.metric(similarity)):
         raise _Damaged(f"has other dimensions or another similarity than its {MANIFEST}")
-    return LocalIndex(index, similarity, ids, columns)
+    return LocalIndex(index, similarity, ids, columns, manifest["element"])
 
 
 class _Output(io.RawIOBase):

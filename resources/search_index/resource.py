@@ -1,6 +1,7 @@
 """The resource `search_index`: how vectors are indexed and searched, and by which engine."""
 
-from typing import Any, Literal
+from collections.abc import Callable
+from typing import Literal
 
 from pydantic import Field
 from pymongo import MongoClient
@@ -13,6 +14,7 @@ from resources.registry import Registry
 from resources.search_index.engine import SearchEngine
 from resources.search_index.local_builder import EXACT_BELOW
 from resources.search_index.local_engine import LocalEngine
+from resources.vector_formats import Dtype, Similarity, check_format
 from resources.vector_store import VectorStore
 
 
@@ -25,7 +27,7 @@ class SearchIndexResource(StrictResource):
         "deployment offers.",
     )
     name: str = Field(default="vector_index", min_length=1, pattern=r"^[A-Za-z0-9_.-]+$")
-    similarity: Literal["cosine", "dotProduct", "euclidean"] = Field(
+    similarity: Similarity = Field(
         default="dotProduct", description="dotProduct needs vectors of unit length."
     )
     filter_fields: list[str] = Field(
@@ -41,21 +43,20 @@ class SearchIndexResource(StrictResource):
         default=100, ge=100, le=3200, description="HNSW: candidates considered while building."
     )
 
-    def check(self, space: EmbeddingSpace) -> None:
-        """Refuse a declaration that cannot serve vectors of this space.
+    def check(self, space: EmbeddingSpace, dtype: Dtype) -> None:
+        """Refuse a declaration that cannot serve vectors of this space, stored like this.
 
         Raises:
-            ConfigurationError: dotProduct over vectors that are not of unit length.
+            ConfigurationError: dotProduct over vectors that are not of unit length; a similarity
+                or a quantization that does not go with the dtype; settings that exclude each
+                other.
         """
         if self.similarity == "dotProduct" and not space.normalized:
             raise ConfigurationError(
                 f"search_index has `similarity: dotProduct`, which needs unit length, but the "
                 f"space {space.id} is not normalized: choose cosine, or normalize the embeddings"
             )
-
-    def declaration(self) -> dict[str, Any]:
-        names = ("similarity", "filter_fields", "exact_below", "max_edges", "num_edge_candidates")
-        return {name: getattr(self, name) for name in names}
+        check_format(dtype, self.similarity, "none", space.dimensions)
 
     def open(
         self,
@@ -66,7 +67,25 @@ class SearchIndexResource(StrictResource):
         registry: Registry,
         space: EmbeddingSpace,
         pipeline: str,
+        served_by: str | None = None,
+        log: Callable[[str], None] = lambda _: None,
     ) -> SearchEngine:
+        """The engine.
+
+        Args:
+            client: A connected client.
+            store: The vectors.
+            batches: Where a local index lies.
+            registry: Says what an index was built from.
+            space: Of the vectors that the index shall hold.
+            pipeline: Whose index it is.
+            served_by: The engine that made the index, where that is known; `auto` keeps to it.
+            log: Told why `auto` falls back.
+
+        Raises:
+            SearchIndexError: `engine: mongodb` on a deployment without Vector Search.
+        """
+        key = index_key(store, self.name)
         return LocalEngine(
             store=store,
             batches=batches,
@@ -74,8 +93,15 @@ class SearchIndexResource(StrictResource):
             space=space,
             pipeline=pipeline,
             index=self.name,
-            key=index_key(store, self.name),
-            declaration=self.declaration(),
+            key=key,
+            declaration={
+                "similarity": self.similarity,
+                "filter_fields": self.filter_fields,
+                "exact_below": self.exact_below,
+                "max_edges": self.max_edges,
+                "num_edge_candidates": self.num_edge_candidates,
+                "element": store.element,
+            },
         )
 
 

@@ -12,7 +12,7 @@ import pytest
 from resources.batch_store import BatchStore
 from resources.embedders.openai_batch import OpenAIBatchAPI
 from resources.registry import PipelineJobs
-from resources.vector_store import decode_vector
+from resources.vector_formats import from_bson
 from tests.providers.openai import OpenAIServer
 from tests.workshop import Workshop
 
@@ -50,7 +50,7 @@ def records(films: Workshop) -> pymongo.collection.Collection:
 def everything_is_stored(films: Workshop, api: OpenAIServer) -> bool:
     stored = films.stored()
     return stored.keys() == TEXTS.keys() and all(
-        np.array_equal(decode_vector(stored[key]["embedding"]), api.vector(text, width=64))
+        np.array_equal(from_bson(stored[key]["embedding"]), api.vector(text, width=64))
         for key, text in TEXTS.items()
     )
 

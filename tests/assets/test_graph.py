@@ -5,7 +5,7 @@ import pytest
 
 from pipelines.catalog import open_pipeline
 from resources.chunks import hash_text
-from resources.vector_store import decode_vector
+from resources.vector_formats import from_bson
 from tests.models import build_static_model
 
 FILMS = [
@@ -43,7 +43,7 @@ def test_a_first_run_makes_everything(films):
         assert lineage["run"] == run.run_id
         assert lineage["pipeline"] == "films"
         assert lineage["batch"]
-        vector = decode_vector(document["embedding"])
+        vector = from_bson(document["embedding"])
         assert vector.shape == (64,)
         assert np.isclose(np.linalg.norm(vector), 1, atol=1e-5)
     with open_pipeline(films.pipeline) as opened:

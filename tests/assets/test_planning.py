@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import pytest
 
 from assets.planning import Part, Planner, batch_id
-from resources.chunks import Chunk, hash_text
+from resources.chunks import Chunk, encode, hash_text
 from resources.errors import SourceError
 
 SPACE = "space-a"
@@ -16,6 +16,7 @@ class State:
     space: str | None
     text_hash: str | None
     fields_hash: str | None = ""
+    format: str | None = "float32"
 
 
 class Store:
@@ -190,3 +191,19 @@ def test_batches_are_named_by_their_content():
     first = batch_id(SPACE, ["a", "b"])
     assert first == batch_id(SPACE, ["a", "b"])
     assert len({first, batch_id(SPACE, ["b", "a"]), batch_id("other", ["a", "b"])}) == 3
+
+
+def test_another_format_is_written_from_batches_and_not_embedded():
+    first, second = chunks({"a": "one", "b": "two"})
+    states = {
+        encode(first.id): State(SPACE, first.text_hash, format="float32"),
+        encode(second.id): State(SPACE, second.text_hash, format="int8"),
+    }
+    with Planner(SPACE, lambda _: states, format="int8") as planner:
+        list(planner.add([first, second]))
+        planner.resolve(lambda *_: set(), [("batch-1", [first.text_hash, second.text_hash])])
+        parts = list(planner.parts(max_chunks=10, max_tokens=1000, tokens=len))
+    assert planner.counts.reformatted == 1
+    assert [(part.kind, part.batch, [c.id for c in part.chunks]) for part in parts] == [
+        ("reuse", "batch-1", [first.id])
+    ]

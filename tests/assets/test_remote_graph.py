@@ -8,9 +8,11 @@ from typing import Any
 
 import numpy as np
 import pytest
+from bson.binary import BinaryVectorDtype
 
 from resources.chunks import hash_text
-from resources.vector_store import decode_vector
+from resources.vector_formats import from_bson
+from tests.providers.voyage import quantized
 from tests.workshop import Run, Workshop
 
 WIDTH = 256
@@ -75,7 +77,7 @@ def test_a_poisonous_text_goes_to_quarantine_and_the_rest_is_stored(remote: Work
     served_once(api, [row["text"] for row in rows if row["_id"] != 437])
     for document in stored.values():
         wanted = api.vector(document["text"], width=WIDTH)
-        assert np.array_equal(decode_vector(document["embedding"]), wanted)
+        assert np.array_equal(from_bson(document["embedding"]), wanted)
 
 
 def test_a_run_that_the_circuit_ends_keeps_its_batches(remote: Workshop, api: Any, provider: str):
@@ -155,7 +157,7 @@ def tutorial(workshop: Workshop, data: Any, width: int) -> Run:
     stored = {key: row for key, row in workshop.stored().items() if "embedding" in row}
     assert stored.keys() == texts.keys()
     for key, document in stored.items():
-        assert decode_vector(document["embedding"]).shape == (width,)
+        assert from_bson(document["embedding"]).shape == (width,)
         lineage = document["embedding_lineage"]
         assert lineage["run"] == run.run_id
         assert lineage["space"] == run.source_documents["space"]
@@ -190,3 +192,53 @@ def test_the_tutorial_with_the_real_service(workshop: Workshop, provider: str, d
         pytest.skip(f"{variable} is not set: nothing was asked of the real {provider} service")
     use(workshop, provider)
     tutorial(workshop, data, WIDTH)
+
+
+@pytest.mark.parametrize(
+    ("output", "dtype"),
+    [
+        ("int8", BinaryVectorDtype.INT8),
+        ("uint8", BinaryVectorDtype.INT8),
+        ("binary", BinaryVectorDtype.PACKED_BIT),
+        ("ubinary", BinaryVectorDtype.PACKED_BIT),
+    ],
+)
+def test_what_voyage_quantizes_is_stored_and_searched_as_it_is(
+    workshop, voyage_api, monkeypatch, output, dtype
+):
+    monkeypatch.setenv("VOYAGE_API_KEY", voyage_api.behaviour.key)
+    use(workshop, "voyage", base_url=voyage_api.url, output_dtype=output)
+    if dtype is BinaryVectorDtype.PACKED_BIT:
+        workshop.configure({"search_index": {"similarity": "euclidean"}})
+    workshop.write(documents(30))
+    run = workshop.run()
+    assert run.success, run.failures
+    assert all(run.checks.values())
+    stored = workshop.stored()[7]["embedding"]
+    assert stored.as_vector().dtype is dtype
+    exact = voyage_api.vector("text number 7", width=WIDTH)
+    element = "int8" if dtype is BinaryVectorDtype.INT8 else "ubinary"
+    wanted = quantized(exact, element)
+    assert np.array_equal(from_bson(stored), wanted)
+    hits = workshop.search("text number 7", limit=3).hits
+    assert hits[0].id == 7
+    if dtype is BinaryVectorDtype.PACKED_BIT:
+        assert hits[0].score == pytest.approx(1.0)
+    else:
+        squared = float(wanted.astype(int) @ wanted.astype(int))
+        assert hits[0].score == pytest.approx(0.5 + squared / (WIDTH * 2**15))
+    # The two ways of writing one element type are one space: nothing is embedded anew.
+    twin = {"int8": "uint8", "uint8": "int8", "binary": "ubinary", "ubinary": "binary"}[output]
+    use(workshop, "voyage", base_url=voyage_api.url, output_dtype=twin)
+    assert workshop.run().embedding_batches["embedded"] == 0
+
+
+def test_bits_under_another_similarity_are_refused_before_anything_is_spent(
+    workshop, voyage_api, monkeypatch
+):
+    monkeypatch.setenv("VOYAGE_API_KEY", voyage_api.behaviour.key)
+    use(workshop, "voyage", base_url=voyage_api.url, output_dtype="ubinary")
+    workshop.write(documents(3))
+    (failure,) = workshop.run().failures
+    assert "only be compared by `similarity: euclidean`" in failure
+    assert not voyage_api.texts_served

@@ -1,5 +1,6 @@
 """The vector store on every kind of server."""
 
+import dataclasses
 from datetime import UTC, datetime
 
 import numpy as np
@@ -9,20 +10,23 @@ from bson import ObjectId
 from bson.binary import Binary, BinaryVectorDtype
 
 from resources.chunks import Chunk, encode
+from resources.embedders.space import EmbeddingSpace
 from resources.errors import ConfigurationError
 from resources.sources.collection import CollectionOrigin
 from resources.sources.inline import TextsOrigin
 from resources.sources.resource import SourceResource
+from resources.vector_formats import from_bson, to_bson
 from resources.vector_store import (
     Lineage,
     VectorStore,
     VectorStoreResource,
-    decode_vector,
-    encode_vector,
 )
 
 AT = datetime(2026, 11, 23, 4, 5, 6, tzinfo=UTC)
 TEXTS = SourceResource(origin=TextsOrigin(documents=["x"]), carry=["kind", "place.country"])
+
+
+SPACE = EmbeddingSpace("p", "model", "", 8, "", normalized=False)
 
 
 def vector(seed: int) -> np.ndarray:
@@ -36,7 +40,7 @@ def lineage(chunk: Chunk, space: str = "space-a") -> Lineage:
 @pytest.fixture
 def store(database) -> VectorStore:
     resource = VectorStoreResource(database=database.name, collection="vectors")
-    opened = resource.open(database.client, TEXTS, "films")
+    opened = resource.open(database.client, TEXTS, SPACE, "films")
     opened.prepare()
     opened.prepare()  # doing it again is no error
     return opened
@@ -48,12 +52,12 @@ def put(store: VectorStore, *chunks: Chunk, space: str = "space-a") -> None:
 
 
 def test_a_vector_is_bson_bindata_of_float32():
-    stored = encode_vector(vector(1))
+    stored = to_bson(vector(1), "float32")
     assert isinstance(stored, Binary)
     assert stored.subtype == 9
     assert stored.as_vector().dtype == BinaryVectorDtype.FLOAT32
-    assert np.array_equal(decode_vector(stored), vector(1))
-    assert np.array_equal(decode_vector([0.5, 2.0]), np.array([0.5, 2.0], np.float32))
+    assert np.array_equal(from_bson(stored), vector(1))
+    assert np.array_equal(from_bson([0.5, 2.0]), np.array([0.5, 2.0], np.float32))
 
 
 def test_a_document_holds_text_fields_vector_and_lineage(store):
@@ -66,7 +70,7 @@ def test_a_document_holds_text_fields_vector_and_lineage(store):
         "text": "the text",
         "kind": "film",
         "place": {"country": "IE"},
-        "embedding": encode_vector(vector(0)),
+        "embedding": to_bson(vector(0), "float32"),
         "embedding_lineage": {
             "space": "space-a",
             "model": "model-a",
@@ -76,6 +80,7 @@ def test_a_document_holds_text_fields_vector_and_lineage(store):
             "run": "run-1",
             "at": AT.replace(tzinfo=None),
             "pipeline": "films",
+            "stored_as": "float32",
         },
     }
 
@@ -110,7 +115,7 @@ def test_refresh_writes_fields_and_removes_those_that_went(store):
     document = store.collection.find_one()
     assert document["kind"] == "place"
     assert "country" not in document.get("place", {})
-    assert document["embedding"] == encode_vector(vector(0))
+    assert document["embedding"] == to_bson(vector(0), "float32")
     assert store.stored(["a"])['"a"'].fields_hash == new.fields_hash
 
 
@@ -129,7 +134,7 @@ def test_a_vector_is_found_by_its_text_within_its_space(store):
 
 def test_a_pipeline_deletes_only_its_own(store, database):
     other = VectorStoreResource(database=database.name, collection="vectors").open(
-        database.client, TEXTS, "places"
+        database.client, TEXTS, SPACE, "places"
     )
     put(store, Chunk.whole("mine", "t1", {}))
     put(other, Chunk.whole("theirs", "t2", {}))
@@ -167,12 +172,12 @@ def listings(database) -> SourceResource:
 
 def test_in_place_vectors_join_the_source_documents(database, listings):
     resource = VectorStoreResource(in_place=True, path="ai.embedding")
-    store = resource.open(database.client, listings, "airbnb")
+    store = resource.open(database.client, listings, SPACE, "airbnb")
     store.prepare()
     put(store, Chunk.whole(1, "s1", {}), Chunk.whole(2, "s2", {}))
     document = database["listings"].find_one({"_id": 1})
     assert (document["summary"], document["beds"]) == ("s1", 1)
-    assert document["ai"]["embedding"] == encode_vector(vector(0))
+    assert document["ai"]["embedding"] == to_bson(vector(0), "float32")
     assert document["ai_lineage"]["embedding"]["space"] == "space-a"
     assert "text" not in document
     # a document that is gone is not made anew
@@ -205,10 +210,63 @@ def test_settings_that_contradict_each_other_are_refused(listings):
     ]
     for resource, source, message in cases:
         with pytest.raises(ConfigurationError, match=message):
-            resource.open(client, source, "p")
+            resource.open(client, source, SPACE, "p")
 
 
 @pytest.mark.parametrize("path", ["_id", "text", "source_id", "$a", "a..b"])
 def test_a_reserved_path_is_refused(path):
     with pytest.raises(ValueError, match="is taken"):
         VectorStoreResource(path=path)
+
+
+@pytest.mark.parametrize(
+    ("dtype", "rescore", "stored_as"),
+    [
+        ("int8", None, BinaryVectorDtype.INT8),
+        ("packed_bit", "float32", BinaryVectorDtype.PACKED_BIT),
+        ("array", None, None),
+    ],
+)
+def test_a_format_decides_what_is_stored_and_what_can_be_copied(
+    database, dtype, rescore, stored_as
+):
+    resource = VectorStoreResource(
+        database=database.name, collection="vectors", dtype=dtype, rescore=rescore or "none"
+    )
+    store = resource.open(database.client, TEXTS, SPACE, "films")
+    store.format = dataclasses.replace(store.format, scale=40.0)
+    chunk = Chunk.whole("a", "the text", {"kind": "film"})
+    put(store, chunk)
+    (document,) = store.collection.find()
+    main = document["embedding"]
+    assert isinstance(main, list) if stored_as is None else main.as_vector().dtype is stored_as
+    assert store.stored(["a"])[encode("a")].format == str(store.format)
+    # Only where nothing was lost can the provider's vector be had back.
+    copies = store.by_text("space-a", [chunk.text_hash]) if store.keeps_all else {}
+    assert store.known_texts("space-a", [chunk.text_hash]) == set(copies)
+    assert bool(copies) == (dtype != "int8")
+    for copied, _ in copies.values():
+        assert np.array_equal(copied, vector(0))
+    if rescore:
+        assert np.array_equal(store.fine_vectors(["a"])[encode("a")], vector(0))
+        assert "embedding_rescore" not in store.documents(["a"])[encode("a")]
+
+
+@pytest.mark.parametrize(
+    ("options", "settings", "message"),
+    [
+        ((("element", "int8"),), {"dtype": "float32"}, "the embedder returns int8"),
+        ((("element", "packed_bit"),), {"dtype": "int8"}, "the embedder returns packed_bit"),
+        ((), {"rescore": "float32"}, "no finer than `dtype: float32`"),
+        ((), {"dtype": "int8", "rescore": "int8"}, "no finer than `dtype: int8`"),
+        (
+            (("element", "int8"),),
+            {"dtype": "packed_bit", "rescore": "float32"},
+            "let the provider return floats",
+        ),
+    ],
+)
+def test_a_format_finer_than_what_is_there_is_refused(options, settings, message):
+    space = dataclasses.replace(SPACE, options=options)
+    with pytest.raises(ConfigurationError, match=message):
+        VectorStoreResource(**settings).format(space)

@@ -367,7 +367,7 @@ def test_a_changed_byte(saved: Path, name: str) -> None:
 @pytest.mark.parametrize(
     ("key", "value", "message"),
     [
-        ("format", 2, "is of format 2, not 1"),
+        ("format", 1, "is of format 1, not 2"),
         ("vectors", 21, "does not hold the 21 vectors"),
         ("dimensions", 9, "other dimensions or another similarity"),
         ("similarity", "euclidean", "other dimensions or another similarity"),
