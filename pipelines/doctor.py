@@ -19,6 +19,7 @@ from resources.mongodb import embedded
 from resources.mongodb.deployment import inspect_deployment
 from resources.mongodb.resource import Embedded
 from resources.paths import is_url, state_home
+from resources.search_index.index_lifecycle import THREE_WAYS
 
 PACKAGES = (
     "dagster", "dagster-webserver", "pymongo", "sentence-transformers", "torch", "voyageai",
@@ -140,8 +141,18 @@ def _mongodb(opened: OpenPipeline) -> Finding:
         return Finding("MongoDB", "ok", f"{deployment.describe()}: starts with the first run")
     found = inspect_deployment(opened.client, opened.mongodb.registry)
     why = f" ({found.reason})" if found.reason else ""
+    engine = opened.search_index.engine
+    if engine == "mongodb" and not found.vector_search:
+        return Finding(
+            "MongoDB",
+            "problem",
+            f"{opened.mongodb.describe()}: {found}{why}, but search_index has `engine: mongodb`",
+            THREE_WAYS,
+        )
+    if engine == "auto":
+        engine = "mongodb" if found.vector_search else "local"
     return Finding(
-        "MongoDB", "ok", f"{opened.mongodb.describe()}: {found}{why}; search engine: local"
+        "MongoDB", "ok", f"{opened.mongodb.describe()}: {found}{why}; search engine: {engine}"
     )
 
 

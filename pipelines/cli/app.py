@@ -1,20 +1,16 @@
 """The command `embeddings`."""
 
 import dataclasses
-import json
-import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
-from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 from bson import json_util
 
 from pipelines import catalog, doctor, dry_run, execution, lineage, search
-from pipelines.cli import models, render
-from pipelines.console import console, errors
-from resources.errors import EmbeddingsError, QueryRefused
+from pipelines.cli import index, models, render
+from pipelines.cli.options import AsJson, Configs, Pipeline, print_json, sentences
+from pipelines.console import console
+from resources.errors import QueryRefused
 from resources.mongodb import embedded
 from resources.mongodb.resource import Embedded
 
@@ -27,32 +23,11 @@ app = typer.Typer(
     help="Embedding pipelines for MongoDB on Dagster.",
 )
 
-Pipeline = Annotated[
-    str, typer.Argument(help="Name of a module in pipelines/.", metavar="PIPELINE")
-]
-Configs = Annotated[
-    list[Path] | None,
-    typer.Option(
-        "-c", "--config", help="YAML run config merged on top; may be repeated, a later one wins."
-    ),
-]
-AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
-
-
-@contextmanager
-def _sentences() -> Iterator[None]:
-    """An error that a user can act on is one sentence, and exit status 1."""
-    try:
-        yield
-    except EmbeddingsError as error:
-        errors.print(f"[red]error:[/red] {render.plain(str(error))}", soft_wrap=True)
-        raise typer.Exit(1) from error
-
 
 @app.command("run")
 def run_(pipeline: Pipeline, config: Configs = None) -> None:
     """Materialize a pipeline: embed what is new or changed, bring its index up to date."""
-    with _sentences():
+    with sentences():
         console.print(f"[bold]{pipeline}[/bold]")
         outcome = execution.run(pipeline, config or [])
         render.run(pipeline, outcome)
@@ -61,10 +36,10 @@ def run_(pipeline: Pipeline, config: Configs = None) -> None:
 @app.command("plan")
 def plan_(pipeline: Pipeline, as_json: AsJson = False, config: Configs = None) -> None:
     """Say what a run would do and cost; touches nothing."""
-    with _sentences():
+    with sentences():
         found = dry_run.dry_run(pipeline, config or [])
         if as_json:
-            _print_json(dataclasses.asdict(found))
+            print_json(dataclasses.asdict(found))
         else:
             render.dry_run(pipeline, found)
 
@@ -79,11 +54,11 @@ def spend_(
     config: Configs = None,
 ) -> None:
     """Sum up what embedding took: tokens and money by day, pipeline and model."""
-    with _sentences():
+    with sentences():
         with catalog.open_pipeline(pipeline, config or []) as opened:
             rows = opened.registry.spend(None if everything else opened.pipeline.name)
         if as_json:
-            _print_json(rows)
+            print_json(rows)
         else:
             render.spend(rows)
 
@@ -107,7 +82,7 @@ def search_(
     config: Configs = None,
 ) -> None:
     """Find the documents nearest to a text."""
-    with _sentences():
+    with sentences():
         answer = search.search(
             pipeline,
             query,
@@ -118,7 +93,7 @@ def search_(
             overrides=config or [],
         )
         if as_json:
-            _print_json(render.answer_as_json(answer))
+            print_json(render.answer_as_json(answer))
         else:
             render.answer(answer, explain=explain)
 
@@ -131,17 +106,17 @@ def lineage_(
     config: Configs = None,
 ) -> None:
     """Say which model made each vector, or everything about one."""
-    with _sentences():
+    with sentences():
         if id is None:
             models = lineage.summary(pipeline, config or [])
             if as_json:
-                _print_json(render.models_as_json(models))
+                print_json(render.models_as_json(models))
             else:
                 render.models(pipeline, models)
         else:
             found = lineage.of_vector(pipeline, id, config or [])
             if as_json:
-                _print_json(render.lineage_as_json(found))
+                print_json(render.lineage_as_json(found))
             else:
                 render.lineage(found)
 
@@ -152,7 +127,7 @@ def doctor_(
     config: Configs = None,
 ) -> None:
     """Check whether a pipeline could run here, and how to fix what keeps it from running."""
-    with _sentences():
+    with sentences():
         problems = 0
         for finding in doctor.examine(pipeline, config or []):
             problems += finding.state == "problem"
@@ -164,12 +139,13 @@ def doctor_(
 
 
 app.command("models")(models.models)
+app.add_typer(index.app, name="index")
 
 
 @app.command("demo", hidden=True)
 def demo_() -> None:
     """Run the quickstart pipeline, search it, and say what to do next."""
-    with _sentences():
+    with sentences():
         console.print("[bold]quickstart[/bold]: 180 texts, a local model, the embedded server")
         render.run("quickstart", execution.run("quickstart"))
         for query in DEMO_QUERIES:
@@ -192,7 +168,7 @@ def stop_(
     config: Configs = None,
 ) -> None:
     """Stop the embedded server; its data stays."""
-    with _sentences():
+    with sentences():
         folders = {}
         for name in [pipeline] if pipeline else catalog.pipeline_names():
             with catalog.open_pipeline(name, config or []) as opened:
@@ -220,11 +196,6 @@ def _filter(text: str | None) -> dict[str, Any] | None:
     if not isinstance(value, dict):
         raise QueryRefused('--filter must be a JSON object: \'{"kind": "film"}\'')
     return value
-
-
-def _print_json(value: Any) -> None:
-    # For programs: no colours, no wrapping.
-    sys.stdout.write(json.dumps(value, indent=2, ensure_ascii=False) + "\n")
 
 
 def main() -> None:

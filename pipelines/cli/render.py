@@ -18,6 +18,7 @@ from pipelines.execution import RunOutcome
 from pipelines.lineage import ModelSummary, VectorLineage
 from pipelines.search import SearchAnswer
 from resources.progress import duration
+from resources.search_index.index_lifecycle import IndexState
 
 __all__ = ["plain"]
 
@@ -144,6 +145,34 @@ def answer_as_json(found: SearchAnswer) -> dict[str, Any]:
             for hit in found.hits
         ],
     }
+
+
+def indexes(found: Sequence[IndexState], where: str, declared: str) -> None:
+    if not found:
+        console.print(f"{where} has no search index yet: run the pipeline to build {declared}")
+        return
+    table = _table()
+    table.add_column("index", style="cyan")
+    table.add_column("type")
+    table.add_column("status")
+    table.add_column("serves")
+    table.add_column("documents", justify="right")
+    table.add_column("fields", overflow="fold")
+    for state in found:
+        fields = [
+            f"{field.get('path')} ({field.get('similarity') or field.get('type')})"
+            for field in state.definition.get("fields", [])
+        ]
+        table.add_row(
+            state.name + (" *" if state.name == declared else ""),
+            state.type,
+            state.status,
+            "yes" if state.queryable else "no",
+            "?" if state.indexed is None else f"{state.indexed:,}",
+            "\n".join(fields),
+        )
+    console.print(table)
+    console.print(f"[dim]of {where}; * is the pipeline's own[/dim]")
 
 
 def models(pipeline: str, found: Sequence[ModelSummary]) -> None:

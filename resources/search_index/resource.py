@@ -9,29 +9,38 @@ from pymongo import MongoClient
 from resources.batch_store import BatchStore
 from resources.config import StrictResource
 from resources.embedders.space import EmbeddingSpace
-from resources.errors import ConfigurationError
+from resources.errors import ConfigurationError, SearchIndexError
+from resources.mongodb.deployment import inspect_deployment
 from resources.registry import Registry
 from resources.search_index.engine import SearchEngine
+from resources.search_index.index_lifecycle import THREE_WAYS
 from resources.search_index.local_builder import EXACT_BELOW
 from resources.search_index.local_engine import LocalEngine
-from resources.vector_formats import Dtype, Similarity, check_format
+from resources.search_index.mongodb_engine import MongoDBEngine
+from resources.vector_formats import Dtype, Quantization, Similarity, check_format
 from resources.vector_store import VectorStore
 
 
 class SearchIndexResource(StrictResource):
     """The index over the vectors: how it compares them, and what searches may filter by."""
 
-    engine: Literal["auto", "local"] = Field(
+    engine: Literal["auto", "mongodb", "local"] = Field(
         default="auto",
-        description="local: an index file built from the stored vectors. auto: whatever the "
-        "deployment offers.",
+        description="mongodb: `$vectorSearch`, which needs search nodes. local: an index file "
+        "built from the stored vectors. auto: mongodb where the deployment offers it, else local.",
     )
     name: str = Field(default="vector_index", min_length=1, pattern=r"^[A-Za-z0-9_.-]+$")
     similarity: Similarity = Field(
         default="dotProduct", description="dotProduct needs vectors of unit length."
     )
+    quantization: Quantization = Field(
+        default="none", description="What the server does to float vectors by itself (mongodb)."
+    )
     filter_fields: list[str] = Field(
         default=[], description="Fields that searches may filter by; dots are allowed."
+    )
+    indexing_method: Literal["hnsw", "flat"] = Field(
+        default="hnsw", description="flat: every search compares with all vectors (mongodb)."
     )
     exact_below: int = Field(
         default=EXACT_BELOW,
@@ -41,6 +50,18 @@ class SearchIndexResource(StrictResource):
     max_edges: int = Field(default=16, ge=16, le=64, description="HNSW: edges per vector.")
     num_edge_candidates: int = Field(
         default=100, ge=100, le=3200, description="HNSW: candidates considered while building."
+    )
+    stored_source_include: list[str] = Field(
+        default=[], description="Fields that search nodes keep a copy of (mongodb)."
+    )
+    stored_source_exclude: list[str] = Field(
+        default=[], description="They keep a copy of all fields but these (mongodb)."
+    )
+    timeout_seconds: float = Field(
+        default=3600, gt=0, description="How long a run waits for the index to serve (mongodb)."
+    )
+    poll_seconds: float = Field(
+        default=5, gt=0, description="How often it asks meanwhile (mongodb)."
     )
 
     def check(self, space: EmbeddingSpace, dtype: Dtype) -> None:
@@ -56,7 +77,20 @@ class SearchIndexResource(StrictResource):
                 f"search_index has `similarity: dotProduct`, which needs unit length, but the "
                 f"space {space.id} is not normalized: choose cosine, or normalize the embeddings"
             )
-        check_format(dtype, self.similarity, "none", space.dimensions)
+        check_format(dtype, self.similarity, self.quantization, space.dimensions)
+        if self.indexing_method == "flat" and (self.max_edges, self.num_edge_candidates) != (
+            16,
+            100,
+        ):
+            raise ConfigurationError(
+                "search_index has `indexing_method: flat`, which builds no graph: remove "
+                "`max_edges` and `num_edge_candidates`"
+            )
+        if self.stored_source_include and self.stored_source_exclude:
+            raise ConfigurationError(
+                "search_index has both `stored_source_include` and `stored_source_exclude`: "
+                "remove one of them"
+            )
 
     def open(
         self,
@@ -86,6 +120,21 @@ class SearchIndexResource(StrictResource):
             SearchIndexError: `engine: mongodb` on a deployment without Vector Search.
         """
         key = index_key(store, self.name)
+        engine = served_by if served_by and self.engine in ("auto", served_by) else self.engine
+        if engine != "local" and engine != served_by:
+            found = inspect_deployment(client, store.collection.database.name)
+            if not found.vector_search and engine == "mongodb":
+                raise SearchIndexError(
+                    f"search_index has `engine: mongodb`, but this {found} ({found.reason}): "
+                    f"{THREE_WAYS}"
+                )
+            if not found.vector_search:
+                log(f"{found} ({found.reason}): the local engine serves the index")
+            engine = "mongodb" if found.vector_search else "local"
+        if engine == "mongodb":
+            return MongoDBEngine(
+                store=store, registry=registry, space=space, declared=self, key=key
+            )
         return LocalEngine(
             store=store,
             batches=batches,

@@ -1,0 +1,40 @@
+"""What the commands share: options, errors as sentences, JSON for programs."""
+
+import json
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from pipelines.cli import render
+from pipelines.console import errors
+from resources.errors import EmbeddingsError
+
+Pipeline = Annotated[
+    str, typer.Argument(help="Name of a module in pipelines/.", metavar="PIPELINE")
+]
+Configs = Annotated[
+    list[Path] | None,
+    typer.Option(
+        "-c", "--config", help="YAML run config merged on top; may be repeated, a later one wins."
+    ),
+]
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+
+
+@contextmanager
+def sentences() -> Iterator[None]:
+    """An error that a user can act on is one sentence, and exit status 1."""
+    try:
+        yield
+    except EmbeddingsError as error:
+        errors.print(f"[red]error:[/red] {render.plain(str(error))}", soft_wrap=True)
+        raise typer.Exit(1) from error
+
+
+def print_json(value: Any) -> None:
+    # For programs: no colours, no wrapping.
+    sys.stdout.write(json.dumps(value, indent=2, ensure_ascii=False, default=str) + "\n")
