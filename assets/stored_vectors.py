@@ -5,7 +5,7 @@ import secrets
 from collections.abc import Callable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import dagster as dg
 import numpy as np
@@ -16,11 +16,13 @@ from assets.source_documents import cell
 from resources.batch_store import BatchStore, BatchStoreResource
 from resources.chunks import Chunk
 from resources.embedders.resource import EmbedderResource
+from resources.format_quality import FormatQuality, measure
 from resources.mongodb.resource import MongoDBResource
 from resources.progress import Progress
 from resources.registry import Registry
+from resources.search_index.resource import SearchIndexResource
 from resources.sources.resource import SourceResource
-from resources.vector_formats import int8_scale
+from resources.vector_formats import Similarity, int8_scale
 from resources.vector_store import Lineage, VectorStore, VectorStoreResource
 
 WRITERS = 2
@@ -30,6 +32,9 @@ WRITE_ROWS = 1_000
 
 SCALE_BATCHES = 20
 """Batches, evenly spread over the plan, in which the largest value of a space is looked for."""
+
+SAMPLE, QUERIES, SMALLEST_SAMPLE = 2_000, 100, 50
+"""Vectors on which the formats are compared: recall of fewer would say little."""
 
 T = TypeVar("T")
 
@@ -139,6 +144,7 @@ def build_stored_vectors(pipeline: str) -> dg.AssetsDefinition:
         embedder: EmbedderResource,
         mongodb: MongoDBResource,
         vector_store: VectorStoreResource,
+        search_index: SearchIndexResource,
         batch_store: BatchStoreResource,
     ) -> dg.MaterializeResult:
         """Vectors in MongoDB, each with its lineage: model, text, batch, run and time."""
@@ -162,6 +168,7 @@ def build_stored_vectors(pipeline: str) -> dg.AssetsDefinition:
                 models = store.count_by_model()
         if not written.changes:
             context.log.info("nothing to write: the stored vectors are up to date")
+        formats = _formats(plan, batches, store, search_index.similarity)
         metadata = {
             "dagster/row_count": total,
             "dagster/uri": f"{mongodb.describe()}, {store.key}",
@@ -176,10 +183,44 @@ def build_stored_vectors(pipeline: str) -> dg.AssetsDefinition:
             "seconds": round(written.seconds, 3),
             "vectors per second": round(written.vectors / max(written.seconds, 1e-9), 1),
             "vectors by model": dg.MetadataValue.md(_models(models)),
+            **_format_metadata(formats, str(store.format), total),
         }
         return dg.MaterializeResult(metadata=metadata)
 
     return stored_vectors
+
+
+def _formats(
+    plan: Plan, batches: BatchStore, store: VectorStore, similarity: Similarity
+) -> list[FormatQuality]:
+    """The ways of storing this corpus, measured on a sample of it; none for coarse spaces."""
+    if plan.space.element != "float32":
+        return []
+    sample = batches.sample(plan.space, SAMPLE)
+    if len(sample) < SMALLEST_SAMPLE:
+        return []
+    by: Similarity = similarity
+    if similarity == "euclidean" and plan.space.normalized:
+        by = "dotProduct"  # the same order, also for formats that euclidean would not be used with
+    return measure(sample, QUERIES, by, store.format.scale or int8_scale(sample))
+
+
+def _format_metadata(found: list[FormatQuality], mine: str, total: int) -> dict[str, Any]:
+    """Bytes and quality of what is chosen and what could be."""
+    if not found:
+        return {}
+    lines = [
+        "| stored as | bytes per vector | in the index | recall@10 |",
+        "| --- | ---: | ---: | ---: |",
+    ]
+    for row in found:
+        name = f"**{row.format}**" if row.format == mine else row.format
+        lines.append(f"| {name} | {row.bytes:,} | {row.indexed_bytes:,} | {row.recall:.3f} |")
+    sizes = {row.format: row.bytes for row in found}
+    chosen = {}
+    if mine in sizes:
+        chosen = {"bytes per vector": sizes[mine], "vector bytes": sizes[mine] * total}
+    return {**chosen, "formats, measured on a sample": dg.MetadataValue.md("\n".join(lines))}
 
 
 def _models(models: list[dict]) -> str:

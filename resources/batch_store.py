@@ -34,6 +34,7 @@ from resources.errors import BatchStoreError
 from resources.paths import state_path
 from resources.vector_store import Lineage
 
+SAMPLED_FILES = 4
 PRUNED_AFTER = timedelta(hours=1)
 _VERSION = re.compile(r"\d{8}T\d{6}-[0-9a-f]{6}")
 
@@ -159,6 +160,23 @@ class BatchStore:
             lineage=lineage,
             details=json.loads(metadata[b"details"]),
         )
+
+    def sample(self, space: EmbeddingSpace, rows: int) -> np.ndarray:
+        """Vectors of some batches, evenly spread, shape (at most `rows`, space.width)."""
+        folder = f"{self._root}/batches/{space.id}"
+        names = sorted(path for path in self._list(folder) if path.endswith(".parquet"))
+        found, missing = [], rows
+        for path in names[:: max(1, len(names) // SAMPLED_FILES)]:
+            if missing <= 0:
+                break
+            try:
+                table = self._read_table(path, columns=["vector"])
+            except BatchStoreError:
+                continue
+            vectors = table["vector"].combine_chunks().flatten().to_numpy()
+            found.append(vectors.reshape(-1, space.width)[:missing])
+            missing -= len(found[-1])
+        return np.concatenate(found) if found else np.empty((0, space.width))
 
     def texts_by_batch(self, space: str) -> Iterator[tuple[str, list[str]]]:
         """Every readable batch of a space with the hashes of its texts; reads one column."""
