@@ -1,5 +1,6 @@
 """A pipeline: the four assets of one corpus, its resources, its job and its schedule."""
 
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,6 +22,9 @@ from resources.mongodb.resource import MongoDBResource
 from resources.search_index.resource import SearchIndexResource
 from resources.sources.resource import SourceResource
 from resources.vector_store import VectorStoreResource
+
+VARIABLE = "EMBEDDINGS_CONFIGS"
+"""Names run configs, separated by commas, that apply to every pipeline of a process."""
 
 RESOURCES: dict[str, type[ConfigurableResource]] = {
     "source": SourceResource,
@@ -52,8 +56,15 @@ class EmbeddingPipeline:
     schedule_status: dg.DefaultScheduleStatus = dg.DefaultScheduleStatus.STOPPED
 
     def values(self, overrides: Sequence[str | Path] = ()) -> dict[str, dict[str, Any]]:
-        """Settings of every resource in run config form, with other files on top."""
-        return resource_values([*self.configs, *overrides], RESOURCES)
+        """Settings of every resource in run config form, with other files on top.
+
+        Between the pipeline's own files and `overrides` come those that the environment asks
+        of every pipeline, so that one code base runs against different deployments.
+        """
+        environment = [name for name in os.environ.get(VARIABLE, "").split(",") if name.strip()]
+        return resource_values(
+            [*self.configs, *(name.strip() for name in environment), *overrides], RESOURCES
+        )
 
     def resources(self, overrides: Sequence[str | Path] = ()) -> dict[str, ConfigurableResource]:
         """Every resource as this pipeline configures it.

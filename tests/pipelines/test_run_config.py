@@ -20,6 +20,7 @@ from resources.embedders.resource import EmbedderResource
 from resources.embedders.sentence_transformers import SentenceTransformersProvider
 from resources.embedders.voyage import VoyageProvider
 from resources.errors import ConfigurationError
+from resources.paths import PROJECT_ROOT
 
 NO_RUN_CONFIG = {"models.yaml"}  # the model catalogue; see test_catalogue.py
 FILES = sorted(
@@ -214,3 +215,34 @@ def test_another_variant_in_a_later_file_replaces_the_one_before():
 
 def test_the_default_provider_is_local():
     assert isinstance(EmbedderResource().provider, SentenceTransformersProvider)
+
+
+def test_an_environment_has_its_say_between_a_pipelines_files_and_a_runs(tmp_path, monkeypatch):
+    def file(name: str, **store: str) -> str:
+        path = tmp_path / name
+        path.write_text(yaml.safe_dump({"resources": {"vector_store": {"config": store}}}), "utf-8")
+        return str(path)
+
+    own = file("own.yaml", database="own", collection="own", path="own")
+    everywhere = file("everywhere.yaml", database="everywhere", collection="everywhere")
+    run = file("run.yaml", database="run")
+    pipeline = EmbeddingPipeline(name="p", configs=[own])
+    monkeypatch.setenv("EMBEDDINGS_CONFIGS", f" {everywhere} ,")
+    found = pipeline.values([run])["vector_store"]
+    assert found == {"database": "run", "collection": "everywhere", "path": "own"}
+
+
+def test_compose_brings_up_search_nodes_and_the_ui():
+    compose = yaml.safe_load((PROJECT_ROOT / "compose.yaml").read_text("utf-8"))
+    mongodb, dagster = compose["services"]["mongodb"], compose["services"]["dagster"]
+    assert mongodb["image"] == "mongodb/mongodb-atlas-local:preview"
+    assert dagster["environment"]["EMBEDDINGS_CONFIGS"] == "mongodb/server.yaml"
+    copied = {
+        word
+        for line in (PROJECT_ROOT / "Dockerfile").read_text("utf-8").splitlines()
+        if line.startswith("COPY")
+        for word in line.split()[1:-1]
+    }
+    assert all((PROJECT_ROOT / name).exists() for name in copied)
+    packages = {"pipelines", "assets", "resources", "configs", "workspace.yaml", "dagster.yaml"}
+    assert packages <= copied
