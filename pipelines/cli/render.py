@@ -77,6 +77,8 @@ def dry_run(pipeline: str, found: DryRun) -> None:
     time = "not known before the first run" if found.seconds is None else duration(found.seconds)
     table.add_row("time to embed", time)
     table.add_row("vectors reused", f"{counts.reused:,}")
+    if counts.reformatted:
+        table.add_row("to store in another format", f"{counts.reformatted:,}")
     table.add_row("fields to refresh", f"{counts.refreshed:,}")
     table.add_row("to delete", f"{counts.deleted:,}")
     console.print(f"[bold]{pipeline}[/bold]: what a run would do")
