@@ -16,7 +16,7 @@ from resources.mongodb.resource import MongoDBResource
 from resources.registry import Registry
 from resources.search_index.resource import SearchIndexResource
 from resources.sources.resource import SourceResource
-from resources.vector_store import VectorStoreResource
+from resources.vector_store.resource import VectorStoreResource
 
 MAX_QUARANTINE_SHARE = 0.05
 SAMPLED_BATCHES = 20

@@ -27,7 +27,9 @@ from resources.progress import Progress, duration
 from resources.registry import Registry, now
 from resources.sources.records import EXCERPT_LENGTH, RejectedRecord
 from resources.sources.resource import SourceResource
-from resources.vector_store import Lineage, VectorStore, VectorStoreResource
+from resources.vector_store.lineage import Lineage
+from resources.vector_store.resource import VectorStoreResource
+from resources.vector_store.store import VectorStore
 
 WRITES_IN_FLIGHT = 2
 """Batches being written while the next is embedded; each is held in memory meanwhile."""

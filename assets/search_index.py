@@ -17,8 +17,9 @@ from resources.search_index.engine import SearchEngine
 from resources.search_index.resource import SearchIndexResource, index_key
 from resources.search_index.scores import score
 from resources.sources.resource import SourceResource
-from resources.vector_formats import Similarity
-from resources.vector_store import VectorStore, VectorStoreResource
+from resources.vector_store.formats import Similarity
+from resources.vector_store.resource import VectorStoreResource
+from resources.vector_store.store import VectorStore
 
 PROBES = 10
 SAME_SCORE = 1e-4

@@ -21,7 +21,8 @@ from resources.registry import Registry
 from resources.search_index.resource import SearchIndexResource
 from resources.sources.records import EXCERPT_LENGTH, RejectedRecord, SourceDocument
 from resources.sources.resource import SourceResource
-from resources.vector_store import VectorStore, VectorStoreResource
+from resources.vector_store.resource import VectorStoreResource
+from resources.vector_store.store import VectorStore
 
 PREVIEW_ROWS = 4
 QUARANTINE_ROWS = 20

@@ -16,14 +16,16 @@ from assets.source_documents import cell
 from resources.batch_store import BatchStore, BatchStoreResource
 from resources.chunks import Chunk
 from resources.embedders.resource import EmbedderResource
-from resources.format_quality import FormatQuality, measure
 from resources.mongodb.resource import MongoDBResource
 from resources.progress import Progress
 from resources.registry import Registry
 from resources.search_index.resource import SearchIndexResource
 from resources.sources.resource import SourceResource
-from resources.vector_formats import Similarity, int8_scale
-from resources.vector_store import Lineage, VectorStore, VectorStoreResource
+from resources.vector_store.format_quality import FormatQuality, measure
+from resources.vector_store.formats import Similarity, int8_scale
+from resources.vector_store.lineage import Lineage
+from resources.vector_store.resource import VectorStoreResource
+from resources.vector_store.store import VectorStore
 
 WRITERS = 2
 """Bulk writes in flight: one is encoded while the server works on another."""

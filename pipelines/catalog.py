@@ -23,7 +23,8 @@ from resources.mongodb.resource import MongoDBResource
 from resources.registry import Registry
 from resources.search_index.resource import SearchIndexResource
 from resources.sources.resource import SourceResource
-from resources.vector_store import VectorStore, VectorStoreResource
+from resources.vector_store.resource import VectorStoreResource
+from resources.vector_store.store import VectorStore
 
 
 def find_pipeline(name: str) -> EmbeddingPipeline:

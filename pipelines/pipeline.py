@@ -21,7 +21,7 @@ from resources.embedders.resource import EmbedderResource
 from resources.mongodb.resource import MongoDBResource
 from resources.search_index.resource import SearchIndexResource
 from resources.sources.resource import SourceResource
-from resources.vector_store import VectorStoreResource
+from resources.vector_store.resource import VectorStoreResource
 
 VARIABLE = "EMBEDDINGS_CONFIGS"
 """Names run configs, separated by commas, that apply to every pipeline of a process."""

@@ -17,7 +17,7 @@ from resources.search_index.rescoring import rescored
 from resources.search_index.resource import index_key
 from resources.search_index.scores import meaning
 from resources.sources.fields import MISSING, lookup
-from resources.vector_store import TEXT_FIELD
+from resources.vector_store.store import TEXT_FIELD
 
 
 @dataclass(frozen=True)

@@ -32,7 +32,7 @@ from resources.config import StrictResource
 from resources.embedders.space import EmbeddingSpace
 from resources.errors import BatchStoreError
 from resources.paths import state_path
-from resources.vector_store import Lineage
+from resources.vector_store.lineage import Lineage
 
 SAMPLED_FILES = 4
 PRUNED_AFTER = timedelta(hours=1)
@@ -68,7 +68,7 @@ class EmbeddingBatch:
         id: Named by content: the space and the texts' hashes, in order.
         chunk_ids: Of each text's first chunk, encoded.
         vectors: Of the space's element type, shape (rows, columns): see
-            `resources.vector_formats`.
+            `resources.vector_store.formats`.
         tokens: Per row; -1 where the provider does not count them.
         lineage: Per row; rows copied from the store keep who made them.
     """

@@ -10,7 +10,7 @@ import numpy as np
 
 from resources.embedders.space import EmbeddingSpace
 from resources.errors import ProviderError
-from resources.vector_formats import NUMPY_TYPES
+from resources.vector_store.formats import NUMPY_TYPES
 
 InputType = Literal["document", "query"]
 K = TypeVar("K")
@@ -41,7 +41,7 @@ class Embeddings:
 
     Attributes:
         vectors: Of the space's element type, shape (texts, columns), see
-            `resources.vector_formats`; row i belongs to text i.
+            `resources.vector_store.formats`; row i belongs to text i.
         tokens: Per text, int32 of shape (texts,), or None where they are not known.
         usage: Totals of the whole reply.
         refused: Position -> reason, for texts the provider refuses one by one.

@@ -29,7 +29,7 @@ from resources.embedders.pace import Pace, Turn
 from resources.embedders.packing import estimate_tokens, pack
 from resources.embedders.space import EmbeddingSpace
 from resources.errors import ProviderError
-from resources.vector_formats import NUMPY_TYPES
+from resources.vector_store.formats import NUMPY_TYPES
 
 K = TypeVar("K")
 T = TypeVar("T")

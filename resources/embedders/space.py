@@ -6,7 +6,7 @@ import json
 import re
 from typing import Any
 
-from resources.vector_formats import Element, width
+from resources.vector_store.formats import Element, width
 
 
 @dataclasses.dataclass(frozen=True)

@@ -21,7 +21,7 @@ from resources.embedders.remote import (
 )
 from resources.embedders.space import EmbeddingSpace
 from resources.errors import ConfigurationError
-from resources.vector_formats import Element
+from resources.vector_store.formats import Element
 
 _DEFAULT_DIMENSIONS = 1024
 

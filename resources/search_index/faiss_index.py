@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from resources.search_index.filter_columns import Mask
-from resources.vector_formats import Similarity
+from resources.vector_store.formats import Similarity
 
 Vectors = NDArray[np.float32]
 

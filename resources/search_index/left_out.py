@@ -12,7 +12,7 @@ import numpy as np
 from pymongo.collection import Collection
 
 from resources.sources.fields import lookup
-from resources.vector_formats import (
+from resources.vector_store.formats import (
     Quantization,
     Similarity,
     dtype_of,

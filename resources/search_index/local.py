@@ -22,7 +22,7 @@ from resources.search_index import faiss_index, filters
 from resources.search_index.faiss_index import Vectors
 from resources.search_index.filter_columns import FilterColumn, Mask
 from resources.search_index.scores import meaning
-from resources.vector_formats import NUMPY_TYPES, Element, Similarity, width
+from resources.vector_store.formats import NUMPY_TYPES, Element, Similarity, width
 
 MAX_CANDIDATES = 10_000  # MongoDB's limit of numCandidates
 # From benchmarks/local_index.py: one step through the graph takes as long as 16 comparisons with

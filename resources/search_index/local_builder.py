@@ -12,7 +12,7 @@ from resources.search_index.faiss_index import Vectors
 from resources.search_index.filter_columns import FilterColumnBuilder
 from resources.search_index.local import LocalIndex, as_floats, lengths
 from resources.search_index.scores import meaning
-from resources.vector_formats import Element, Similarity, width
+from resources.vector_store.formats import Element, Similarity, width
 
 # From benchmarks/local_index.py on two cores: comparing with all takes some 4 ms at 384 dimensions
 # (so some 12 ms at 1024) and needs no graph, whose building is the slow part.

@@ -18,7 +18,7 @@ from resources.search_index.engine import IndexReport, SearchEngine
 from resources.search_index.local import Hit, LocalIndex, candidates_of
 from resources.search_index.local_builder import LocalIndexBuilder
 from resources.search_index.local_files import load_index, save_index
-from resources.vector_store import VectorStore
+from resources.vector_store.store import VectorStore
 
 
 class LocalEngine(SearchEngine):

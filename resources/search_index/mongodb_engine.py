@@ -25,8 +25,8 @@ from resources.search_index.index_lifecycle import (
 from resources.search_index.left_out import left_out
 from resources.search_index.local import Hit
 from resources.sources.fields import lookup
-from resources.vector_formats import dtype_of, element_of
-from resources.vector_store import VectorStore
+from resources.vector_store.formats import dtype_of, element_of
+from resources.vector_store.store import VectorStore
 
 if TYPE_CHECKING:
     from resources.search_index.resource import SearchIndexResource

@@ -7,7 +7,7 @@ import numpy as np
 from resources.chunks import encode
 from resources.search_index.local import Hit
 from resources.search_index.scores import score
-from resources.vector_formats import Element
+from resources.vector_store.formats import Element
 
 
 def rescored(

@@ -17,8 +17,8 @@ from resources.search_index.index_lifecycle import THREE_WAYS
 from resources.search_index.local_builder import EXACT_BELOW
 from resources.search_index.local_engine import LocalEngine
 from resources.search_index.mongodb_engine import MongoDBEngine
-from resources.vector_formats import Dtype, Quantization, Similarity, check_format
-from resources.vector_store import VectorStore
+from resources.vector_store.formats import Dtype, Quantization, Similarity, check_format
+from resources.vector_store.store import VectorStore
 
 
 class SearchIndexResource(StrictResource):

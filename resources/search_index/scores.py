@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from resources.errors import SearchIndexError
-from resources.vector_formats import Element, Similarity
+from resources.vector_store.formats import Element, Similarity
 
 _MEANINGS = {
     ("float32", "cosine"): "(1 + cosine) / 2",

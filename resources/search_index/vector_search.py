@@ -15,7 +15,7 @@ from resources.search_index.filters import validate
 from resources.search_index.index_definition import filter_paths, vector_field
 from resources.search_index.index_lifecycle import THREE_WAYS, lacks_search, server_message
 from resources.search_index.local import candidates_of, checked_query
-from resources.vector_formats import Dtype, element_of, to_bson
+from resources.vector_store.formats import Dtype, element_of, to_bson
 
 SCORE = {"$meta": "vectorSearchScore"}
 

@@ -12,7 +12,7 @@ import pytest
 from resources.batch_store import BatchStore
 from resources.embedders.openai_batch import OpenAIBatchAPI
 from resources.registry import PipelineJobs
-from resources.vector_formats import from_bson
+from resources.vector_store.formats import from_bson
 from tests.providers.openai import OpenAIServer
 from tests.workshop import Workshop
 

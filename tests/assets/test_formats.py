@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from bson.binary import BinaryVectorDtype
 
-from resources.vector_formats import from_bson
+from resources.vector_store.formats import from_bson
 from tests.workshop import Workshop
 
 DTYPES = {

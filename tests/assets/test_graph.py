@@ -5,7 +5,7 @@ import pytest
 
 from pipelines.catalog import open_pipeline
 from resources.chunks import hash_text
-from resources.vector_formats import from_bson
+from resources.vector_store.formats import from_bson
 from tests.models import build_static_model
 
 FILMS = [

@@ -11,7 +11,7 @@ import pytest
 from bson.binary import BinaryVectorDtype
 
 from resources.chunks import hash_text
-from resources.vector_formats import from_bson
+from resources.vector_store.formats import from_bson
 from tests.providers.voyage import quantized
 from tests.workshop import Run, Workshop
 

@@ -8,7 +8,7 @@ import pytest
 from resources.batch_store import BatchStore, EmbeddingBatch, version_name
 from resources.embedders.space import EmbeddingSpace
 from resources.errors import BatchStoreError
-from resources.vector_store import Lineage
+from resources.vector_store.lineage import Lineage
 
 SPACE = EmbeddingSpace("voyage", "voyage-4", "", 4, "", normalized=True)
 AT = datetime(2026, 11, 23, 4, 5, 6, 789000, tzinfo=UTC)

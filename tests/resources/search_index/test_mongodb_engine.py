@@ -21,8 +21,10 @@ from resources.search_index.engine import SearchEngine
 from resources.search_index.resource import SearchIndexResource
 from resources.sources.inline import TextsOrigin
 from resources.sources.resource import SourceResource
-from resources.vector_formats import to_bson
-from resources.vector_store import Lineage, VectorStore, VectorStoreResource
+from resources.vector_store.formats import to_bson
+from resources.vector_store.lineage import Lineage
+from resources.vector_store.resource import VectorStoreResource
+from resources.vector_store.store import VectorStore
 from tests.search_node import SearchNode, search_node
 
 SPACE = EmbeddingSpace("p", "model", "", 8, "", normalized=True)

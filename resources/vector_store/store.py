@@ -1,24 +1,26 @@
-"""The resource `vector_store`: the collection and path of the vectors, and their lineage."""
+"""Vectors of one pipeline in one collection: read, written, counted."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
-from pydantic import Field, field_validator
-from pymongo import MongoClient, UpdateOne
+from pymongo import UpdateOne
 from pymongo.collection import Collection
 from pymongo.errors import BulkWriteError
 
 from resources.chunks import Chunk, encode
-from resources.config import StrictResource
-from resources.embedders.space import EmbeddingSpace
-from resources.errors import ConfigurationError, DeploymentError
-from resources.sources.collection import CollectionOrigin
+from resources.errors import DeploymentError
 from resources.sources.fields import MISSING, lookup
-from resources.sources.resource import SourceResource
-from resources.vector_formats import Dtype, Element, convert, element_of, from_bson, to_bson
+from resources.vector_store.formats import (
+    Dtype,
+    Element,
+    VectorFormat,
+    element_of,
+    from_bson,
+    to_bson,
+)
+from resources.vector_store.lineage import Lineage
 
 TEXT_FIELD, SOURCE_FIELD = "text", "source_id"
 
@@ -34,216 +36,10 @@ class StoredState:
 
 
 @dataclass(frozen=True, slots=True)
-class VectorFormat:
-    """How vectors of one space are stored.
-
-    Attributes:
-        element: What the provider returns.
-        dtype: Of the indexed field.
-        rescore: Of the second, finer field that is not indexed, if there is one.
-        scale: Brings float32 to int8, one factor for the whole space; None until it is fixed.
-    """
-
-    element: Element
-    dtype: Dtype
-    rescore: Literal["int8", "float32"] | None = None
-    scale: float | None = None
-
-    def __str__(self) -> str:
-        return f"{self.dtype}, rescored by {self.rescore}" if self.rescore else self.dtype
-
-    @property
-    def needs_scale(self) -> bool:
-        return self.element == "float32" and "int8" in (self.dtype, self.rescore)
-
-    def fields(self, vectors: np.ndarray) -> tuple[np.ndarray, np.ndarray | None, int]:
-        """What is stored of some vectors.
-
-        Args:
-            vectors: Of the space's element, shape (n, columns).
-
-        Returns:
-            Values of the indexed field, of the finer field, and how many values were clipped.
-        """
-        to = element_of(self.dtype)
-        main, clipped = convert(vectors, self.element, to, scale=self.scale)
-        if self.rescore is None:
-            return main, None, clipped
-        fine, more = convert(vectors, self.element, self.rescore, scale=self.scale)
-        return main, fine, clipped + more
-
-
-@dataclass(frozen=True, slots=True)
-class Lineage:
-    """Who made a vector.
-
-    Attributes:
-        space: Id of the embedding space.
-        model: The model that embedded it, a member of the space's family.
-        text_hash: SHA-256 of the embedded text, hex.
-        batch: The embedding batch it was made in.
-        run: The Dagster run that made it.
-        at: When it was made.
-    """
-
-    space: str
-    model: str
-    text_hash: str
-    batch: str
-    run: str
-    at: datetime
-
-
-@dataclass(frozen=True, slots=True)
 class StoredVector:
     id: Any
     vector: np.ndarray
     fields: Mapping[str, Any]
-
-
-class VectorStoreResource(StrictResource):
-    """The collection and path that hold the vectors, and how much a run may delete there."""
-
-    database: str | None = Field(
-        default=None, description="Default: the source's own, for vectors in place."
-    )
-    collection: str | None = Field(
-        default=None, description="Default: the source's own, for vectors in place."
-    )
-    in_place: bool = Field(
-        default=False, description="Write vectors into the source documents, by `_id`."
-    )
-    path: str = Field(
-        default="embedding", min_length=1, description="Field of the vector; dots are allowed."
-    )
-    dtype: Literal["auto", "float32", "int8", "packed_bit", "array"] = Field(
-        default="auto",
-        description="Of the stored field: a BSON binData vector, or an array of doubles for "
-        "readers that know no binData. auto: as the provider returns it.",
-    )
-    rescore: Literal["none", "int8", "float32"] = Field(
-        default="none",
-        description="Keep a second, finer field beside an int8 or packed_bit one, not indexed; "
-        "searches rank their candidates anew by it.",
-    )
-    max_delete_fraction: float = Field(
-        default=0.2,
-        ge=0,
-        le=1,
-        description="Stop instead of deleting more than this share of the stored vectors.",
-    )
-    allow_delete: bool = Field(
-        default=False, description="Delete however many source documents have vanished."
-    )
-
-    @field_validator("path")
-    @classmethod
-    def _no_reserved_path(cls, path: str) -> str:
-        root = path.split(".")[0]
-        if root in {"_id", TEXT_FIELD, SOURCE_FIELD} or path.startswith("$") or ".." in path:
-            raise ValueError(f"path {path!r} is taken: choose a field of its own, e.g. embedding")
-        return path
-
-    @property
-    def lineage_path(self) -> str:
-        """Where a vector's lineage lies: `embedding_lineage` for the path `embedding`."""
-        root, *rest = self.path.split(".")
-        return ".".join([f"{root}_lineage", *rest])
-
-    @property
-    def rescore_path(self) -> str:
-        """Where the finer vector lies: `embedding_rescore` for the path `embedding`."""
-        root, *rest = self.path.split(".")
-        return ".".join([f"{root}_rescore", *rest])
-
-    def format(self, space: EmbeddingSpace) -> VectorFormat:
-        """How vectors of a space are stored here.
-
-        Raises:
-            ConfigurationError: They cannot be: finer than the provider returns them, or a rescore
-                field that is no finer than the indexed one.
-        """
-        dtype: Dtype = space.element if self.dtype == "auto" else self.dtype
-        fineness: list[Element] = ["packed_bit", "int8", "float32"]
-        if fineness.index(element_of(dtype)) > fineness.index(space.element):
-            raise ConfigurationError(
-                f"vector_store has `dtype: {dtype}`, but the embedder returns {space.element}: "
-                "choose `dtype: auto`, or let the provider return floats"
-            )
-        if self.rescore == "none":
-            return VectorFormat(space.element, dtype)
-        if fineness.index(self.rescore) > fineness.index(space.element):
-            raise ConfigurationError(
-                f"vector_store has `rescore: {self.rescore}`, but the embedder returns "
-                f"{space.element}: let the provider return floats, or remove `rescore`"
-            )
-        if fineness.index(self.rescore) <= fineness.index(element_of(dtype)):
-            raise ConfigurationError(
-                f"vector_store has `rescore: {self.rescore}`, which is no finer than `dtype: "
-                f"{dtype}`: remove it, or choose a coarser dtype"
-            )
-        return VectorFormat(space.element, dtype, self.rescore)
-
-    def namespace(self, source: SourceResource) -> tuple[str, str]:
-        """Database and collection.
-
-        Raises:
-            ConfigurationError: They are missing, or contradict the source.
-        """
-        origin = source.origin
-        if not self.in_place:
-            if not self.database or not self.collection:
-                raise ConfigurationError(
-                    "vector_store needs `database` and `collection`, or `in_place: true` for "
-                    "vectors beside the source field"
-                )
-            return self.database, self.collection
-        if not isinstance(origin, CollectionOrigin):
-            raise ConfigurationError(
-                f"vector_store has `in_place: true`, but the source is {source.describe()}: only "
-                "documents of a MongoDB collection can hold their vectors; remove it and name a "
-                "`database` and a `collection`"
-            )
-        theirs = (origin.database, origin.collection)
-        mine = (self.database or theirs[0], self.collection or theirs[1])
-        if mine != theirs:
-            raise ConfigurationError(
-                f"vector_store has `in_place: true` with {'.'.join(mine)}, but the source is "
-                f"{'.'.join(theirs)}: remove `database` and `collection`"
-            )
-        if source.id_field != "_id":
-            raise ConfigurationError(
-                f"vectors in place are written by `_id`, but the source has `id_field: "
-                f"{source.id_field}`: remove it, or give the vectors a collection of their own"
-            )
-        return theirs
-
-    def open(
-        self, client: MongoClient, source: SourceResource, space: EmbeddingSpace, pipeline: str
-    ) -> "VectorStore":
-        database, collection = self.namespace(source)
-        stored_as = self.format(space)
-        if not self.in_place:
-            taken = {"_id", TEXT_FIELD, SOURCE_FIELD, self.path.split(".")[0]}
-            taken.add(self.lineage_path.split(".")[0])
-            if stored_as.rescore:
-                taken.add(self.rescore_path.split(".")[0])
-            clash = sorted(name for name in source.carry if name.split(".")[0] in taken)
-            if clash:
-                raise ConfigurationError(
-                    f"the source carries {', '.join(clash)}, which the vector store needs for "
-                    "itself: do not carry it, or choose another `path`"
-                )
-        return VectorStore(
-            client[database][collection],
-            path=self.path,
-            lineage_path=self.lineage_path,
-            rescore_path=self.rescore_path,
-            format=stored_as,
-            in_place=self.in_place,
-            carried=tuple(source.carry),
-            pipeline=pipeline,
-        )
 
 
 class VectorStore:

@@ -15,12 +15,10 @@ from resources.errors import ConfigurationError
 from resources.sources.collection import CollectionOrigin
 from resources.sources.inline import TextsOrigin
 from resources.sources.resource import SourceResource
-from resources.vector_formats import from_bson, to_bson
-from resources.vector_store import (
-    Lineage,
-    VectorStore,
-    VectorStoreResource,
-)
+from resources.vector_store.formats import from_bson, to_bson
+from resources.vector_store.lineage import Lineage
+from resources.vector_store.resource import VectorStoreResource
+from resources.vector_store.store import VectorStore
 
 AT = datetime(2026, 11, 23, 4, 5, 6, tzinfo=UTC)
 TEXTS = SourceResource(origin=TextsOrigin(documents=["x"]), carry=["kind", "place.country"])

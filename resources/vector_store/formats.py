@@ -5,6 +5,7 @@ In memory vectors are rows of a NumPy array whose type is their element: `float3
 the first dimension in the highest bit, as BSON and `numpy.packbits` have it.
 """
 
+from dataclasses import dataclass
 from typing import Any, Literal, get_args
 
 import bson
@@ -118,6 +119,46 @@ def dtype_of(value: Any) -> Dtype | None:
     if isinstance(value, Binary) and value.subtype == 9:
         return _ELEMENTS[value.as_vector().dtype]
     return "array" if isinstance(value, list) else None
+
+
+@dataclass(frozen=True, slots=True)
+class VectorFormat:
+    """How vectors of one space are stored.
+
+    Attributes:
+        element: What the provider returns.
+        dtype: Of the indexed field.
+        rescore: Of the second, finer field that is not indexed, if there is one.
+        scale: Brings float32 to int8, one factor for the whole space; None until it is fixed.
+    """
+
+    element: Element
+    dtype: Dtype
+    rescore: Literal["int8", "float32"] | None = None
+    scale: float | None = None
+
+    def __str__(self) -> str:
+        return f"{self.dtype}, rescored by {self.rescore}" if self.rescore else self.dtype
+
+    @property
+    def needs_scale(self) -> bool:
+        return self.element == "float32" and "int8" in (self.dtype, self.rescore)
+
+    def fields(self, vectors: np.ndarray) -> tuple[np.ndarray, np.ndarray | None, int]:
+        """What is stored of some vectors.
+
+        Args:
+            vectors: Of the space's element, shape (n, columns).
+
+        Returns:
+            Values of the indexed field, of the finer field, and how many values were clipped.
+        """
+        to = element_of(self.dtype)
+        main, clipped = convert(vectors, self.element, to, scale=self.scale)
+        if self.rescore is None:
+            return main, None, clipped
+        fine, more = convert(vectors, self.element, self.rescore, scale=self.scale)
+        return main, fine, clipped + more
 
 
 def stored_bytes(vector: np.ndarray, dtype: Dtype) -> int:

@@ -5,14 +5,14 @@ from typing import Literal
 
 import numpy as np
 
-from resources.vector_formats import (
+from resources.vector_store.formats import (
     Dtype,
     Element,
     Similarity,
+    VectorFormat,
     element_of,
     stored_bytes,
 )
-from resources.vector_store import VectorFormat
 
 NEIGHBOURS = 10
 CANDIDATES = 200

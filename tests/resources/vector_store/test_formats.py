@@ -5,7 +5,7 @@ import pytest
 from bson.binary import Binary
 
 from resources.errors import ConfigurationError
-from resources.vector_formats import (
+from resources.vector_store.formats import (
     check_format,
     convert,
     dtype_of,

@@ -1,0 +1,25 @@
+"""The lineage of a vector, as it is stored with it."""
+
+from dataclasses import dataclass
+from datetime import datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Lineage:
+    """Who made a vector.
+
+    Attributes:
+        space: Id of the embedding space.
+        model: The model that embedded it, a member of the space's family.
+        text_hash: SHA-256 of the embedded text, hex.
+        batch: The embedding batch it was made in.
+        run: The Dagster run that made it.
+        at: When it was made.
+    """
+
+    space: str
+    model: str
+    text_hash: str
+    batch: str
+    run: str
+    at: datetime

@@ -1,0 +1,159 @@
+"""The resource `vector_store`: where vectors are stored, how, and how much a run may delete."""
+
+from typing import Literal
+
+from pydantic import Field, field_validator
+from pymongo import MongoClient
+
+from resources.config import StrictResource
+from resources.embedders.space import EmbeddingSpace
+from resources.errors import ConfigurationError
+from resources.sources.collection import CollectionOrigin
+from resources.sources.resource import SourceResource
+from resources.vector_store.formats import Dtype, Element, VectorFormat, element_of
+from resources.vector_store.store import SOURCE_FIELD, TEXT_FIELD, VectorStore
+
+
+class VectorStoreResource(StrictResource):
+    """The collection and path that hold the vectors, and how much a run may delete there."""
+
+    database: str | None = Field(
+        default=None, description="Default: the source's own, for vectors in place."
+    )
+    collection: str | None = Field(
+        default=None, description="Default: the source's own, for vectors in place."
+    )
+    in_place: bool = Field(
+        default=False, description="Write vectors into the source documents, by `_id`."
+    )
+    path: str = Field(
+        default="embedding", min_length=1, description="Field of the vector; dots are allowed."
+    )
+    dtype: Literal["auto", "float32", "int8", "packed_bit", "array"] = Field(
+        default="auto",
+        description="Of the stored field: a BSON binData vector, or an array of doubles for "
+        "readers that know no binData. auto: as the provider returns it.",
+    )
+    rescore: Literal["none", "int8", "float32"] = Field(
+        default="none",
+        description="Keep a second, finer field beside an int8 or packed_bit one, not indexed; "
+        "searches rank their candidates anew by it.",
+    )
+    max_delete_fraction: float = Field(
+        default=0.2,
+        ge=0,
+        le=1,
+        description="Stop instead of deleting more than this share of the stored vectors.",
+    )
+    allow_delete: bool = Field(
+        default=False, description="Delete however many source documents have vanished."
+    )
+
+    @field_validator("path")
+    @classmethod
+    def _no_reserved_path(cls, path: str) -> str:
+        root = path.split(".")[0]
+        if root in {"_id", TEXT_FIELD, SOURCE_FIELD} or path.startswith("$") or ".." in path:
+            raise ValueError(f"path {path!r} is taken: choose a field of its own, e.g. embedding")
+        return path
+
+    @property
+    def lineage_path(self) -> str:
+        """Where a vector's lineage lies: `embedding_lineage` for the path `embedding`."""
+        root, *rest = self.path.split(".")
+        return ".".join([f"{root}_lineage", *rest])
+
+    @property
+    def rescore_path(self) -> str:
+        """Where the finer vector lies: `embedding_rescore` for the path `embedding`."""
+        root, *rest = self.path.split(".")
+        return ".".join([f"{root}_rescore", *rest])
+
+    def format(self, space: EmbeddingSpace) -> VectorFormat:
+        """How vectors of a space are stored here.
+
+        Raises:
+            ConfigurationError: They cannot be: finer than the provider returns them, or a rescore
+                field that is no finer than the indexed one.
+        """
+        dtype: Dtype = space.element if self.dtype == "auto" else self.dtype
+        fineness: list[Element] = ["packed_bit", "int8", "float32"]
+        if fineness.index(element_of(dtype)) > fineness.index(space.element):
+            raise ConfigurationError(
+                f"vector_store has `dtype: {dtype}`, but the embedder returns {space.element}: "
+                "choose `dtype: auto`, or let the provider return floats"
+            )
+        if self.rescore == "none":
+            return VectorFormat(space.element, dtype)
+        if fineness.index(self.rescore) > fineness.index(space.element):
+            raise ConfigurationError(
+                f"vector_store has `rescore: {self.rescore}`, but the embedder returns "
+                f"{space.element}: let the provider return floats, or remove `rescore`"
+            )
+        if fineness.index(self.rescore) <= fineness.index(element_of(dtype)):
+            raise ConfigurationError(
+                f"vector_store has `rescore: {self.rescore}`, which is no finer than `dtype: "
+                f"{dtype}`: remove it, or choose a coarser dtype"
+            )
+        return VectorFormat(space.element, dtype, self.rescore)
+
+    def namespace(self, source: SourceResource) -> tuple[str, str]:
+        """Database and collection.
+
+        Raises:
+            ConfigurationError: They are missing, or contradict the source.
+        """
+        origin = source.origin
+        if not self.in_place:
+            if not self.database or not self.collection:
+                raise ConfigurationError(
+                    "vector_store needs `database` and `collection`, or `in_place: true` for "
+                    "vectors beside the source field"
+                )
+            return self.database, self.collection
+        if not isinstance(origin, CollectionOrigin):
+            raise ConfigurationError(
+                f"vector_store has `in_place: true`, but the source is {source.describe()}: only "
+                "documents of a MongoDB collection can hold their vectors; remove it and name a "
+                "`database` and a `collection`"
+            )
+        theirs = (origin.database, origin.collection)
+        mine = (self.database or theirs[0], self.collection or theirs[1])
+        if mine != theirs:
+            raise ConfigurationError(
+                f"vector_store has `in_place: true` with {'.'.join(mine)}, but the source is "
+                f"{'.'.join(theirs)}: remove `database` and `collection`"
+            )
+        if source.id_field != "_id":
+            raise ConfigurationError(
+                f"vectors in place are written by `_id`, but the source has `id_field: "
+                f"{source.id_field}`: remove it, or give the vectors a collection of their own"
+            )
+        return theirs
+
+    def open(
+        self, client: MongoClient, source: SourceResource, space: EmbeddingSpace, pipeline: str
+    ) -> VectorStore:
+        database, collection = self.namespace(source)
+        stored_as = self.format(space)
+        if not self.in_place:
+            taken = {"_id", TEXT_FIELD, SOURCE_FIELD, self.path.split(".")[0]}
+            taken.add(self.lineage_path.split(".")[0])
+            if stored_as.rescore:
+                taken.add(self.rescore_path.split(".")[0])
+            clash = sorted(name for name in source.carry if name.split(".")[0] in taken)
+            if clash:
+                raise ConfigurationError(
+                    f"the source carries {', '.join(clash)}, which the vector store needs for "
+                    "itself: do not carry it, or choose another `path`"
+                )
+        return VectorStore(
+            client[database][collection],
+            path=self.path,
+            lineage_path=self.lineage_path,
+            rescore_path=self.rescore_path,
+            format=stored_as,
+            in_place=self.in_place,
+            carried=tuple(source.carry),
+            pipeline=pipeline,
+        )
