@@ -11,6 +11,7 @@ import dagster as dg
 import numpy as np
 
 from assets.budget import Estimate, check_budget, estimate, exceeded
+from assets.exclusive import exclusive
 from assets.failures import explained
 from assets.plan import Plan, PlannedPart, read_chunks, read_plan
 from assets.planning import batch_id
@@ -22,6 +23,7 @@ from resources.embedders.base import Embedder, Embeddings
 from resources.embedders.resource import EmbedderResource
 from resources.embedders.space import EmbeddingSpace
 from resources.errors import ConfigurationError
+from resources.lease import Lease
 from resources.mongodb.resource import MongoDBResource
 from resources.progress import Progress, duration
 from resources.registry import Registry, now
@@ -75,6 +77,7 @@ def embed_plan(
     store: VectorStore,
     registry: Registry,
     limits: EmbedderResource,
+    lease: Lease,
     run: str,
     log: Callable[[str], None],
 ) -> Outcome:
@@ -86,6 +89,7 @@ def embed_plan(
         ConfigurationError: It would cost more than `limits` allow, and nothing is spent; or it
             came to cost more than estimated, and what was embedded until then is kept.
         ProviderError: The provider failed for good; what was finished before is kept.
+        LeaseError: Another run took the pipeline over; what was finished before is kept.
     """
     outcome = Outcome()
     todo: list[PlannedPart] = []
@@ -128,6 +132,7 @@ def embed_plan(
             )
             if stopped:
                 return
+            lease.check()
             under_way[part.batch] = read_chunks(batches, plan, part)
             yield part.batch, [chunk.text for chunk in under_way[part.batch]]
             if len(under_way) > KEPT_UNDER_WAY:
@@ -280,25 +285,23 @@ def build_embedding_batches(pipeline: str, kinds: set[str]) -> dg.AssetsDefiniti
         """Vectors of the texts that have none yet, as Parquet files: the checkpoint of the run."""
         with explained():
             batches = batch_store.open()
-            plan = read_plan(batches, pipeline, embedder.space())
-            written = partial(batches.has_batch, plan.space.id)
-            with (
-                mongodb.connect() as client,
-                embedder.open(
-                    Registry(client, mongodb.registry).jobs(pipeline, context.run_id, written),
-                    context.log.info,
-                ) as provider,
-            ):
-                outcome = embed_plan(
-                    plan,
-                    batches=batches,
-                    embedder=provider,
-                    store=vector_store.open(client, source, plan.space, pipeline),
-                    registry=Registry(client, mongodb.registry),
-                    limits=embedder,
-                    run=context.run_id,
-                    log=context.log.info,
-                )
+            with mongodb.connect() as client, exclusive(context, client, mongodb) as lease:
+                plan = read_plan(batches, pipeline, embedder.space())
+                written = partial(batches.has_batch, plan.space.id)
+                registry = Registry(client, mongodb.registry)
+                jobs = registry.jobs(pipeline, context.run_id, written)
+                with embedder.open(jobs, context.log.info) as provider:
+                    outcome = embed_plan(
+                        plan,
+                        batches=batches,
+                        embedder=provider,
+                        store=vector_store.open(client, source, plan.space, pipeline),
+                        registry=registry,
+                        limits=embedder,
+                        lease=lease,
+                        run=context.run_id,
+                        log=context.log.info,
+                    )
         if not plan.of_kind("copy", "embed"):
             context.log.info("nothing to embed")
         elif outcome.embedded:

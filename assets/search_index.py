@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import dagster as dg
 from pymongo import MongoClient
 
+from assets.exclusive import exclusive
 from assets.failures import explained
 from assets.source_documents import cell
 from resources.batch_store import BatchStoreResource
@@ -113,7 +114,11 @@ def build_search_index(pipeline: str) -> dg.AssetsDefinition:
         batch_store: BatchStoreResource,
     ) -> dg.MaterializeResult:
         """The vector index that searches use, equal to its declaration and to what is stored."""
-        with explained(), mongodb.connect() as client:
+        with (
+            explained(),
+            mongodb.connect() as client,
+            exclusive(context, client, mongodb),
+        ):
             engine, store, space = open_engine(
                 client,
                 source=source,

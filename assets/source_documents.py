@@ -8,6 +8,7 @@ from functools import partial
 import dagster as dg
 from pymongo import MongoClient
 
+from assets.exclusive import exclusive
 from assets.failures import explained
 from assets.plan import PlanWriter
 from assets.planning import Counts, Part, Planner
@@ -167,8 +168,8 @@ def build_source_documents(pipeline: str, kinds: set[str]) -> dg.AssetsDefinitio
             vector_store.namespace(source)
             space = embedder.space()
             search_index.check(space, vector_store.format(space).dtype)
-            with mongodb.connect() as client:
-                store = vector_store.open(client, source, space, pipeline)
+            with mongodb.connect() as client, exclusive(context, client, mongodb) as lease:
+                store = vector_store.open(client, source, space, pipeline, lease)
                 registry = Registry(client, mongodb.registry)
                 registry.record_space(space)
                 store.prepare()
@@ -187,6 +188,7 @@ def build_source_documents(pipeline: str, kinds: set[str]) -> dg.AssetsDefinitio
                     emit=writer.add,
                     log=context.log.info,
                 )
+                lease.check()
                 plan = writer.finish(dataclasses.asdict(found.counts))
                 healed = registry.release_healed(pipeline, run) if found.whole else 0
                 quarantined = registry.quarantined(pipeline, limit=QUARANTINE_ROWS)

@@ -10,6 +10,7 @@ from typing import Any, TypeVar
 import dagster as dg
 import numpy as np
 
+from assets.exclusive import exclusive
 from assets.failures import explained
 from assets.plan import Plan, PlannedPart, read_chunks, read_plan
 from assets.source_documents import cell
@@ -152,9 +153,9 @@ def build_stored_vectors(pipeline: str) -> dg.AssetsDefinition:
         """Vectors in MongoDB, each with its lineage: model, text, batch, run and time."""
         with explained():
             batches = batch_store.open()
-            plan = read_plan(batches, pipeline, embedder.space())
-            with mongodb.connect() as client:
-                store = vector_store.open(client, source, plan.space, pipeline)
+            with mongodb.connect() as client, exclusive(context, client, mongodb) as lease:
+                plan = read_plan(batches, pipeline, embedder.space())
+                store = vector_store.open(client, source, plan.space, pipeline, lease)
                 registry = Registry(client, mongodb.registry)
                 prepare_format(plan, batches=batches, store=store, registry=registry)
                 written = store_plan(plan, batches=batches, store=store, log=context.log.info)

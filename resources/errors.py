@@ -3,6 +3,7 @@
 EmbeddingsError
 ├── ConfigurationError   settings that contradict each other or the data
 ├── DeploymentError      MongoDB cannot be reached, or refuses us
+├── LeaseError           another run works on the pipeline, or has taken over from this one
 ├── SourceError          the source cannot be read at all (a bad record is quarantined instead)
 ├── ProviderError        the embedding provider refuses, or its reply is not what was asked for
 ├── BatchStoreError      batch files or plans are missing or damaged
@@ -20,6 +21,10 @@ class ConfigurationError(EmbeddingsError):
 
 
 class DeploymentError(EmbeddingsError):
+    pass
+
+
+class LeaseError(EmbeddingsError):
     pass
 
 

@@ -66,6 +66,17 @@ class MongoDBResource(StrictResource):
     timeout_seconds: float = Field(
         default=10, gt=0, description="How long to look for a server before giving up."
     )
+    lease_seconds: float = Field(
+        default=60,
+        gt=0,
+        description="A run that is not heard of for so long may be replaced by another run of the "
+        "same pipeline.",
+    )
+    lease_wait_seconds: float = Field(
+        default=300,
+        ge=0,
+        description="How long to wait while another run of the same pipeline is at work.",
+    )
 
     @contextmanager
     def connect(self) -> Iterator[MongoClient]:

@@ -8,6 +8,7 @@ from pymongo import MongoClient
 from resources.config import StrictResource
 from resources.embedders.space import EmbeddingSpace
 from resources.errors import ConfigurationError
+from resources.lease import Lease
 from resources.sources.collection import CollectionOrigin
 from resources.sources.resource import SourceResource
 from resources.vector_store.formats import Dtype, Element, VectorFormat, element_of
@@ -132,8 +133,18 @@ class VectorStoreResource(StrictResource):
         return theirs
 
     def open(
-        self, client: MongoClient, source: SourceResource, space: EmbeddingSpace, pipeline: str
+        self,
+        client: MongoClient,
+        source: SourceResource,
+        space: EmbeddingSpace,
+        pipeline: str,
+        lease: Lease | None = None,
     ) -> VectorStore:
+        """The pipeline's vectors; with a lease, writes are fenced by it.
+
+        Raises:
+            ConfigurationError: The settings contradict the source or the space.
+        """
         database, collection = self.namespace(source)
         stored_as = self.format(space)
         if not self.in_place:
@@ -156,4 +167,5 @@ class VectorStoreResource(StrictResource):
             in_place=self.in_place,
             carried=tuple(source.carry),
             pipeline=pipeline,
+            lease=lease,
         )

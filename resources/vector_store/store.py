@@ -11,6 +11,7 @@ from pymongo.errors import BulkWriteError
 
 from resources.chunks import Chunk, encode
 from resources.errors import DeploymentError
+from resources.lease import Lease
 from resources.sources.fields import MISSING, lookup
 from resources.vector_store.formats import (
     Dtype,
@@ -22,6 +23,7 @@ from resources.vector_store.formats import (
 )
 from resources.vector_store.lineage import Lineage
 
+DUPLICATE_KEY = 11000
 TEXT_FIELD, SOURCE_FIELD = "text", "source_id"
 
 
@@ -56,6 +58,7 @@ class VectorStore:
         in_place: bool,
         carried: tuple[str, ...],
         pipeline: str,
+        lease: Lease | None = None,
     ) -> None:
         self.collection = collection
         self.path = path
@@ -67,6 +70,7 @@ class VectorStore:
         self.in_place = in_place
         self._carried = carried
         self._pipeline = pipeline
+        self._lease = lease
         self._mine = {f"{lineage_path}.pipeline": pipeline}
 
     @property
@@ -192,13 +196,14 @@ class VectorStore:
                 "at": lineage.at,
                 "pipeline": self._pipeline,
                 "stored_as": str(self.format),
+                **({"token": self._lease.token} if self._lease else {}),
             },
         }
         if self.in_place:
             update: dict[str, Any] = {"$set": values}
             if self.drops_rescore:
                 update["$unset"] = {self.rescore_path: ""}
-            return UpdateOne({"_id": chunk.id}, update)
+            return UpdateOne(self._fenced(chunk.id), update)
         values[TEXT_FIELD] = chunk.text
         values[SOURCE_FIELD] = chunk.source_id
         return self._carry(chunk, values, upsert=True)
@@ -219,24 +224,41 @@ class VectorStore:
             gone.append(self.rescore_path)
         if gone:
             update["$unset"] = dict.fromkeys(gone, "")
-        return UpdateOne({"_id": chunk.id}, update, upsert=upsert)
+        return UpdateOne(self._fenced(chunk.id), update, upsert=upsert)
+
+    def _fenced(self, chunk_id: Any) -> dict[str, Any]:
+        """Finds a chunk, unless a newer holder of the pipeline's lease has written it."""
+        if self._lease is None:
+            return {"_id": chunk_id}
+        return {"_id": chunk_id, f"{self.lineage_path}.token": {"$not": {"$gt": self._lease.token}}}
 
     def _bulk(self, writes: list[UpdateOne]) -> int:
         if not writes:
             return 0
+        if self._lease:
+            self._lease.check()
         try:
             result = self.collection.bulk_write(writes, ordered=False)
         except BulkWriteError as error:
+            # A document that the filter does not find would be inserted anew.
+            codes = {entry["code"] for entry in error.details.get("writeErrors", [])}
+            if self._lease and codes == {DUPLICATE_KEY} and self._lease.overtaken():
+                raise self._lease.stale() from error
             first = error.details["writeErrors"][0] if error.details.get("writeErrors") else {}
             raise DeploymentError(
                 f"{self.collection.full_name} refused {len(error.details['writeErrors'])} of "
                 f"{len(writes)} writes, the first: {first.get('errmsg', error)}"
             ) from error
-        return result.matched_count + result.upserted_count
+        written = result.matched_count + result.upserted_count
+        if written < len(writes) and self._lease and self._lease.overtaken():
+            raise self._lease.stale()
+        return written
 
     def delete(self, ids: Sequence[Any]) -> int:
         """Remove the vectors of chunks whose source vanished; only this pipeline's own."""
-        mine = {"_id": {"$in": list(ids)}, **self._mine}
+        if self._lease:
+            self._lease.check()
+        mine = {**self._fenced({"$in": list(ids)}), **self._mine}
         if not self.in_place:
             return self.collection.delete_many(mine).deleted_count
         paths = [self.path, self.lineage_path]

@@ -5,6 +5,7 @@ import pytest
 
 from pipelines.catalog import open_pipeline
 from resources.chunks import hash_text
+from resources.lease import held
 from resources.vector_store.formats import from_bson
 from tests.models import build_static_model
 
@@ -340,3 +341,21 @@ def test_in_place_a_summary_that_went_loses_its_vector(airbnb):
     gone = listings.find_one({"_id": "1001"})
     assert gone == {"_id": "1001", "summary": "", "bedrooms": 1}
     assert airbnb.search("a house in the mountains").hits[0].id == "1002"
+
+
+def test_two_runs_of_one_pipeline_never_work_at_once(workshop):
+    workshop.write([{"_id": 1, "text": "one"}])
+    workshop.configure({"mongodb": {"lease_wait_seconds": 0}})
+    with held(workshop.client, workshop.database, "films", "r1", seconds=30, wait_seconds=0):
+        refused = workshop.run()
+    assert "run r1 (process" in refused.failures[0]
+    assert not refused.metadata
+    assert not workshop.stored()
+    done = workshop.run()
+    assert done.success
+    (leased,) = workshop.client[workshop.database]["embedding_leases"].find()
+    assert leased["run"] is None, "the last asset lets go"
+    assert workshop.stored()[1]["embedding_lineage"]["token"] == leased["token"]
+    # an asset by itself is a run as well, and lets go too
+    assert workshop.run("source_documents").success
+    assert workshop.run("stored_vectors").success
