@@ -230,6 +230,7 @@ class Planner:
         known_texts: Callable[[str, Sequence[str]], set[str]],
         batches: Iterable[tuple[str, list[str]]],
         refused_texts: Callable[[str, Sequence[str]], set[str]] | None = None,
+        whole: Callable[[str], bool] = lambda batch: True,
     ) -> list[str]:
         """Find the texts that have a vector already: in batches, else elsewhere in the store.
 
@@ -240,6 +241,7 @@ class Planner:
             known_texts: Which of the given hashes the store has a vector of, in a given space.
             batches: Every existing batch of the space with the hashes of its texts; only asked
                 for if something is to be embedded.
+            whole: Whether a batch can be read to its end; asked of those that would be used.
             refused_texts: Which of the given hashes stand in quarantine for a given space.
         """
         self._db.execute("CREATE INDEX work_text ON work (text_hash)")
@@ -248,10 +250,11 @@ class Planner:
         for batch, hashes in batches if pending else ():
             self._db.execute("DELETE FROM probe")
             self._db.executemany("INSERT INTO probe VALUES (?)", ((value,) for value in hashes))
+            found = "kind = 'vector' AND text_hash IN (SELECT text_hash FROM probe)"
+            if not self._read(f"SELECT 1 FROM work WHERE {found} LIMIT 1") or not whole(batch):
+                continue
             pending -= self._db.execute(
-                "UPDATE work SET kind = 'reuse', batch = ? WHERE kind = 'vector' "
-                "AND text_hash IN (SELECT text_hash FROM probe)",
-                (batch,),
+                f"UPDATE work SET kind = 'reuse', batch = ? WHERE {found}", (batch,)
             ).rowcount
             if not pending:
                 return []

@@ -123,6 +123,7 @@ def compare(
             store.known_texts,
             batches.texts_by_batch(space.id),
             lambda _, hashes: registry.refused_texts(scope, hashes),
+            whole=partial(batches.has_batch, space.id),
         )
         found.held = len(held)
         hold(scope, held)

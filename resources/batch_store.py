@@ -85,6 +85,14 @@ class EmbeddingBatch:
         return {lineage.text_hash: row for row, lineage in enumerate(self.lineage)}
 
 
+class MissingFile(BatchStoreError):
+    pass
+
+
+class DamagedFile(BatchStoreError):
+    """What was written is not what is there; the checksums tell."""
+
+
 class BatchStore:
     """Files under one root.
 
@@ -110,7 +118,12 @@ class BatchStore:
     # --- embedding batches
 
     def has_batch(self, space: str, batch: str) -> bool:
-        return self._fs.exists(self._batch_path(space, batch))
+        """Whether a batch is there whole: reads it, since every page has a checksum."""
+        try:
+            self._read_table(self._batch_path(space, batch))
+        except (MissingFile, DamagedFile):
+            return False
+        return True
 
     def write_batch(self, batch: EmbeddingBatch) -> int:
         """Write a batch down; returns its size in bytes."""
@@ -171,7 +184,7 @@ class BatchStore:
                 break
             try:
                 table = self._read_table(path, columns=["vector"])
-            except BatchStoreError:
+            except (MissingFile, DamagedFile):
                 continue
             vectors = table["vector"].combine_chunks().flatten().to_numpy()
             found.append(vectors.reshape(-1, space.width)[:missing])
@@ -187,7 +200,7 @@ class BatchStore:
                 continue
             try:
                 table = self._read_table(path, columns=["text_hash"])
-            except BatchStoreError:
+            except (MissingFile, DamagedFile):
                 continue  # torn by a crash of the machine: its texts count as not embedded
             yield name.removesuffix(".parquet"), table["text_hash"].to_pylist()
 
@@ -289,10 +302,15 @@ class BatchStore:
             with self._fs.open(path, "rb") as file:
                 return pq.read_table(file, columns=columns, page_checksum_verification=True)
         except FileNotFoundError as error:
-            raise BatchStoreError(
-                f"{path} is missing: materialize the asset that writes it again"
+            raise MissingFile(
+                f"{path} is missing: materialize the whole pipeline, which makes it again"
             ) from error
         except (pa.ArrowInvalid, OSError) as error:
-            raise BatchStoreError(
-                f"{path} is damaged ({str(error).splitlines()[0]}): remove it and materialize again"
+            reason = str(error).splitlines()[0]
+            # A file system's error has a number; what Arrow finds wrong in the data has none.
+            if isinstance(error, OSError) and error.errno is not None:
+                raise BatchStoreError(f"{path} cannot be read: {reason}") from error
+            raise DamagedFile(
+                f"{path} is damaged ({reason}): materialize the whole pipeline, which makes it "
+                "again"
             ) from error

@@ -359,3 +359,36 @@ def test_two_runs_of_one_pipeline_never_work_at_once(workshop):
     # an asset by itself is a run as well, and lets go too
     assert workshop.run("source_documents").success
     assert workshop.run("stored_vectors").success
+
+
+def damage(workshop) -> None:
+    """Turn some bytes in the middle of every batch file; its footer still reads well."""
+    for file in workshop.folder.glob("batch_store/batches/*/*.parquet"):
+        content = bytearray(file.read_bytes())
+        middle = len(content) // 4
+        content[middle : middle + 64] = bytes(byte ^ 0xFF for byte in content[middle : middle + 64])
+        file.write_bytes(content)
+
+
+def test_a_damaged_batch_is_made_again(workshop):
+    workshop.write([{"_id": n, "text": f"text {n}"} for n in range(50)])
+    assert workshop.run().success
+    before = {key: document["embedding"] for key, document in workshop.stored().items()}
+    damage(workshop)
+    workshop.vectors.delete_many({})
+    again = workshop.run()
+    assert again.success
+    assert again.embedding_batches["embedded"] == 50
+    assert {key: document["embedding"] for key, document in workshop.stored().items()} == before
+
+
+def test_a_batch_damaged_before_it_was_stored_is_made_again(workshop):
+    workshop.write([{"_id": n, "text": f"text {n}"} for n in range(50)])
+    assert workshop.run("source_documents", "embedding_batches").success
+    damage(workshop)
+    failed = workshop.run("stored_vectors")
+    assert "is damaged" in failed.failures[0]
+    assert "materialize the whole pipeline" in failed.failures[0]
+    assert not workshop.stored()
+    assert workshop.run("embedding_batches", "stored_vectors").embedding_batches["embedded"] == 50
+    assert len(workshop.stored()) == 50
