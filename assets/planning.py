@@ -35,6 +35,8 @@ class State(Protocol):
     def fields_hash(self) -> str | None: ...
     @property
     def format(self) -> str | None: ...
+    @property
+    def chunker(self) -> str | None: ...
 
 
 @dataclass(frozen=True)
@@ -44,7 +46,7 @@ class Part:
     Attributes:
         kind: `embed`: texts for the provider. `copy`: texts whose vector stands elsewhere in the
             store. `reuse`: texts whose vector lies in a batch. `refresh`: only carried fields
-            changed. `delete`: the source document vanished.
+            changed. `delete`: the source no longer has it.
         chunks: What it covers; for `delete` only the ids count.
         batch: The embedding batch that holds the vectors, or will.
     """
@@ -63,15 +65,22 @@ class Part:
 
 @dataclass
 class Counts:
-    """What the comparison found, in chunks."""
+    """What the comparison found, in chunks.
+
+    Of those that are stored but no longer cut from the source, `deleted` lost their whole document,
+    and `outdated` are of documents that are still there. `rechunked` have come out the same from
+    another chunker: their lineage is brought up to date.
+    """
 
     source: int = 0
     unchanged: int = 0
     new: int = 0
     changed: int = 0
     reformatted: int = 0
+    rechunked: int = 0
     refreshed: int = 0
     deleted: int = 0
+    outdated: int = 0
     duplicate_ids: int = 0
     to_embed: int = 0
     reused: int = 0
@@ -86,6 +95,7 @@ class Planner:
         stored: Looks up the state of chunks, by encoded id.
         format: Name of the way in which every vector shall be stored.
         window: Chunks per look-up.
+        chunker: Name of the way in which documents are cut, with its settings.
     """
 
     def __init__(
@@ -95,11 +105,13 @@ class Planner:
         window: int = WINDOW,
         *,
         format: str = "float32",  # noqa: A002
+        chunker: str | None = None,
     ) -> None:
         self.counts = Counts()
         self._space = space
         self._stored = stored
         self._format = format
+        self._chunker = chunker
         self._window = window
         self._matched = 0
         self._folder = tempfile.TemporaryDirectory(prefix="embedding-plan-")
@@ -109,6 +121,7 @@ class Planner:
             """
             PRAGMA journal_mode = OFF; PRAGMA synchronous = OFF; PRAGMA locking_mode = EXCLUSIVE;
             CREATE TABLE seen (id TEXT PRIMARY KEY) WITHOUT ROWID;
+            CREATE TABLE seen_source (id TEXT PRIMARY KEY) WITHOUT ROWID;
             CREATE TABLE work (
                 seq INTEGER PRIMARY KEY, kind TEXT, id TEXT, source_id TEXT, text TEXT,
                 text_hash TEXT, fields TEXT, fields_hash TEXT, batch TEXT
@@ -150,6 +163,11 @@ class Planner:
             else:
                 fresh[key] = chunk
         counts.source += len(fresh)
+        if self._chunker:
+            sources = {encode(chunk.source_id) for chunk in fresh.values()}
+            self._db.executemany(
+                "INSERT OR IGNORE INTO seen_source VALUES (?)", ((key,) for key in sources)
+            )
         counts.duplicate_ids += len(repeated)
         states = self._stored([chunk.id for chunk in fresh.values()])
         self._matched += len(states)
@@ -170,6 +188,9 @@ class Planner:
             elif state.format != self._format:
                 counts.reformatted += 1
                 work.append(("vector", key, chunk))
+            elif state.chunker != self._chunker:
+                counts.rechunked += 1
+                work.append(("refresh", key, chunk))
             elif (state.fields_hash or "") != chunk.fields_hash:
                 counts.refreshed += 1
                 work.append(("refresh", key, chunk))
@@ -192,13 +213,19 @@ class Planner:
 
     def vanished(
         self,
-        stored_ids: Callable[[], Iterable[Any]],
+        stored_ids: Callable[[], Iterable[tuple[Any, Any]]],
         stored_count: int,
         *,
         max_fraction: float,
         allow: bool,
     ) -> None:
         """Plan the deletion of stored chunks that the source no longer has.
+
+        Args:
+            stored_ids: Every stored chunk's id and its source document's.
+            stored_count: How many there are.
+            max_fraction: How many may go because their whole document vanished.
+            allow: Let any number go.
 
         Raises:
             SourceError: More than `max_fraction` of the stored chunks would go.
@@ -207,12 +234,14 @@ class Planner:
         if self._matched >= stored_count:
             return
         for window in _windows(stored_ids(), self._window):
-            keys = [encode(chunk_id) for chunk_id in window]
-            marks = ",".join("?" * len(keys))
-            rows = self._db.execute(f"SELECT id FROM seen WHERE id IN ({marks})", keys)
-            met = {row[0] for row in rows}
+            keys = {encode(chunk_id): encode(source_id) for chunk_id, source_id in window}
+            met = self._met("seen", keys)
             gone = [(key,) for key in keys if key not in met]
-            self.counts.deleted += len(gone)
+            sources = {keys[key] for (key,) in gone}
+            alive = self._met("seen", sources) | self._met("seen_source", sources)
+            outdated = sum(keys[key] in alive for (key,) in gone)
+            self.counts.outdated += outdated
+            self.counts.deleted += len(gone) - outdated
             self._db.executemany(
                 "INSERT INTO work (kind, id, source_id, text, text_hash, fields, fields_hash) "
                 "VALUES ('delete', ?1, ?1, '', '', '{}', '')",
@@ -224,6 +253,13 @@ class Planner:
                 f"any more, which is over {max_fraction:.0%}: nothing is deleted or embedded; if "
                 "they are really gone, run once with `vector_store: {config: {allow_delete: true}}`"
             )
+
+    def _met(self, table: str, keys: Iterable[str]) -> set[str]:
+        wanted = list(keys)
+        marks = ",".join("?" * len(wanted))
+        return {
+            row[0] for row in self._read(f"SELECT id FROM {table} WHERE id IN ({marks})", wanted)
+        }
 
     def resolve(
         self,

@@ -42,6 +42,7 @@ class Comparison:
     counts: Counts
     preview: list[Chunk]
     whole: bool = False
+    documents: int = 0
     rejected: int = 0
     held: int = 0
     characters: int = 0
@@ -94,17 +95,23 @@ def compare(
         for record in source.read(client):
             progress.advance(1)
             if isinstance(record, SourceDocument):
-                chunk = Chunk.whole(record.id, record.text, record.fields)
-                found.characters += len(chunk.text)
-                if len(found.preview) < PREVIEW_ROWS:
-                    found.preview.append(chunk)
-                yield chunk
+                for chunk in source.chunking.chunks(record):
+                    found.characters += len(chunk.text)
+                    if len(found.preview) < PREVIEW_ROWS:
+                        found.preview.append(chunk)
+                    yield chunk
+                found.documents += 1
             else:
                 rejected.append(record)
                 if len(rejected) >= 1_000:
                     flush()
 
-    with Planner(space.id, store.stored, format=str(store.format)) as planner:
+    with Planner(
+        space.id,
+        store.stored,
+        format=str(store.format),
+        chunker=source.chunking.describe(),
+    ) as planner:
         found = Comparison(planner.counts, [])
         for repeated in planner.add(chunks()):
             rejected += [_duplicate(source, chunk) for chunk in repeated]
@@ -203,13 +210,17 @@ def build_source_documents(pipeline: str, kinds: set[str]) -> dg.AssetsDefinitio
         metadata = {
             "dagster/row_count": counts["source"],
             "source": source.describe(),
+            "documents": found.documents,
+            "chunked": source.chunking.describe() or "no",
             "space": space.id,
             "new": counts["new"],
             "changed": counts["changed"],
             "unchanged": counts["unchanged"],
             "to store in another format": counts["reformatted"],
+            "cut the same by another chunker": counts["rechunked"],
             "fields changed": counts["refreshed"],
             "deleted": counts["deleted"],
+            "outdated": counts["outdated"],
             "to embed": counts["to_embed"],
             "vectors reused": counts["reused"],
             "rejected now": found.rejected,

@@ -80,6 +80,10 @@ def dry_run(pipeline: str, found: DryRun) -> None:
     if counts.reformatted:
         table.add_row("to store in another format", f"{counts.reformatted:,}")
     table.add_row("fields to refresh", f"{counts.refreshed:,}")
+    if counts.rechunked:
+        table.add_row("cut the same by another chunker", f"{counts.rechunked:,}")
+    if counts.outdated:
+        table.add_row("to delete, their documents were edited", f"{counts.outdated:,}")
     table.add_row("to delete", f"{counts.deleted:,}")
     console.print(f"[bold]{pipeline}[/bold]: what a run would do")
     console.print(table)

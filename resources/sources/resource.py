@@ -5,8 +5,9 @@ from contextlib import closing
 from itertools import islice
 
 import pymongo
-from pydantic import Field, field_validator
+from pydantic import Field, field_validator, model_validator
 
+from resources.chunking import PLACE_FIELD, Chunking, NoChunking
 from resources.config import StrictResource
 from resources.sources.collection import CollectionOrigin
 from resources.sources.fields import check_path, inside
@@ -46,6 +47,12 @@ class SourceResource(StrictResource):
         default=[],
         description="Fields carried along for filtering and display, where a record has them.",
     )
+    chunking: Chunking = Field(
+        default=NoChunking(),
+        discriminator="kind",
+        description="How long documents are cut: exactly one of none, recursive, token, markdown, "
+        "code.",
+    )
     limit: int | None = Field(default=None, ge=1, description="Read at most this many records.")
 
     @field_validator("id_field")
@@ -70,6 +77,16 @@ class SourceResource(StrictResource):
                 if inside(path, other):
                     raise ValueError(f"carry: {other!r} already includes {path!r}")
         return value
+
+    @model_validator(mode="after")
+    def _no_carried_field_is_taken(self) -> "SourceResource":
+        taken = [path for path in self.carry if path.split(".")[0] == PLACE_FIELD]
+        if taken and not isinstance(self.chunking, NoChunking):
+            raise ValueError(
+                f"carry: {taken[0]!r} is where a chunk's place in its document is kept: do not "
+                "carry it, or rename it in the source"
+            )
+        return self
 
     @property
     def needs_mongodb(self) -> bool:

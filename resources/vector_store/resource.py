@@ -105,6 +105,12 @@ class VectorStoreResource(StrictResource):
             ConfigurationError: They are missing, or contradict the source.
         """
         origin = source.origin
+        if self.in_place and source.chunking.describe():
+            raise ConfigurationError(
+                f"vector_store has `in_place: true`, but the source is cut into chunks "
+                f"({source.chunking.kind}): a document holds one vector; remove `chunking`, or "
+                "name a `database` and a `collection` for the vectors"
+            )
         if not self.in_place:
             if not self.database or not self.collection:
                 raise ConfigurationError(
@@ -167,5 +173,6 @@ class VectorStoreResource(StrictResource):
             in_place=self.in_place,
             carried=tuple(source.carry),
             pipeline=pipeline,
+            chunker=source.chunking.describe(),
             lease=lease,
         )

@@ -35,6 +35,7 @@ class StoredState:
     text_hash: str | None
     fields_hash: str | None
     format: str | None
+    chunker: str | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +59,7 @@ class VectorStore:
         in_place: bool,
         carried: tuple[str, ...],
         pipeline: str,
+        chunker: str | None = None,
         lease: Lease | None = None,
     ) -> None:
         self.collection = collection
@@ -70,6 +72,7 @@ class VectorStore:
         self.in_place = in_place
         self._carried = carried
         self._pipeline = pipeline
+        self._chunker = chunker
         self._lease = lease
         self._mine = {f"{lineage_path}.pipeline": pipeline}
 
@@ -106,7 +109,7 @@ class VectorStore:
     def stored(self, ids: Sequence[Any]) -> dict[str, StoredState]:
         """State of the chunks that have a vector, by encoded id; one command."""
         lineage = self.lineage_path
-        names = ("space", "text_hash", "fields_hash", "stored_as")
+        names = ("space", "text_hash", "fields_hash", "stored_as", "chunker")
         wanted = [f"{lineage}.{name}" for name in names]
         cursor = self.collection.find(
             {"_id": {"$in": list(ids)}}, dict.fromkeys(wanted, 1), batch_size=len(ids) + 1
@@ -175,10 +178,19 @@ class VectorStore:
         return self._bulk(writes)
 
     def refresh(self, chunks: Sequence[Chunk]) -> int:
-        """Write carried fields that changed; vectors stay."""
+        """Write carried fields and a chunker that changed; vectors stay."""
+        lineage = self.lineage_path
         return self._bulk(
             [
-                self._carry(chunk, {f"{self.lineage_path}.fields_hash": chunk.fields_hash})
+                self._carry(
+                    chunk,
+                    {
+                        f"{lineage}.fields_hash": chunk.fields_hash,
+                        **({f"{lineage}.chunker": self._chunker} if self._chunker else {}),
+                        **({f"{lineage}.token": self._lease.token} if self._lease else {}),
+                    },
+                    gone=() if self._chunker else (f"{lineage}.chunker",),
+                )
                 for chunk in chunks
             ]
         )
@@ -196,6 +208,7 @@ class VectorStore:
                 "at": lineage.at,
                 "pipeline": self._pipeline,
                 "stored_as": str(self.format),
+                **({"chunker": self._chunker} if self._chunker else {}),
                 **({"token": self._lease.token} if self._lease else {}),
             },
         }
@@ -208,7 +221,14 @@ class VectorStore:
         values[SOURCE_FIELD] = chunk.source_id
         return self._carry(chunk, values, upsert=True)
 
-    def _carry(self, chunk: Chunk, values: dict[str, Any], *, upsert: bool = False) -> UpdateOne:
+    def _carry(
+        self,
+        chunk: Chunk,
+        values: dict[str, Any],
+        *,
+        upsert: bool = False,
+        gone: Sequence[str] = (),
+    ) -> UpdateOne:
         carried = {path: lookup(chunk.fields, path) for path in self._carried}
         roots = {path.split(".")[0] for path in carried}
         update: dict[str, Any] = {
@@ -219,7 +239,7 @@ class VectorStore:
                 **{path: value for path, value in carried.items() if value is not MISSING},
             }
         }
-        gone = [path for path, value in carried.items() if value is MISSING]
+        gone = [*gone, *(path for path, value in carried.items() if value is MISSING)]
         if self.drops_rescore:
             gone.append(self.rescore_path)
         if gone:
@@ -267,10 +287,11 @@ class VectorStore:
         gone = {"$unset": dict.fromkeys(paths, "")}
         return self.collection.update_many(mine, gone).modified_count
 
-    def ids(self, batch_size: int = 5_000) -> Iterator[Any]:
-        """Ids of all chunks of this pipeline that have a vector, streamed."""
-        cursor = self.collection.find(self._mine, {"_id": 1}, batch_size=batch_size)
-        return (document["_id"] for document in cursor)
+    def ids(self, batch_size: int = 5_000) -> Iterator[tuple[Any, Any]]:
+        """Ids of all chunks of this pipeline that have a vector, and of their source documents."""
+        wanted = {"_id": 1} if self.in_place else {"_id": 1, SOURCE_FIELD: 1}
+        cursor = self.collection.find(self._mine, wanted, batch_size=batch_size)
+        return ((found["_id"], found.get(SOURCE_FIELD, found["_id"])) for found in cursor)
 
     def count(self) -> int:
         """Chunks of this pipeline that have a vector."""

@@ -17,6 +17,7 @@ class State:
     text_hash: str | None
     fields_hash: str | None = ""
     format: str | None = "float32"
+    chunker: str | None = None
 
 
 class Store:
@@ -38,7 +39,7 @@ class Store:
         return mine & set(hashes)
 
     def ids(self):
-        return [key.strip('"') for key in self.rows]
+        return [(key.strip('"'), key.strip('"')) for key in self.rows]
 
 
 def chunks(texts: dict[str, str]) -> list[Chunk]:

@@ -139,7 +139,7 @@ def test_a_pipeline_deletes_only_its_own(store, database):
     assert store.delete(["mine", "theirs"]) == 1
     assert [document["_id"] for document in store.collection.find()] == ["theirs"]
     assert (store.count(), other.count()) == (0, 1)
-    assert list(other.ids()) == ["theirs"]
+    assert list(other.ids()) == [("theirs", "theirs")]
 
 
 def test_vectors_are_counted_by_model_and_strangers_seen(store):

@@ -1,0 +1,204 @@
+"""Cut long documents into chunks, each with its place in the text and an id of its own.
+
+A chunk's id comes from its content: an edit elsewhere in the document leaves it alone. Where it
+stands is a carried field, so that a chunk that only moved is written again but not embedded.
+The splitters are those of langchain-text-splitters, used such that a chunk is always a piece of
+the text as it is.
+"""
+
+from collections import Counter
+from collections.abc import Iterator
+from functools import lru_cache
+from typing import TYPE_CHECKING, Any, Literal
+
+from pydantic import Field, model_validator
+
+from resources.chunks import Chunk, encode, hash_fields, hash_text
+from resources.config import StrictConfig
+from resources.embedders.model_folder import find_model
+from resources.errors import ConfigurationError
+from resources.sources.records import SourceDocument
+
+if TYPE_CHECKING:
+    from langchain_text_splitters import RecursiveCharacterTextSplitter
+
+PLACE_FIELD = "chunk"
+"""Carried with every chunk: `{index, start, end}`, and `headings` for Markdown."""
+
+CodeLanguage = Literal[
+    "c", "cobol", "cpp", "csharp", "elixir", "go", "haskell", "html", "java", "js", "kotlin",
+    "latex", "lua", "perl", "php", "powershell", "proto", "python", "r", "rst", "ruby", "rust",
+    "scala", "sol", "swift", "ts", "visualbasic6",
+]  # fmt: skip
+
+
+class NoChunking(StrictConfig):
+    """Every document is one chunk, with the document's own id."""
+
+    kind: Literal["none"] = "none"
+
+    def chunks(self, document: SourceDocument) -> Iterator[Chunk]:
+        yield Chunk.whole(document.id, document.text, document.fields)
+
+    def describe(self) -> str | None:
+        """What the lineage says of the chunker; nothing here."""
+        return None
+
+
+class _Chunking(StrictConfig):
+    size: int = Field(default=1_000, ge=1, description="Characters of a chunk at most.")
+    overlap: int = Field(
+        default=100, ge=0, description="Characters that a chunk repeats of the one before it."
+    )
+
+    @model_validator(mode="after")
+    def _less_overlap_than_size(self) -> "_Chunking":
+        if self.overlap >= self.size:
+            raise ValueError(
+                f"overlap ({self.overlap}) must be smaller than size ({self.size}), or chunks "
+                "would never end"
+            )
+        return self
+
+    def chunks(self, document: SourceDocument) -> Iterator[Chunk]:
+        """The document's chunks in order; a repeated piece of text is numbered.
+
+        `text[start:end]` of the document is the chunk's text.
+        """
+        start, repeats = -1, Counter[str]()
+        for index, text in enumerate(self._splitter().split_text(document.text)):
+            # Pieces come in order, and each begins after the beginning of the one before.
+            start = document.text.index(text, start + 1)
+            place: dict[str, Any] = {"index": index, "start": start, "end": start + len(text)}
+            fields = {**document.fields, PLACE_FIELD: {**place, **self._about(document, start)}}
+            text_hash = hash_text(text)
+            repeats[text_hash] += 1
+            number = f"-{repeats[text_hash]}" if repeats[text_hash] > 1 else ""
+            yield Chunk(
+                id=f"{_name(document.id)}#{text_hash[:16]}{number}",
+                source_id=document.id,
+                text=text,
+                text_hash=text_hash,
+                fields=fields,
+                fields_hash=hash_fields(fields),
+            )
+
+    def describe(self) -> str | None:
+        """What the lineage says of the chunker: kind and settings."""
+        settings = {name: value for name, value in self if name != "kind"}
+        listed = ", ".join(f"{name}={value}" for name, value in settings.items())
+        return f"{getattr(self, 'kind')}({listed})"  # noqa: B009
+
+    def _about(self, document: SourceDocument, start: int) -> dict[str, Any]:
+        return {}
+
+    def _splitter(self) -> "RecursiveCharacterTextSplitter":
+        return _splitter(self.size, self.overlap)
+
+
+class RecursiveChunking(_Chunking):
+    """At paragraphs where they fit, else at lines, else at words."""
+
+    kind: Literal["recursive"] = "recursive"
+
+
+class TokenChunking(_Chunking):
+    """As recursive, but measured in tokens of a model."""
+
+    kind: Literal["token"] = "token"
+    size: int = Field(default=256, ge=1, description="Tokens of a chunk at most.")
+    overlap: int = Field(default=32, ge=0, description="Tokens that a chunk repeats.")
+    tokenizer: str = Field(
+        description="The model whose tokens count: a name on the hub, or a folder."
+    )
+
+    def _splitter(self) -> "RecursiveCharacterTextSplitter":
+        return _splitter(self.size, self.overlap, tokenizer=self.tokenizer)
+
+
+class MarkdownChunking(_Chunking):
+    """At headings first; a chunk carries the headings that it stands under."""
+
+    kind: Literal["markdown"] = "markdown"
+
+    def _splitter(self) -> "RecursiveCharacterTextSplitter":
+        return _splitter(self.size, self.overlap, language="markdown")
+
+    def _about(self, document: SourceDocument, start: int) -> dict[str, Any]:
+        path: list[tuple[int, str]] = []
+        for at, level, title in _headings(document.text):
+            if at > start:
+                break
+            path = [*(above for above in path if above[0] < level), (level, title)]
+        return {"headings": [title for _, title in path]}
+
+
+class CodeChunking(_Chunking):
+    """At classes and functions of a programming language first."""
+
+    kind: Literal["code"] = "code"
+    language: CodeLanguage = Field(description="The language of all documents of the source.")
+
+    def _splitter(self) -> "RecursiveCharacterTextSplitter":
+        return _splitter(self.size, self.overlap, language=self.language)
+
+
+Chunking = NoChunking | RecursiveChunking | TokenChunking | MarkdownChunking | CodeChunking
+
+
+def _name(source_id: Any) -> str:
+    if isinstance(source_id, dict | list | bytes):
+        return encode(source_id)
+    return str(source_id)
+
+
+@lru_cache(maxsize=8)
+def _splitter(
+    size: int, overlap: int, *, language: str = "", tokenizer: str = ""
+) -> "RecursiveCharacterTextSplitter":
+    from langchain_text_splitters import Language, RecursiveCharacterTextSplitter
+
+    options: dict[str, Any] = {"chunk_size": size, "chunk_overlap": overlap}
+    if tokenizer:
+        counter = _tokenizer(tokenizer)
+        options["length_function"] = lambda text: len(
+            counter.encode(text, add_special_tokens=False).ids
+        )
+    if language:
+        options["separators"] = RecursiveCharacterTextSplitter.get_separators_for_language(
+            Language(language)
+        )
+        options["is_separator_regex"] = True
+    return RecursiveCharacterTextSplitter(**options)
+
+
+def _tokenizer(model: str) -> Any:
+    from tokenizers import Tokenizer
+
+    folder = find_model(model).path
+    files = sorted(folder.glob("**/tokenizer.json"))
+    if not files:
+        raise ConfigurationError(
+            f"model {model!r} has no tokenizer.json in {folder}: name another as `tokenizer`, or "
+            "use `chunking: {recursive: …}`"
+        )
+    tokenizer = Tokenizer.from_file(str(files[0]))
+    tokenizer.no_truncation()
+    tokenizer.no_padding()
+    return tokenizer
+
+
+@lru_cache(maxsize=2)
+def _headings(text: str) -> list[tuple[int, int, str]]:
+    """Offset, level and title of every heading, as CommonMark has them."""
+    from markdown_it import MarkdownIt
+
+    starts = [0]
+    for line in text.split("\n"):
+        starts.append(starts[-1] + len(line) + 1)
+    tokens = MarkdownIt("commonmark").parse(text)
+    return [
+        (starts[token.map[0]], int(token.tag[1:]), tokens[position + 1].content)
+        for position, token in enumerate(tokens)
+        if token.type == "heading_open" and token.map
+    ]
