@@ -33,7 +33,7 @@ def build_checks(pipeline: str) -> Sequence[dg.AssetChecksDefinition]:
         """At most one record in twenty stands in quarantine."""
         with explained(), mongodb.connect() as client:
             plan = read_plan(batch_store.open(), pipeline, embedder.space())
-            held = Registry(client, mongodb.registry).count_quarantined(pipeline)
+            held = Registry(client, mongodb.registry).quarantine.count(pipeline)
         total = plan.counts["source"] + held
         share = held / total if total else 0.0
         return dg.AssetCheckResult(
@@ -113,7 +113,7 @@ def build_checks(pipeline: str) -> Sequence[dg.AssetChecksDefinition]:
         with explained(), mongodb.connect() as client:
             plan = read_plan(batch_store.open(), pipeline, embedder.space())
             stored = vector_store.open(client, source, plan.space, pipeline).count()
-            held = Registry(client, mongodb.registry).count_quarantined(pipeline)
+            held = Registry(client, mongodb.registry).quarantine.count(pipeline)
         wanted = plan.counts["source"]
         missing = max(0, wanted - stored - held)
         return dg.AssetCheckResult(

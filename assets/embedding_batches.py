@@ -24,9 +24,10 @@ from resources.embedders.resource import EmbedderResource
 from resources.embedders.space import EmbeddingSpace
 from resources.errors import ConfigurationError
 from resources.lease import Lease
+from resources.moment import now
 from resources.mongodb.resource import MongoDBResource
 from resources.progress import Progress, duration
-from resources.registry import Registry, now
+from resources.registry import Registry
 from resources.sources.records import EXCERPT_LENGTH, RejectedRecord
 from resources.sources.resource import SourceResource
 from resources.vector_store.lineage import Lineage
@@ -158,7 +159,7 @@ def embed_plan(
                 )
                 for position, reason in reply.refused.items()
             ]
-            registry.quarantine(plan.pipeline, run, refused, space=embedder.refusal_scope)
+            registry.quarantine.add(plan.pipeline, run, refused, space=embedder.refusal_scope)
             batch = _batch(plan, name, chunks, reply, embedder, run)
             spent = _spent(plan, batch, reply, embedder, run) | {"seconds": progress.seconds}
             registry.record_spend(spent)

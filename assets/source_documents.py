@@ -129,7 +129,7 @@ def compare(
         held = planner.resolve(
             store.known_texts,
             batches.texts_by_batch(space.id),
-            lambda _, hashes: registry.refused_texts(scope, hashes),
+            lambda _, hashes: registry.quarantine.refused_texts(scope, hashes),
             whole=partial(batches.has_batch, space.id),
         )
         found.held = len(held)
@@ -191,15 +191,15 @@ def build_source_documents(pipeline: str, kinds: set[str]) -> dg.AssetsDefinitio
                     batches=batches,
                     embedder=embedder,
                     deletions=vector_store,
-                    reject=partial(registry.quarantine, pipeline, run),
-                    hold=partial(registry.hold, pipeline, run),
+                    reject=partial(registry.quarantine.add, pipeline, run),
+                    hold=partial(registry.quarantine.hold, pipeline, run),
                     emit=writer.add,
                     log=context.log.info,
                 )
                 lease.check()
                 plan = writer.finish(dataclasses.asdict(found.counts))
-                healed = registry.release_healed(pipeline, run) if found.whole else 0
-                quarantined = registry.quarantined(pipeline, limit=QUARANTINE_ROWS)
+                healed = registry.quarantine.release_healed(pipeline, run) if found.whole else 0
+                quarantined = registry.quarantine.entries(pipeline, limit=QUARANTINE_ROWS)
         counts = plan.counts
         for space_id, vectors in counts["replaced_spaces"].items():
             context.log.warning(

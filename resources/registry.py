@@ -1,31 +1,16 @@
 """What all pipelines of a deployment share: spaces, vector stores, search indexes, quarantine."""
 
-import hashlib
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Any
 
-from pymongo import MongoClient, UpdateOne
+from pymongo import MongoClient
 from pymongo.collection import Collection
 
-from resources.chunks import encode
 from resources.embedders.batch_jobs import Job
 from resources.embedders.space import EmbeddingSpace
-from resources.sources.records import RejectedRecord
-
-
-@dataclass(frozen=True)
-class Quarantined:
-    """One entry of the quarantine."""
-
-    id: Any
-    where: str
-    reason: str
-    excerpt: str
-    count: int
-    first_seen: datetime
-    last_seen: datetime
+from resources.moment import now
+from resources.quarantine import Quarantine
 
 
 class Registry:
@@ -42,7 +27,7 @@ class Registry:
         self._spaces = self._database["embedding_spaces"]
         self._stores = self._database["vector_stores"]
         self._indexes = self._database["search_indexes"]
-        self._quarantine = self._database["embedding_quarantine"]
+        self.quarantine = Quarantine(self._database["embedding_quarantine"])
         self._jobs = self._database["embedding_jobs"]
         self._spend = self._database["embedding_spend"]
 
@@ -137,84 +122,6 @@ class Registry:
         seconds = max(batch["seconds"] for batch in batches)
         return sum(batch["texts"] for batch in batches) / seconds if seconds else None
 
-    def quarantine(
-        self, pipeline: str, run: str, records: Iterable[RejectedRecord], *, space: str = ""
-    ) -> None:
-        """Note what cannot be embedded; the same record again counts up.
-
-        Args:
-            pipeline: Whose record it is.
-            run: The run that met it.
-            records: What cannot be embedded, each with its reason.
-            space: The space that a provider would not put the text into.
-        """
-        seen = now()
-        writes = []
-        for record in records:
-            # A record without an id is known by its place.
-            key = encode(record.id) if record.id is not None else record.where
-            writes.append(
-                UpdateOne(
-                    {"_id": hashlib.sha256(f"{pipeline}\0{key}".encode()).hexdigest()[:32]},
-                    {
-                        "$setOnInsert": {"first_seen": seen},
-                        "$set": {
-                            "pipeline": pipeline,
-                            "id": record.id,
-                            "where": record.where,
-                            "reason": record.reason,
-                            "excerpt": record.excerpt,
-                            "text_hash": record.text_hash,
-                            "space": space,
-                            "last_seen": seen,
-                            "run": run,
-                        },
-                        "$inc": {"count": 1},
-                    },
-                    upsert=True,
-                )
-            )
-        if writes:
-            self._quarantine.bulk_write(writes, ordered=False)
-
-    def refused_texts(self, space: str, text_hashes: Sequence[str]) -> set[str]:
-        """Texts that the space's provider has refused: asking again would cost and not help."""
-        held = self._quarantine.find(
-            {"space": space, "text_hash": {"$in": list(text_hashes)}}, {"text_hash": 1}
-        )
-        return {entry["text_hash"] for entry in held}
-
-    def hold(self, pipeline: str, run: str, space: str, text_hashes: Sequence[str]) -> None:
-        """Keep refused texts that the source still has in quarantine."""
-        self._quarantine.update_many(
-            {"pipeline": pipeline, "space": space, "text_hash": {"$in": list(text_hashes)}},
-            {"$set": {"run": run, "last_seen": now()}},
-        )
-
-    def release_healed(self, pipeline: str, run: str) -> int:
-        """Drop entries that a complete scan of the source by `run` did not meet again."""
-        return self._quarantine.delete_many(
-            {"pipeline": pipeline, "run": {"$ne": run}}
-        ).deleted_count
-
-    def quarantined(self, pipeline: str, limit: int = 0) -> list[Quarantined]:
-        cursor = self._quarantine.find({"pipeline": pipeline}).sort("first_seen", 1).limit(limit)
-        return [
-            Quarantined(
-                entry.get("id"),
-                entry["where"],
-                entry["reason"],
-                entry["excerpt"],
-                entry["count"],
-                entry["first_seen"],
-                entry["last_seen"],
-            )
-            for entry in cursor
-        ]
-
-    def count_quarantined(self, pipeline: str) -> int:
-        return self._quarantine.count_documents({"pipeline": pipeline})
-
     def jobs(self, pipeline: str, run: str, written: Callable[[str], bool]) -> "PipelineJobs":
         """A pipeline's batch jobs; `written` tells whether the batch store has a batch."""
         return PipelineJobs(self._jobs, pipeline, run, written)
@@ -271,9 +178,3 @@ class PipelineJobs:
 
 def _utc(moment: datetime) -> datetime:
     return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
-
-
-def now() -> datetime:
-    """The time as MongoDB keeps it: UTC, milliseconds."""
-    moment = datetime.now(UTC)
-    return moment.replace(microsecond=moment.microsecond // 1000 * 1000)

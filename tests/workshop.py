@@ -115,7 +115,7 @@ class Workshop:
     def quarantine(self) -> dict[str, str]:
         """Reason by place of what cannot be embedded."""
         with open_pipeline(self.pipeline) as opened:
-            found = opened.registry.quarantined(self.name)
+            found = opened.registry.quarantine.entries(self.name)
         return {str(entry.id or entry.where): entry.reason for entry in found}
 
 

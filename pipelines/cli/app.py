@@ -7,7 +7,7 @@ import typer
 from bson import json_util
 
 from pipelines import catalog, doctor, dry_run, execution, lineage, search
-from pipelines.cli import index, models, render
+from pipelines.cli import index, models, quarantine, render
 from pipelines.cli.options import AsJson, Configs, Pipeline, print_json, sentences
 from pipelines.console import console
 from resources.errors import QueryRefused
@@ -140,6 +140,7 @@ def doctor_(
 
 app.command("models")(models.models)
 app.add_typer(index.app, name="index")
+app.add_typer(quarantine.app, name="quarantine")
 
 
 @app.command("demo", hidden=True)

@@ -18,6 +18,7 @@ from pipelines.execution import RunOutcome
 from pipelines.lineage import ModelSummary, VectorLineage
 from pipelines.search import SearchAnswer
 from resources.progress import duration
+from resources.quarantine import Quarantined
 from resources.search_index.index_lifecycle import IndexState
 
 __all__ = ["plain"]
@@ -229,6 +230,7 @@ def lineage(found: VectorLineage) -> None:
         "document prompt": repr(meaning.document_prompt) if meaning else None,
         "space": stored.get("space"),
         "text hash": stored.get("text_hash"),
+        "cut by": stored.get("chunker") or "nothing: the whole document",
         "batch": stored.get("batch"),
         "Dagster run": stored.get("run"),
         "made at": f"{stored['at']:%Y-%m-%d %H:%M:%S} UTC" if "at" in stored else None,
@@ -240,6 +242,28 @@ def lineage(found: VectorLineage) -> None:
     table.add_column(overflow="fold")
     for name, value in rows.items():
         table.add_row(name, Text("?" if value is None else str(value)))
+    console.print(table)
+
+
+def quarantine(pipeline: str, found: Sequence[Quarantined]) -> None:
+    if not found:
+        console.print(f"nothing of {pipeline} is in quarantine")
+        return
+    table = _table()
+    for name in ("id", "where", "reason", "text"):
+        table.add_column(name, overflow="fold")
+    for name in ("first seen", "last seen", "times"):
+        table.add_column(name, justify="right")
+    for entry in found:
+        table.add_row(
+            Text("-" if entry.id is None else str(entry.id)),
+            Text(entry.where),
+            Text(entry.reason),
+            _shortened(entry.excerpt, 60),
+            f"{entry.first_seen:%Y-%m-%d %H:%M}",
+            f"{entry.last_seen:%Y-%m-%d %H:%M}",
+            f"{entry.count:,}",
+        )
     console.print(table)
 
 

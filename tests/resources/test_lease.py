@@ -15,7 +15,7 @@ from resources.chunks import Chunk
 from resources.embedders.space import EmbeddingSpace
 from resources.errors import LeaseError
 from resources.lease import COLLECTION, Lease, held, server_time
-from resources.registry import now
+from resources.moment import now
 from resources.sources.inline import TextsOrigin
 from resources.sources.resource import SourceResource
 from resources.vector_store.lineage import Lineage

@@ -1,0 +1,78 @@
+"""The commands `embeddings quarantine …`: what cannot be embedded, and what to do about it."""
+
+import dataclasses
+from typing import Annotated
+
+import typer
+
+from pipelines.catalog import open_pipeline
+from pipelines.cli import render
+from pipelines.cli.options import AsJson, Configs, Pipeline, print_json, sentences
+from pipelines.console import console
+from resources.errors import QueryRefused
+from resources.quarantine import Quarantine
+
+app = typer.Typer(no_args_is_help=True, help="List what cannot be embedded; try or forget it.")
+
+Ids = Annotated[
+    list[str] | None, typer.Argument(help="Ids or places, as `list` shows them.", metavar="[ID…]")
+]
+Everything = Annotated[bool, typer.Option("--all", help="Every entry of the pipeline.")]
+
+
+@app.command("list")
+def list_(pipeline: Pipeline, as_json: AsJson = False, config: Configs = None) -> None:
+    """List what cannot be embedded, and why."""
+    with sentences():
+        with open_pipeline(pipeline, config or []) as opened:
+            found = opened.registry.quarantine.entries(opened.pipeline.name)
+        if as_json:
+            print_json([dataclasses.asdict(entry) for entry in found])
+        else:
+            render.quarantine(pipeline, found)
+
+
+@app.command("retry")
+def retry(
+    pipeline: Pipeline, ids: Ids = None, everything: Everything = False, config: Configs = None
+) -> None:
+    """Let the next run ask the provider again for texts that it has refused.
+
+    Records that the source spoils need no command: every run looks at them again.
+    """
+    with sentences(), open_pipeline(pipeline, config or []) as opened:
+        entries, name = opened.registry.quarantine, opened.pipeline.name
+        count = entries.retry(name, _chosen(entries, name, ids, everything))
+    console.print(f"{count:,} will be tried again by `embeddings run {pipeline}`", soft_wrap=True)
+
+
+@app.command("drop")
+def drop(
+    pipeline: Pipeline, ids: Ids = None, everything: Everything = False, config: Configs = None
+) -> None:
+    """Forget entries; what is still wrong comes back with the next run."""
+    with sentences(), open_pipeline(pipeline, config or []) as opened:
+        entries, name = opened.registry.quarantine, opened.pipeline.name
+        count = entries.drop(name, _chosen(entries, name, ids, everything))
+    console.print(f"{count:,} dropped from the quarantine of {pipeline}", soft_wrap=True)
+
+
+def _chosen(
+    entries: Quarantine, pipeline: str, ids: list[str] | None, everything: bool
+) -> list[str] | None:
+    """The chosen keys, None for all.
+
+    Raises:
+        QueryRefused: Nothing is chosen, or something that is not there.
+    """
+    if bool(ids) == everything:
+        raise QueryRefused("name the ids that `embeddings quarantine list` shows, or give --all")
+    if everything:
+        return None
+    known = {key for entry in entries.entries(pipeline) for key in (str(entry.id), entry.where)}
+    for key in ids or []:
+        if key not in known:
+            raise QueryRefused(
+                f"{key!r} is not in the quarantine of {pipeline}: see `embeddings quarantine list`"
+            )
+    return ids
