@@ -1,10 +1,12 @@
 """Asset checks: each sits on the asset it judges, and says what to do where it fails."""
 
+import dataclasses
 from collections.abc import Sequence
 
 import dagster as dg
 import numpy as np
 
+from assets.auditing import examine
 from assets.failures import explained
 from assets.plan import read_plan
 from assets.search_index import open_engine, probe
@@ -20,6 +22,7 @@ from resources.vector_store.resource import VectorStoreResource
 
 MAX_QUARANTINE_SHARE = 0.05
 SAMPLED_BATCHES = 20
+AUDITED_BATCHES = 5
 
 
 def build_checks(pipeline: str) -> Sequence[dg.AssetChecksDefinition]:
@@ -101,6 +104,38 @@ def build_checks(pipeline: str) -> Sequence[dg.AssetChecksDefinition]:
             metadata={"without lineage": bare, "of other spaces": sum(others.values())},
         )
 
+    @dg.asset_check(asset=key("stored_vectors"))
+    def vectors_as_embedded(
+        context: dg.AssetCheckExecutionContext,
+        source: SourceResource,
+        embedder: EmbedderResource,
+        mongodb: MongoDBResource,
+        vector_store: VectorStoreResource,
+        batch_store: BatchStoreResource,
+    ) -> dg.AssetCheckResult:
+        """Stored vectors of some batches are those that were embedded; an audit looks at all."""
+        space = embedder.space()
+        with explained(), mongodb.connect() as client:
+            batches = batch_store.open()
+            store = vector_store.open(client, source, space, pipeline)
+            store.format = dataclasses.replace(
+                store.format, scale=Registry(client, mongodb.registry).int8_scale(space.id)
+            )
+            names = batches.batches(space.id)
+            step = max(1, len(names) // AUDITED_BATCHES)
+            chosen = names[::step] if store.format.scale or not store.format.needs_scale else []
+            found = examine(space.id, names=chosen, batches=batches, store=store)
+        faults = found.describe()
+        return dg.AssetCheckResult(
+            passed=not faults,
+            description=(
+                f"{faults}: `embeddings audit {pipeline} --repair` looks at all and mends them"
+                if faults
+                else f"{found.compared:,} vectors are as they were embedded"
+            ),
+            metadata={"compared": found.compared},
+        )
+
     @dg.asset_check(asset=key("stored_vectors"), blocking=True)
     def all_stored(
         source: SourceResource,
@@ -168,4 +203,11 @@ def build_checks(pipeline: str) -> Sequence[dg.AssetChecksDefinition]:
             },
         )
 
-    return [few_in_quarantine, batches_are_sound, one_space, all_stored, index_is_complete]
+    return [
+        few_in_quarantine,
+        batches_are_sound,
+        one_space,
+        vectors_as_embedded,
+        all_stored,
+        index_is_complete,
+    ]

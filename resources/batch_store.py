@@ -176,14 +176,13 @@ class BatchStore:
 
     def sample(self, space: EmbeddingSpace, rows: int) -> np.ndarray:
         """Vectors of some batches, evenly spread, shape (at most `rows`, space.width)."""
-        folder = f"{self._root}/batches/{space.id}"
-        names = sorted(path for path in self._list(folder) if path.endswith(".parquet"))
+        names = self.batches(space.id)
         found, missing = [], rows
-        for path in names[:: max(1, len(names) // SAMPLED_FILES)]:
+        for name in names[:: max(1, len(names) // SAMPLED_FILES)]:
             if missing <= 0:
                 break
             try:
-                table = self._read_table(path, columns=["vector"])
+                table = self._read_table(self._batch_path(space.id, name), columns=["vector"])
             except (MissingFile, DamagedFile):
                 continue
             vectors = table["vector"].combine_chunks().flatten().to_numpy()
@@ -191,18 +190,24 @@ class BatchStore:
             missing -= len(found[-1])
         return np.concatenate(found) if found else np.empty((0, space.width))
 
+    def batches(self, space: str) -> list[str]:
+        """Names of all batches of a space."""
+        paths = sorted(self._list(f"{self._root}/batches/{space}"))
+        names = (path.rsplit("/", 1)[-1] for path in paths)
+        return [name.removesuffix(".parquet") for name in names if name.endswith(".parquet")]
+
+    def remove_batch(self, space: str, batch: str) -> None:
+        with suppress(FileNotFoundError):
+            self._fs.rm(self._batch_path(space, batch))
+
     def texts_by_batch(self, space: str) -> Iterator[tuple[str, list[str]]]:
         """Every readable batch of a space with the hashes of its texts; reads one column."""
-        folder = f"{self._root}/batches/{space}"
-        for path in sorted(self._list(folder)):
-            name = path.rsplit("/", 1)[-1]
-            if not name.endswith(".parquet"):
-                continue
+        for name in self.batches(space):
             try:
-                table = self._read_table(path, columns=["text_hash"])
+                table = self._read_table(self._batch_path(space, name), columns=["text_hash"])
             except (MissingFile, DamagedFile):
                 continue  # torn by a crash of the machine: its texts count as not embedded
-            yield name.removesuffix(".parquet"), table["text_hash"].to_pylist()
+            yield name, table["text_hash"].to_pylist()
 
     def _batch_path(self, space: str, batch: str) -> str:
         return f"{self._root}/batches/{space}/{batch}.parquet"

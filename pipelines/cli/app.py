@@ -1,12 +1,14 @@
 """The command `embeddings`."""
 
 import dataclasses
+import sys
+from contextlib import nullcontext, redirect_stdout
 from typing import Annotated, Any
 
 import typer
 from bson import json_util
 
-from pipelines import catalog, doctor, dry_run, execution, lineage, search
+from pipelines import audit, catalog, doctor, dry_run, execution, lineage, search
 from pipelines.cli import index, models, quarantine, render
 from pipelines.cli.options import AsJson, Configs, Pipeline, print_json, sentences
 from pipelines.console import console
@@ -119,6 +121,34 @@ def lineage_(
                 print_json(render.lineage_as_json(found))
             else:
                 render.lineage(found)
+
+
+@app.command("audit")
+def audit_(
+    pipeline: Pipeline,
+    repair: Annotated[
+        bool, typer.Option("--repair", help="Run the pipeline on what does not fit.")
+    ] = False,
+    as_json: AsJson = False,
+    config: Configs = None,
+) -> None:
+    """Compare source, batches, vectors and index with one another; exit status 1 if they differ."""
+    with sentences():
+        log = (lambda line: None) if as_json else console.print
+        found = audit.audit(pipeline, config or [], log)
+        if repair and found.findings:
+            if not as_json:
+                render.audit(pipeline, found)
+            # The run's lines of progress are not JSON.
+            with redirect_stdout(sys.stderr) if as_json else nullcontext():
+                audit.repair(pipeline, config or [], log)
+            found = audit.audit(pipeline, config or [], log)
+        if as_json:
+            print_json(dataclasses.asdict(found))
+        else:
+            render.audit(pipeline, found)
+    if found.findings:
+        raise typer.Exit(1)
 
 
 @app.command("doctor")

@@ -11,6 +11,7 @@ from rich.table import Table
 from rich.text import Text
 
 from assets.budget import dollars
+from pipelines.audit import Audit
 from pipelines.console import console
 from pipelines.doctor import Finding
 from pipelines.dry_run import DryRun
@@ -242,6 +243,30 @@ def lineage(found: VectorLineage) -> None:
     table.add_column(overflow="fold")
     for name, value in rows.items():
         table.add_row(name, Text("?" if value is None else str(value)))
+    console.print(table)
+
+
+def audit(pipeline: str, found: Audit) -> None:
+    counted = (
+        f"{found.chunks:,} chunks of the source, {found.stored:,} vectors stored, "
+        f"{found.compared:,} compared with their batch, {found.indexed:,} indexed"
+    )
+    if not found.findings:
+        console.print(f"[green]✓[/green] {pipeline}: {counted}: all fits", soft_wrap=True)
+        return
+    console.print(f"[red]✗[/red] {pipeline}: {counted}", soft_wrap=True)
+    table = _table()
+    table.add_column("between")
+    table.add_column("count", justify="right")
+    table.add_column("what", overflow="fold")
+    table.add_column("--repair", overflow="fold")
+    for finding in found.findings:
+        table.add_row(
+            finding.between,
+            f"{finding.count:,}",
+            Text(finding.text),
+            finding.repaired or "by hand",
+        )
     console.print(table)
 
 

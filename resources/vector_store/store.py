@@ -17,6 +17,7 @@ from resources.vector_store.formats import (
     Dtype,
     Element,
     VectorFormat,
+    dtype_of,
     element_of,
     from_bson,
     to_bson,
@@ -36,6 +37,23 @@ class StoredState:
     fields_hash: str | None
     format: str | None
     chunker: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Examined:
+    """A stored vector as it is, sound or not.
+
+    Attributes:
+        dtype: Of what stands at the vector's path; None where that is no vector.
+        vector: None where it cannot be read.
+    """
+
+    id: Any
+    text_hash: str
+    batch: str | None
+    stored_as: str
+    dtype: Dtype | None
+    vector: np.ndarray | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -328,6 +346,38 @@ class VectorStore:
             {self.path: {"$exists": True}, f"{self.lineage_path}.space": {"$exists": False}}
         )
 
+    def examined(self, space: str, text_hashes: Sequence[str]) -> Iterator[Examined]:
+        """This pipeline's vectors of some texts, whatever state they are in."""
+        lineage = self.lineage_path
+        wanted = {
+            f"{lineage}.space": space,
+            f"{lineage}.text_hash": {"$in": list(text_hashes)},
+            **self._mine,
+        }
+        for document in self.collection.find(wanted, {self.path: 1, lineage: 1}):
+            found, value = _at(document, lineage), _at(document, self.path)
+            try:
+                dtype = dtype_of(value)
+                vector = None if dtype is None else from_bson(value)
+            except (ValueError, TypeError):
+                dtype, vector = None, None
+            yield Examined(
+                document["_id"],
+                found["text_hash"],
+                found.get("batch"),
+                found.get("stored_as", "float32"),
+                dtype,
+                vector,
+            )
+
+    def distrust(self, ids: Sequence[Any]) -> int:
+        """Forget which text the vectors are of, so that the next run writes them anew."""
+        if self._lease:
+            self._lease.check()
+        mine = {"_id": {"$in": list(ids)}, **self._mine}
+        change = {"$unset": {f"{self.lineage_path}.text_hash": ""}}
+        return self.collection.update_many(mine, change).modified_count
+
     def vectors(
         self, space: str, fields: Sequence[str], batch_size: int = 1_000
     ) -> Iterator[list[StoredVector]]:
@@ -338,7 +388,14 @@ class VectorStore:
         )
         rows: list[StoredVector] = []
         for document in cursor:
-            vector = from_bson(_at(document, self.path))
+            try:
+                vector = from_bson(_at(document, self.path))
+            except ValueError as error:
+                raise DeploymentError(
+                    f"{self.collection.full_name}, _id {document['_id']!r} has a lineage, but at "
+                    f"{self.path} {error}: somebody has changed it; "
+                    f"`embeddings audit {self._pipeline} --repair` writes it anew"
+                ) from error
             rows.append(StoredVector(document["_id"], vector, document))
             if len(rows) == batch_size:
                 yield rows

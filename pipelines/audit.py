@@ -1,0 +1,170 @@
+"""Source against batches against store against index: what does not fit, and its repair."""
+
+import dataclasses
+import secrets
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from assets.auditing import Examination, examine
+from assets.search_index import open_engine
+from pipelines.catalog import OpenPipeline, open_pipeline
+from pipelines.dry_run import DryRun, dry_run
+from pipelines.execution import RunOutcome, run
+from pipelines.pipeline import EmbeddingPipeline
+from resources.errors import SearchIndexError
+from resources.lease import held
+from resources.registry import Registry
+from resources.vector_store.store import VectorStore
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One kind of thing that does not fit.
+
+    Attributes:
+        between: Which two were compared.
+        count: Chunks, documents or files.
+        text: What is wrong with them.
+        repaired: What a run does about it; empty where a person has to.
+    """
+
+    between: str
+    count: int
+    text: str
+    repaired: str
+
+
+@dataclass(frozen=True)
+class Audit:
+    chunks: int
+    stored: int
+    compared: int
+    indexed: int
+    findings: list[Finding]
+
+
+def audit(
+    pipeline: EmbeddingPipeline | str,
+    overrides: Sequence[str | Path] = (),
+    log: Callable[[str], None] = lambda line: None,
+) -> Audit:
+    """Compare everything with everything; writes nothing and asks no provider.
+
+    Raises:
+        EmbeddingsError: What would stop a run as well.
+    """
+    planned = dry_run(pipeline, overrides)
+    with open_pipeline(pipeline, overrides) as opened:
+        found = _examine(opened, log=log)
+        store, space = opened.store, opened.embedder.space()
+        bare, stored, indexed = store.without_lineage(), store.count(), 0
+        findings = [*_planned(planned), *_examined(found)]
+        if bare:
+            text = "have a vector without lineage: not written by this project"
+            findings.append(Finding("store", bare, text, ""))
+        try:
+            engine, _, _ = open_engine(
+                opened.client,
+                source=opened.source,
+                embedder=opened.embedder,
+                mongodb=opened.mongodb,
+                vector_store=opened.vector_store,
+                search_index=opened.search_index,
+                batch_store=opened.batch_store,
+                pipeline=opened.pipeline.name,
+            )
+            indexed, wanted = engine.count(), store.count_space(space.id)
+            if indexed != wanted:
+                text = engine.difference() or f"{indexed:,} indexed, {wanted:,} stored"
+                findings.append(
+                    Finding("store and index", abs(wanted - indexed), text, "indexed anew")
+                )
+        except SearchIndexError as error:
+            findings.append(Finding("store and index", stored, str(error), "indexed"))
+        return Audit(planned.counts.source, stored, found.compared, indexed, findings)
+
+
+def repair(
+    pipeline: EmbeddingPipeline | str,
+    overrides: Sequence[str | Path] = (),
+    log: Callable[[str], None] = lambda line: None,
+) -> RunOutcome:
+    """Mark what is damaged, and let a run do exactly the work that this makes.
+
+    Raises:
+        EmbeddingsError: What stops the run; a LeaseError while another is at work.
+    """
+    with open_pipeline(pipeline, overrides) as opened:
+        settings = opened.mongodb
+        with held(
+            opened.client,
+            settings.registry,
+            opened.pipeline.name,
+            f"audit-{secrets.token_hex(4)}",
+            seconds=settings.lease_seconds,
+            wait_seconds=settings.lease_wait_seconds,
+            log=log,
+        ) as lease:
+            space = opened.embedder.space()
+            store = opened.vector_store.open(
+                opened.client, opened.source, space, opened.pipeline.name, lease
+            )
+            found = _examine(opened, store, log=log)
+            for name in found.damaged:
+                opened.batch_store.open().remove_batch(space.id, name)
+        name = opened.pipeline.name if isinstance(pipeline, EmbeddingPipeline) else pipeline
+    return run(name, overrides)
+
+
+def _examine(
+    opened: OpenPipeline, marking: VectorStore | None = None, *, log: Callable[[str], None]
+) -> Examination:
+    store, space = marking or opened.store, opened.embedder.space()
+    batches = opened.batch_store.open()
+    if store.format.needs_scale:
+        scale = Registry(opened.client, opened.mongodb.registry).int8_scale(space.id)
+        if scale is None:
+            return Examination()  # nothing was ever stored in this format
+        store.format = dataclasses.replace(store.format, scale=scale)
+    return examine(
+        space.id,
+        names=batches.batches(space.id),
+        batches=batches,
+        store=store,
+        mark=marking.distrust if marking else lambda _: 0,
+        log=log,
+    )
+
+
+def _planned(planned: DryRun) -> list[Finding]:
+    counts = planned.counts
+    other = sum(counts.replaced_spaces.values())
+    kinds = [
+        (counts.new, "have no vector", "embedded, or stored from batches"),
+        (counts.changed - other, "have a vector of an older text", "embedded"),
+        (other, f"have a vector of another space than {planned.space}", "embedded"),
+        (counts.reformatted, "are stored in another format", "stored from batches"),
+        (counts.rechunked, "were cut by another chunker", "written"),
+        (counts.refreshed, "carry old fields", "written"),
+        (counts.deleted + counts.outdated, "are stored but not in the source", "deleted"),
+        (counts.duplicate_ids, "repeat the id of another record", ""),
+    ]
+    return [Finding("source and store", *kind) for kind in kinds if kind[0]]
+
+
+def _examined(found: Examination) -> list[Finding]:
+    findings = [
+        Finding(
+            "batches and store",
+            fault.count,
+            f"are {kind}: {', '.join(map(str, fault.examples))}"
+            + (", …" if fault.count > len(fault.examples) else ""),
+            "stored from batches",
+        )
+        for kind, fault in found.faults.items()
+    ]
+    if found.damaged:
+        text = f"batch files are damaged: {', '.join(found.damaged[:3])}"
+        findings.append(Finding("batches", len(found.damaged), text, "made again where needed"))
+    return findings
