@@ -13,6 +13,7 @@ import numpy as np
 from assets.exclusive import exclusive
 from assets.failures import explained
 from assets.plan import Plan, PlannedPart, read_chunks, read_plan
+from assets.retention import remove_old_batches
 from assets.source_documents import cell
 from resources.batch_store import BatchStore, BatchStoreResource
 from resources.chunks import Chunk
@@ -167,6 +168,11 @@ def build_stored_vectors(pipeline: str) -> dg.AssetsDefinition:
                         stored_as=str(store.format),
                         revision=secrets.token_hex(8),
                     )
+                removed = 0
+                if written.changes and batch_store.keep_days:
+                    removed = remove_old_batches(
+                        batch_store.keep_days, batches=batches, client=client, registry=registry
+                    )
                 total = store.count()
                 models = store.count_by_model()
         if not written.changes:
@@ -180,6 +186,7 @@ def build_stored_vectors(pipeline: str) -> dg.AssetsDefinition:
             "deleted": written.deleted,
             "left out (quarantined)": written.missing,
             "vectors stored": total,
+            **({"old batches removed": removed} if batch_store.keep_days else {}),
             "stored as": str(store.format),
             "lineage at": store.lineage_path,
             **({"values clipped to int8": store.clipped} if store.format.needs_scale else {}),

@@ -53,6 +53,13 @@ class BatchStoreResource(StrictResource):
         description="A folder, relative to `state/`, or an fsspec URL such as s3://bucket/prefix.",
     )
 
+    keep_days: float | None = Field(
+        default=None,
+        gt=0,
+        description="Remove embedding batches older than this that nothing needs any more: no plan "
+        "names them, and none of their vectors is stored. Default: keep all.",
+    )
+
     def open(self) -> "BatchStore":
         return BatchStore(state_path(self.url))
 
@@ -190,11 +197,28 @@ class BatchStore:
             missing -= len(found[-1])
         return np.concatenate(found) if found else np.empty((0, space.width))
 
-    def batches(self, space: str) -> list[str]:
-        """Names of all batches of a space."""
+    def spaces(self) -> list[str]:
+        """Ids of the spaces that there are batches of."""
+        return sorted(path.rsplit("/", 1)[-1] for path in self._list(f"{self._root}/batches"))
+
+    def batches(self, space: str, older_than: datetime | None = None) -> list[str]:
+        """Names of all batches of a space, or of those written before a moment."""
         paths = sorted(self._list(f"{self._root}/batches/{space}"))
-        names = (path.rsplit("/", 1)[-1] for path in paths)
-        return [name.removesuffix(".parquet") for name in names if name.endswith(".parquet")]
+        found = [path for path in paths if path.endswith(".parquet")]
+        if older_than:
+            found = [path for path in found if self._modified(path) < older_than]
+        return [path.rsplit("/", 1)[-1].removesuffix(".parquet") for path in found]
+
+    def _modified(self, path: str) -> datetime:
+        try:
+            return self._fs.modified(path)
+        except FileNotFoundError:  # removed since it was listed
+            return datetime.max.replace(tzinfo=UTC)
+
+    def texts(self, space: str, batch: str) -> list[str]:
+        """Hashes of a batch's texts; reads one column."""
+        table = self._read_table(self._batch_path(space, batch), columns=["text_hash"])
+        return table["text_hash"].to_pylist()
 
     def remove_batch(self, space: str, batch: str) -> None:
         with suppress(FileNotFoundError):
@@ -204,10 +228,9 @@ class BatchStore:
         """Every readable batch of a space with the hashes of its texts; reads one column."""
         for name in self.batches(space):
             try:
-                table = self._read_table(self._batch_path(space, name), columns=["text_hash"])
+                yield name, self.texts(space, name)
             except (MissingFile, DamagedFile):
                 continue  # torn by a crash of the machine: its texts count as not embedded
-            yield name, table["text_hash"].to_pylist()
 
     def _batch_path(self, space: str, batch: str) -> str:
         return f"{self._root}/batches/{space}/{batch}.parquet"
@@ -242,6 +265,16 @@ class BatchStore:
                 f"the plan in {self.url}/plans/{pipeline} is damaged: materialize "
                 f"{pipeline}/source_documents again"
             ) from error
+
+    def planned_batches(self) -> set[str]:
+        """Batches that any plan of any pipeline names, finished or not."""
+        named = set()
+        for pipeline in self._list(f"{self._root}/plans"):
+            for plan in self._list(pipeline):
+                with suppress(FileNotFoundError, NotADirectoryError, ValueError, KeyError):
+                    manifest = json.loads(self._fs.cat_file(f"{plan}/plan.json"))
+                    named |= {part["batch"] for part in manifest["parts"]}
+        return named
 
     def _plans(self, pipeline: str) -> str:
         return f"{self._root}/plans/{pipeline}"

@@ -61,8 +61,11 @@ _CODEC: bson.CodecOptions = bson.CodecOptions(uuid_representation=UuidRepresenta
 
 def encode(value: Any) -> str:
     """Any BSON value as JSON text; equal values give equal texts, so it serves as a key."""
-    if type(value) is str:  # by far the most common id
+    # By far the most common ids.
+    if type(value) is str:
         return json.dumps(value, ensure_ascii=False)
+    if type(value) is int:
+        return str(value)
     return json_util.dumps(value, json_options=_JSON, ensure_ascii=False)
 
 

@@ -4,6 +4,12 @@ from dataclasses import dataclass
 from datetime import datetime
 
 
+def lineage_path(path: str) -> str:
+    """Where a vector's lineage lies: `embedding_lineage` for the path `embedding`."""
+    root, *rest = path.split(".")
+    return ".".join([f"{root}_lineage", *rest])
+
+
 @dataclass(frozen=True, slots=True)
 class Lineage:
     """Who made a vector.

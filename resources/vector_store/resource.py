@@ -12,6 +12,7 @@ from resources.lease import Lease
 from resources.sources.collection import CollectionOrigin
 from resources.sources.resource import SourceResource
 from resources.vector_store.formats import Dtype, Element, VectorFormat, element_of
+from resources.vector_store.lineage import lineage_path
 from resources.vector_store.store import SOURCE_FIELD, TEXT_FIELD, VectorStore
 
 
@@ -60,9 +61,7 @@ class VectorStoreResource(StrictResource):
 
     @property
     def lineage_path(self) -> str:
-        """Where a vector's lineage lies: `embedding_lineage` for the path `embedding`."""
-        root, *rest = self.path.split(".")
-        return ".".join([f"{root}_lineage", *rest])
+        return lineage_path(self.path)
 
     @property
     def rescore_path(self) -> str:

@@ -1,0 +1,71 @@
+"""Old embedding batches go when nothing needs them, and not before."""
+
+import os
+import time
+from pathlib import Path
+
+from tests.workshop import Workshop
+
+WEEK = 7 * 24 * 3600
+
+
+def batch_files(workshop: Workshop) -> list[Path]:
+    return sorted(workshop.folder.glob("batch_store/batches/*/*.parquet"))
+
+
+def age(workshop: Workshop) -> None:
+    """Everything was written a week ago."""
+    for file in batch_files(workshop):
+        os.utime(file, (time.time() - WEEK, time.time() - WEEK))
+
+
+def forget_plans(workshop: Workshop) -> None:
+    """Plans go an hour after they were replaced."""
+    current = (workshop.folder / "batch_store/plans/films/current.json").read_text()
+    for file in workshop.folder.glob("batch_store/plans/films/*/plan.json"):
+        if file.parent.name not in current:
+            file.unlink()
+
+
+def films(*numbers: int, version: str = "first") -> list[dict]:
+    return [{"_id": n, "text": f"{version} text {n}"} for n in numbers]
+
+
+def test_an_old_batch_goes_once_none_of_its_texts_is_stored(workshop):
+    workshop.write(films(1, 2))
+    workshop.configure({"batch_store": {"keep_days": 3}})
+    workshop.run()
+    (first,) = batch_files(workshop)
+    age(workshop)
+    # One of its two texts is still stored: a wiped collection would be filled from it.
+    workshop.write([*films(1), *films(2, version="second")])
+    assert workshop.run().stored_vectors["old batches removed"] == 0
+    forget_plans(workshop)
+    workshop.write(films(1, 2, version="third"))
+    run = workshop.run()
+    assert run.success, run.failures
+    assert run.stored_vectors["old batches removed"] == 1
+    assert first not in batch_files(workshop)
+    assert len(batch_files(workshop)) == 2, "the young ones stay"
+
+
+def test_a_batch_that_a_plan_names_stays_however_old(workshop):
+    workshop.write(films(1))
+    workshop.configure({"batch_store": {"keep_days": 3}})
+    workshop.run("source_documents", "embedding_batches")
+    age(workshop)
+    assert workshop.run("stored_vectors").stored_vectors["old batches removed"] == 0
+    workshop.vectors.delete_many({})
+    workshop.write(films(1, version="second"))
+    # Not stored by anybody, but an earlier plan still names it.
+    assert workshop.run().stored_vectors["old batches removed"] == 0
+    assert len(batch_files(workshop)) == 2
+
+
+def test_without_the_setting_nothing_is_removed(workshop):
+    workshop.write(films(1))
+    workshop.run()
+    age(workshop)
+    workshop.write(films(1, version="second"))
+    assert "old batches removed" not in workshop.run().stored_vectors
+    assert len(batch_files(workshop)) == 2
