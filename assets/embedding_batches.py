@@ -34,8 +34,8 @@ from resources.vector_store.lineage import Lineage
 from resources.vector_store.resource import VectorStoreResource
 from resources.vector_store.store import VectorStore
 
-WRITES_IN_FLIGHT = 2
-"""Batches being written while the next is embedded; each is held in memory meanwhile."""
+WRITES_IN_FLIGHT = 1
+"""Batches being written while the next is embedded: what a kill loses beside the one in flight."""
 KEPT_UNDER_WAY = 256
 """Batches whose chunks are held until their reply; those of batch jobs are read a second time."""
 

@@ -36,6 +36,7 @@ from resources.vector_store.lineage import Lineage
 
 SAMPLED_FILES = 4
 PRUNED_AFTER = timedelta(hours=1)
+_TEMPORARY = ".tmp"
 _VERSION = re.compile(r"\d{8}T\d{6}-[0-9a-f]{6}")
 
 
@@ -249,6 +250,7 @@ class BatchStore:
         self._write_json(f"{folder}/{plan}/plan.json", manifest)
         self._write_json(f"{folder}/current.json", {"plan": plan})
         self._prune(folder, keep=[plan])
+        self._sweep()
 
     def read_plan(self, pipeline: str) -> dict[str, Any]:
         folder = self._plans(pipeline)
@@ -302,6 +304,15 @@ class BatchStore:
                 with suppress(FileNotFoundError):
                     self._fs.rm(path, recursive=True)
 
+    def _sweep(self) -> None:
+        """Remove what killed runs had half written."""
+        limit = datetime.now(UTC) - PRUNED_AFTER
+        for space in self.spaces() if self._local else ():
+            for path in self._list(f"{self._root}/batches/{space}"):
+                if path.endswith(_TEMPORARY) and self._modified(path) < limit:
+                    with suppress(FileNotFoundError):
+                        self._fs.rm(path)
+
     def _list(self, folder: str) -> list[str]:
         # A listing kept from before another process wrote would hide its files.
         self._fs.invalidate_cache()
@@ -326,9 +337,14 @@ class BatchStore:
                 self._fs.pipe_file(path, data)
                 return
             self._fs.makedirs(path.rsplit("/", 1)[0], exist_ok=True)
-            temporary = f"{path}.{secrets.token_hex(4)}.tmp"
-            self._fs.pipe_file(temporary, data)
-            self._fs.mv(temporary, path)
+            temporary = f"{path}.{secrets.token_hex(4)}{_TEMPORARY}"
+            try:
+                self._fs.pipe_file(temporary, data)
+                self._fs.mv(temporary, path)
+            except OSError:
+                with suppress(OSError):
+                    self._fs.rm(temporary)
+                raise
         except OSError as error:
             raise BatchStoreError(
                 f"{path} cannot be written: {error.strerror or error}; choose another "

@@ -1,3 +1,4 @@
+import os
 from datetime import UTC, datetime
 
 import fsspec
@@ -111,3 +112,16 @@ def test_a_folder_that_cannot_be_written_is_one_sentence(tmp_path):
     (tmp_path / "file").write_text("not a folder")
     with pytest.raises(BatchStoreError, match="cannot be written"):
         BatchStore(str(tmp_path / "file")).write_batch(batch())
+
+
+def test_what_killed_runs_half_wrote_goes_in_time(tmp_path):
+    store = BatchStore(str(tmp_path))
+    folder = tmp_path / "batches" / SPACE.id
+    folder.mkdir(parents=True)
+    old, young = folder / "b1.parquet.0a1b2c3d.tmp", folder / "b2.parquet.0a1b2c3d.tmp"
+    old.write_bytes(b"half")
+    young.write_bytes(b"half")
+    os.utime(old, (0, 0))
+    store.write_plan("films", "20260101T000000-abcdef", {})
+    assert not old.exists()
+    assert young.exists(), "another run may be writing it"
