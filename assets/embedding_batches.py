@@ -31,8 +31,8 @@ from resources.registry import Registry
 from resources.sources.records import EXCERPT_LENGTH, RejectedRecord
 from resources.sources.resource import SourceResource
 from resources.vector_store.lineage import Lineage
+from resources.vector_store.neighbours import Neighbours, neighbours
 from resources.vector_store.resource import VectorStoreResource
-from resources.vector_store.store import VectorStore
 
 WRITES_IN_FLIGHT = 1
 """Batches being written while the next is embedded: what a kill loses beside the one in flight."""
@@ -75,7 +75,7 @@ def embed_plan(
     *,
     batches: BatchStore,
     embedder: Embedder,
-    store: VectorStore,
+    stores: Neighbours,
     registry: Registry,
     limits: EmbedderResource,
     lease: Lease,
@@ -97,7 +97,7 @@ def embed_plan(
     for part in plan.of_kind("copy", "embed"):
         if batches.has_batch(plan.space.id, part.batch):
             outcome.already_there += part.chunks
-        elif part.kind == "embed" or not _copy(plan, part, batches, store, outcome):
+        elif part.kind == "embed" or not _copy(plan, part, batches, stores, outcome):
             todo.append(part)
     wanted = estimate(
         plan.space.provider,
@@ -243,11 +243,11 @@ def _batch(
 
 
 def _copy(
-    plan: Plan, part: PlannedPart, batches: BatchStore, store: VectorStore, outcome: Outcome
+    plan: Plan, part: PlannedPart, batches: BatchStore, stores: Neighbours, outcome: Outcome
 ) -> bool:
-    """Write down vectors that stand elsewhere in the store, before anything there changes."""
+    """Write down vectors that are stored somewhere, before anything there changes."""
     chunks = read_chunks(batches, plan, part)
-    found = store.by_text(plan.space.id, [chunk.text_hash for chunk in chunks])
+    found = stores.by_text(plan.space.id, [chunk.text_hash for chunk in chunks])
     if any(chunk.text_hash not in found for chunk in chunks):
         return False  # somebody removed one meanwhile: the whole part is embedded instead
     rows = [found[chunk.text_hash] for chunk in chunks]
@@ -259,7 +259,7 @@ def _copy(
             vectors=np.stack([vector for vector, _ in rows]),
             tokens=np.full(len(rows), -1),
             lineage=[lineage for _, lineage in rows],
-            details={"pipeline": plan.pipeline, "plan": plan.id, "copied from": store.key},
+            details={"pipeline": plan.pipeline, "plan": plan.id, "copied": True},
         )
     )
     outcome.copied += len(rows)
@@ -296,7 +296,12 @@ def build_embedding_batches(pipeline: str, kinds: set[str]) -> dg.AssetsDefiniti
                         plan,
                         batches=batches,
                         embedder=provider,
-                        store=vector_store.open(client, source, plan.space, pipeline),
+                        stores=neighbours(
+                            vector_store.open(client, source, plan.space, pipeline),
+                            client,
+                            registry,
+                            plan.space,
+                        ),
                         registry=registry,
                         limits=embedder,
                         lease=lease,

@@ -26,7 +26,7 @@ def remove_old_batches(
     planned = batches.planned_batches()
     removed = 0
     for space in batches.spaces():
-        stores = registry.stores(space)
+        stores = [entry["_id"] for entry in registry.stores(space)]
         for name in batches.batches(space, older_than=limit):
             if name in planned:
                 continue

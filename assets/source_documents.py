@@ -22,6 +22,7 @@ from resources.registry import Registry
 from resources.search_index.resource import SearchIndexResource
 from resources.sources.records import EXCERPT_LENGTH, RejectedRecord, SourceDocument
 from resources.sources.resource import SourceResource
+from resources.vector_store.neighbours import neighbours
 from resources.vector_store.resource import VectorStoreResource
 from resources.vector_store.store import VectorStore
 
@@ -127,7 +128,7 @@ def compare(
                 allow=deletions.allow_delete,
             )
         held = planner.resolve(
-            store.known_texts,
+            neighbours(store, client, registry, space).known_texts,
             batches.texts_by_batch(space.id),
             lambda _, hashes: registry.quarantine.refused_texts(scope, hashes),
             whole=partial(batches.has_batch, space.id),

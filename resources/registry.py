@@ -70,9 +70,9 @@ class Registry:
         }
         self._stores.update_one({"_id": store}, {"$set": values}, upsert=True)
 
-    def stores(self, space: str) -> list[str]:
-        """Every store that holds vectors of a space, as `database.collection:path`."""
-        return [document["_id"] for document in self._stores.find({"space": space}, {"_id": 1})]
+    def stores(self, space: str) -> list[dict[str, Any]]:
+        """Every store of a space: `_id` as `database.collection:path`, `pipeline`, `stored_as`."""
+        return list(self._stores.find({"space": space}).sort("_id", 1))
 
     def stored_as(self, store: str) -> str | None:
         """The format that the store's vectors were last written in."""

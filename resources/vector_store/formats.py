@@ -6,7 +6,7 @@ the first dimension in the highest bit, as BSON and `numpy.packbits` have it.
 """
 
 from dataclasses import dataclass
-from typing import Any, Literal, get_args
+from typing import Any, Literal, cast, get_args
 
 import bson
 import numpy as np
@@ -139,6 +139,12 @@ class VectorFormat:
 
     def __str__(self) -> str:
         return f"{self.dtype}, rescored by {self.rescore}" if self.rescore else self.dtype
+
+    @classmethod
+    def parse(cls, element: Element, name: str) -> "VectorFormat":
+        """The format that has this name; without the scale, which reading does not need."""
+        dtype, _, rescore = name.partition(", rescored by ")
+        return cls(element, cast(Dtype, dtype), cast(Any, rescore or None))
 
     @property
     def needs_scale(self) -> bool:

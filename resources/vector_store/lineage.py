@@ -6,8 +6,17 @@ from datetime import datetime
 
 def lineage_path(path: str) -> str:
     """Where a vector's lineage lies: `embedding_lineage` for the path `embedding`."""
+    return _beside(path, "lineage")
+
+
+def rescore_path(path: str) -> str:
+    """Where the finer vector lies: `embedding_rescore` for the path `embedding`."""
+    return _beside(path, "rescore")
+
+
+def _beside(path: str, name: str) -> str:
     root, *rest = path.split(".")
-    return ".".join([f"{root}_lineage", *rest])
+    return ".".join([f"{root}_{name}", *rest])
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,7 +12,7 @@ from resources.lease import Lease
 from resources.sources.collection import CollectionOrigin
 from resources.sources.resource import SourceResource
 from resources.vector_store.formats import Dtype, Element, VectorFormat, element_of
-from resources.vector_store.lineage import lineage_path
+from resources.vector_store.lineage import lineage_path, rescore_path
 from resources.vector_store.store import SOURCE_FIELD, TEXT_FIELD, VectorStore
 
 
@@ -65,9 +65,7 @@ class VectorStoreResource(StrictResource):
 
     @property
     def rescore_path(self) -> str:
-        """Where the finer vector lies: `embedding_rescore` for the path `embedding`."""
-        root, *rest = self.path.split(".")
-        return ".".join([f"{root}_rescore", *rest])
+        return rescore_path(self.path)
 
     def format(self, space: EmbeddingSpace) -> VectorFormat:
         """How vectors of a space are stored here.

@@ -27,7 +27,14 @@ def test_a_first_run_makes_everything(films):
     run = films.run()
     assert run.success, run.failures
     assert run.checks == dict.fromkeys(
-        ["few_in_quarantine", "batches_are_sound", "one_space", "all_stored", "index_is_complete"],
+        [
+            "few_in_quarantine",
+            "batches_are_sound",
+            "one_space",
+            "vectors_as_embedded",
+            "all_stored",
+            "index_is_complete",
+        ],
         True,
     )
     assert run.source_documents["dagster/row_count"] == run.source_documents["new"] == 4
