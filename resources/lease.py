@@ -27,6 +27,7 @@ from resources.errors import LeaseError
 COLLECTION = "embedding_leases"
 POLL_SECONDS = 1.0
 RENEWALS_PER_TERM = 4
+CLOCK_SET_SECONDS = 10
 
 
 @dataclass(frozen=True)
@@ -47,7 +48,8 @@ class Holder:
         if self.host != socket.gethostname():
             return False
         try:
-            return psutil.Process(self.pid).create_time() != self.started
+            # The start is reckoned from the machine's clock, which may have been set since.
+            return abs(psutil.Process(self.pid).create_time() - self.started) > CLOCK_SET_SECONDS
         except psutil.NoSuchProcess:
             return True
 
