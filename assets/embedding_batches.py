@@ -19,7 +19,7 @@ from assets.source_documents import cell
 from resources.batch_store import BatchStore, BatchStoreResource, EmbeddingBatch
 from resources.chunks import Chunk, encode
 from resources.embedders import catalogue
-from resources.embedders.base import Embedder, Embeddings
+from resources.embedders.base import Embedder, Embeddings, without_zeros
 from resources.embedders.resource import EmbedderResource
 from resources.embedders.space import EmbeddingSpace
 from resources.errors import ConfigurationError
@@ -146,7 +146,8 @@ def embed_plan(
 
     with ThreadPoolExecutor(max_workers=1, thread_name_prefix="batch-writer") as writer:
         writes: deque[Future[int]] = deque()
-        for name, reply in embedder.embed_batches(texts()):
+        for name, given in embedder.embed_batches(texts()):
+            reply = without_zeros(given)
             chunks = under_way.pop(name, None) or read_chunks(batches, plan, parts[name])
             outcome.count(reply)
             refused = [

@@ -137,6 +137,8 @@ def search_opened(
     )
     with opened.embedder.open() as embedder:
         vectors = embedder.embed([query], input_type="query").vectors
+    if vectors.dtype == "float32" and not vectors.any():
+        raise QueryRefused(f"{query!r} has no token that {space.model} knows: ask in other words")
     # Like the stored vectors: of their dtype, and by the same scale.
     stored_as = dataclasses.replace(store.format, scale=registry.int8_scale(space.id))
     main, fine, _ = stored_as.fields(vectors)

@@ -3,7 +3,7 @@
 import json
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal, TypeVar, cast
 
 import numpy as np
@@ -113,6 +113,23 @@ class Embedder(ABC):
         return f"{self.space.id} {json.dumps(self.settings(), sort_keys=True)}"
 
 
+NO_DIRECTION = "the model made a vector of nothing but zeros of it, which no search can find"
+
+
+def without_zeros(reply: Embeddings) -> Embeddings:
+    """The reply with its all-zero vectors among the refused.
+
+    Static models make them of texts in which they know no token; a server leaves them out of an
+    index by cosine without a word, and compares them with nothing meaningful otherwise.
+    """
+    if reply.vectors.dtype != np.float32:
+        return reply  # zeros of integers and bits are values like others
+    left_out = reply.unfinished.union(reply.refused)
+    zeros = (int(row) for row in np.flatnonzero(~reply.vectors.any(axis=1)))
+    refused = {row: NO_DIRECTION for row in zeros if row not in left_out}
+    return replace(reply, refused={**reply.refused, **refused}) if refused else reply
+
+
 def of_batch(error: ProviderError, key: object) -> ProviderError:
     """The error with the name of the batch it kept from being embedded."""
     return ProviderError(f"{error} (embedding batch {key})")
@@ -143,7 +160,8 @@ def check_reply(vectors: np.ndarray, texts: int, space: EmbeddingSpace) -> np.nd
 
     Raises:
         ProviderError: Wrong count, wrong width, NaN or infinite values, values that the element
-            type cannot hold, or floats not of unit length in a normalised space.
+            type cannot hold, or floats not of unit length in a normalised space. A vector of zeros
+            passes: it is the fault of its text alone, see `without_zeros`.
     """
     name = f"{space.provider} model {space.model}"
     if vectors.ndim != 2 or len(vectors) != texts:
@@ -166,8 +184,8 @@ def check_reply(vectors: np.ndarray, texts: int, space: EmbeddingSpace) -> np.nd
         )
     if space.normalized and texts:
         lengths = np.linalg.norm(vectors, axis=1)
-        worst = int(np.argmax(np.abs(lengths - 1)))
-        if abs(lengths[worst] - 1) > UNIT_LENGTH_TOLERANCE:
+        worst = int(np.argmax(np.where(lengths > 0, np.abs(lengths - 1), 0)))
+        if lengths[worst] > 0 and abs(lengths[worst] - 1) > UNIT_LENGTH_TOLERANCE:
             raise ProviderError(
                 f"{name} returned a vector of length {lengths[worst]:.4f} for text {worst} of "
                 f"{texts}, but its space promises unit length; nothing is stored"

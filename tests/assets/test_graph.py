@@ -187,6 +187,25 @@ def test_bad_records_go_to_quarantine_and_the_rest_goes_on(films):
     assert films.quarantine() == {}
 
 
+@pytest.mark.parametrize("normalize", [True, False])
+def test_a_text_without_a_known_token_costs_no_other(films, normalize):
+    """A static model makes zeros of it, which an index by cosine leaves out in silence."""
+    model = films.settings["embedder"]["provider"]["sentence_transformers"]
+    model["normalize"] = normalize
+    films.configure({"search_index": {"similarity": "cosine"}})
+    films.write([*FILMS, {"_id": "bell", "text": "\u0007"}, {"_id": "gap", "text": "\u200b"}])
+    run = films.run()
+    assert run.success, run.failures
+    assert sorted(films.stored()) == sorted(film["_id"] for film in FILMS)
+    reasons = films.quarantine()
+    assert sorted(reasons) == ["bell", "gap"]
+    assert "nothing but zeros" in reasons["bell"]
+    with pytest.raises(Exception, match="has no token that static knows"):
+        films.search("\u200b")
+    films.write([*FILMS, {"_id": "bell", "text": "a bell rings"}])
+    assert films.run().source_documents["left quarantine"] == 2
+
+
 def test_an_empty_source_stops_and_changes_nothing(films):
     films.run()
     before = films.stored()
