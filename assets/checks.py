@@ -183,21 +183,18 @@ def build_checks(pipeline: str) -> Sequence[dg.AssetChecksDefinition]:
                 batch_store=batch_store,
                 pipeline=pipeline,
             )
-            indexed, stored = engine.count(), store.count_space(space.id)
+            found = engine.coverage()
             probes = probe(engine, store, space.id, search_index.similarity)
-            why = engine.difference() if indexed < stored else ""
         lost = [p.id for p in probes if not p.right]
-        problem = ""
-        if indexed < stored:
-            problem = why
-        elif lost:
+        problem = found.why
+        if lost and not problem:
             problem = f"the index does not find {', '.join(lost)}: materialize search_index again"
         return dg.AssetCheckResult(
             passed=not problem,
-            description=problem or f"{indexed:,} vectors indexed and stored",
+            description=problem or f"{found.indexed:,} vectors indexed and stored",
             metadata={
-                "indexed": indexed,
-                "stored": stored,
+                "indexed": found.indexed,
+                "stored": found.stored,
                 "probes": len(probes),
                 "mean probe score": float(np.mean([p.score for p in probes] or [0.0])),
             },

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 import dagster as dg
 from pymongo import MongoClient
+from tenacity import Retrying, retry_if_result, stop_after_attempt, wait_fixed
 
 from assets.exclusive import exclusive
 from assets.failures import explained
@@ -15,6 +16,7 @@ from resources.embedders.space import EmbeddingSpace
 from resources.mongodb.resource import MongoDBResource
 from resources.registry import Registry
 from resources.search_index.engine import SearchEngine
+from resources.search_index.index_lifecycle import SETTLED
 from resources.search_index.resource import SearchIndexResource, index_key
 from resources.search_index.scores import score
 from resources.sources.resource import SourceResource
@@ -131,7 +133,14 @@ def build_search_index(pipeline: str) -> dg.AssetsDefinition:
                 log=context.log.info,
             )
             report = engine.reconcile(context.log.info)
-            probes = probe(engine, store, space.id, search_index.similarity)
+            # Search nodes follow a write within a second or so, which no count shows.
+            patiently = Retrying(
+                retry=retry_if_result(lambda found: not all(p.right for p in found)),
+                wait=wait_fixed(search_index.poll_seconds),
+                stop=stop_after_attempt(SETTLED if report.engine == "mongodb" else 1),
+                retry_error_callback=lambda state: state.outcome and state.outcome.result(),
+            )
+            probes = patiently(probe, engine, store, space.id, search_index.similarity)
         if not report.changed:
             context.log.info("nothing to do: the index is up to date")
         return dg.MaterializeResult(

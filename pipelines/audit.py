@@ -57,7 +57,7 @@ def audit(
     planned = dry_run(pipeline, overrides)
     with open_pipeline(pipeline, overrides) as opened:
         found = _examine(opened, log=log)
-        store, space = opened.store, opened.embedder.space()
+        store = opened.store
         bare, stored, indexed = store.without_lineage(), store.count(), 0
         findings = [*_planned(planned), *_examined(found)]
         if bare:
@@ -74,12 +74,11 @@ def audit(
                 batch_store=opened.batch_store,
                 pipeline=opened.pipeline.name,
             )
-            indexed, wanted = engine.count(), store.count_space(space.id)
-            if indexed != wanted:
-                text = engine.difference() or f"{indexed:,} indexed, {wanted:,} stored"
-                findings.append(
-                    Finding("store and index", abs(wanted - indexed), text, "indexed anew")
-                )
+            covered = engine.coverage()
+            indexed = covered.indexed
+            if covered.why:
+                count = abs(covered.stored - covered.indexed)
+                findings.append(Finding("store and index", count, covered.why, "indexed anew"))
         except SearchIndexError as error:
             findings.append(Finding("store and index", stored, str(error), "indexed"))
         return Audit(planned.counts.source, stored, found.compared, indexed, findings)

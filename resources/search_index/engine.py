@@ -31,6 +31,21 @@ class IndexReport:
     details: Mapping[str, Any]
 
 
+@dataclass(frozen=True)
+class Coverage:
+    """How many of the stored vectors an index serves.
+
+    Attributes:
+        stored: Vectors of the index's space in the store.
+        indexed: Those of them that searches can find.
+        why: The cause of a difference, as one sentence; empty where there is none.
+    """
+
+    stored: int
+    indexed: int
+    why: str
+
+
 class SearchEngine(ABC):
     name: str
 
@@ -43,18 +58,11 @@ class SearchEngine(ABC):
         """
 
     @abstractmethod
-    def count(self) -> int:
-        """Vectors that the index serves.
+    def coverage(self) -> Coverage:
+        """Compare the index with what is stored; the server looks at every vector for it.
 
         Raises:
             SearchIndexError: There is no such index.
-        """
-
-    @abstractmethod
-    def difference(self) -> str:
-        """Why the index serves another number of vectors than are stored, as one sentence.
-
-        Looks at every stored vector if need be; empty where the numbers agree.
         """
 
     @abstractmethod

@@ -201,7 +201,8 @@ class IndexWait:
     Args:
         collection: Of the index.
         name: Of the index.
-        stored: Documents that it will hold.
+        documents: Of the collection; the server counts those in the index, with or without a
+            vector.
         poll_seconds: How often the server is asked.
         timeout_seconds: For all that one object waits for.
         log: Where lines go.
@@ -212,13 +213,13 @@ class IndexWait:
         collection: Collection,
         name: str,
         *,
-        stored: int,
+        documents: int,
         poll_seconds: float,
         timeout_seconds: float,
         log: Callable[[str], None],
     ) -> None:
         self._collection, self._name = collection, name
-        self._stored, self._log = stored, log
+        self._documents, self._log = documents, log
         self._poll, self._timeout = poll_seconds, timeout_seconds
         self._start = time.monotonic()
         self._first: tuple[float, int] | None = None
@@ -275,11 +276,11 @@ class IndexWait:
             polls += 1
 
     def until_caught_up(self, state: IndexState) -> IndexState:
-        """Until as many documents are indexed as stored, or no more of them arrive."""
+        """Until every document of the collection is indexed, or no more of them arrive."""
         still = 0
         while (
             state.indexed is not None
-            and state.indexed < self._stored
+            and state.indexed < self._documents
             and still < SETTLED
             and self._left > 0
         ):
@@ -327,16 +328,17 @@ class IndexWait:
             self._first = (now, state.indexed)
         if self._said and self._said[1] == state.status and now - self._said[0] < EVERY_SECONDS:
             return
-        if self._said is None and state.status == "READY" and (state.indexed or 0) >= self._stored:
+        all_in = state.status == "READY" and (state.indexed or 0) >= self._documents
+        if all_in and self._said is None:
             return  # nothing to wait for
         self._said = (now, state.status)
         line = f"index {self._name}: {state.status}"
         if state.indexed is not None:
-            line += f", {state.indexed:,} of {self._stored:,} documents indexed"
+            line += f", {state.indexed:,} of {self._documents:,} documents indexed"
         line += f", {duration(now - self._start)}"
-        if self._first and state.indexed is not None and state.indexed < self._stored:
+        if self._first and state.indexed is not None and state.indexed < self._documents:
             since, before = self._first
             rate = (state.indexed - before) / max(now - since, 1e-9)
             if rate > 0:
-                line += f", about {duration((self._stored - state.indexed) / rate)} left"
+                line += f", about {duration((self._documents - state.indexed) / rate)} left"
         self._log(line)

@@ -14,7 +14,7 @@ from resources.embedders.space import EmbeddingSpace
 from resources.errors import SearchIndexError
 from resources.progress import Progress
 from resources.registry import Registry
-from resources.search_index.engine import IndexReport, SearchEngine
+from resources.search_index.engine import Coverage, IndexReport, SearchEngine
 from resources.search_index.local import Hit, LocalIndex, candidates_of
 from resources.search_index.local_builder import LocalIndexBuilder
 from resources.search_index.local_files import load_index, save_index
@@ -116,8 +116,10 @@ class LocalEngine(SearchEngine):
             details={"index files": self._folder},
         )
 
-    def count(self) -> int:
-        return len(self._serving())
+    def coverage(self) -> Coverage:
+        stored, indexed = self._store.count_space(self._space.id), len(self._serving())
+        why = f"{indexed:,} indexed, but {stored:,} stored: materialize search_index"
+        return Coverage(stored, indexed, why if indexed != stored else "")
 
     def search(
         self,
@@ -132,12 +134,6 @@ class LocalEngine(SearchEngine):
         return index.search(
             vector, limit=limit, filter=filter, exact=exact, num_candidates=num_candidates
         )
-
-    def difference(self) -> str:
-        stored, indexed = self._store.count_space(self._space.id), self.count()
-        if indexed == stored:
-            return ""
-        return f"{indexed:,} indexed, but {stored:,} stored: materialize search_index"
 
     def explain(
         self,

@@ -12,7 +12,7 @@ from resources.embedders.space import EmbeddingSpace
 from resources.errors import SearchIndexError
 from resources.registry import Registry
 from resources.search_index import vector_search
-from resources.search_index.engine import IndexReport, SearchEngine
+from resources.search_index.engine import Coverage, IndexReport, SearchEngine
 from resources.search_index.index_definition import TYPE, build_definition, differences
 from resources.search_index.index_lifecycle import (
     IndexState,
@@ -66,7 +66,7 @@ class MongoDBEngine(SearchEngine):
         wait = IndexWait(
             self._collection,
             self._index,
-            stored=stored,
+            documents=self._collection.estimated_document_count(),
             poll_seconds=self._declared.poll_seconds,
             timeout_seconds=self._declared.timeout_seconds,
             log=log,
@@ -83,7 +83,7 @@ class MongoDBEngine(SearchEngine):
                 was_failed=state is not None and state.status == "FAILED",
             )
             state = wait.until_caught_up(state)
-        indexed = state.indexed if state.indexed is not None else stored
+        indexed = max(0, stored - self._on_their_way(state))
         self._registry.record_index(
             self._key,
             {
@@ -179,18 +179,9 @@ class MongoDBEngine(SearchEngine):
             )
         return state
 
-    def count(self) -> int:
-        state = self._listed()
-        # A server that does not count leaves nothing to compare with.
-        if state.indexed is None:
-            return self._store.count_space(self._space.id)
-        return state.indexed
-
-    def difference(self) -> str:
+    def coverage(self) -> Coverage:
         state, stored = self._listed(), self._store.count_space(self._space.id)
-        if state.indexed is None or state.indexed >= stored:
-            return ""
-        missing = f"{stored - state.indexed:,} of {stored:,} stored vectors are not in the index"
+        late = self._on_their_way(state)
         skipped = left_out(
             self._collection,
             {self._space_path: self._space.id},
@@ -199,11 +190,32 @@ class MongoDBEngine(SearchEngine):
             similarity=self._declared.similarity,
             quantization=self._declared.quantization,
         )
-        if skipped:
-            return f"{missing}: the server leaves out {skipped}"
-        if state.status != "READY":
-            return f"{missing}, which is {state.status}: wait, or materialize search_index again"
-        return f"{missing} yet: the search nodes are still catching up; materialize it again later"
+        causes = []
+        if skipped.count:
+            causes.append(
+                f"{skipped.count:,} of {stored:,} stored vectors are not in the index: the server "
+                f"leaves out {skipped.describe()}; `embeddings audit --repair` stores them anew"
+            )
+        if late:
+            causes.append(
+                f"{late:,} documents of {self._collection.full_name} are not in the index, which "
+                f"is {state.status}, yet: the search nodes are still catching up; materialize "
+                "search_index again later"
+            )
+        return Coverage(stored, max(0, stored - skipped.count - late), "; ".join(causes))
+
+    def _on_their_way(self, state: IndexState) -> int:
+        """Documents of the collection that have not reached the index.
+
+        The server counts documents, not vectors: mongot keeps an entry for each document of the
+        collection, even where it leaves the vector out (`SingleLuceneIndexWriter`).
+        """
+        if state.indexed is None:
+            return 0  # a server that does not count leaves nothing to compare with
+        # The estimate costs nothing, but an unclean shutdown may have left it too high.
+        if state.indexed >= self._collection.estimated_document_count():
+            return 0
+        return max(0, self._collection.count_documents({}) - state.indexed)
 
     # --- searching
 
@@ -292,4 +304,4 @@ class MongoDBEngine(SearchEngine):
                 f"the stored vectors are {stored}, the query {self._store.element}: materialize "
                 "the pipeline, which stores them as declared"
             )
-        return self.difference()
+        return self.coverage().why

@@ -5,12 +5,13 @@ In memory vectors are rows of a NumPy array whose type is their element: `float3
 the first dimension in the highest bit, as BSON and `numpy.packbits` have it.
 """
 
+import struct
 from dataclasses import dataclass
 from typing import Any, Literal, cast, get_args
 
 import bson
 import numpy as np
-from bson.binary import Binary, BinaryVectorDtype
+from bson.binary import VECTOR_SUBTYPE, Binary, BinaryVectorDtype
 
 from resources.errors import ConfigurationError
 
@@ -100,6 +101,11 @@ def to_bson(vector: np.ndarray, dtype: Dtype) -> Binary | list[float]:
     return Binary.from_vector(vector.astype(NUMPY_TYPES[dtype], copy=False), _BSON[dtype])
 
 
+def bson_header(element: Element) -> bytes:
+    """The first two bytes of a BSON vector without padding: the type of its values, and 0."""
+    return _BSON[element].value + b"\x00"
+
+
 def from_bson(value: Any) -> np.ndarray:
     """float32, int8 or packed bits, by what is stored.
 
@@ -107,7 +113,10 @@ def from_bson(value: Any) -> np.ndarray:
         ValueError: It is no vector.
     """
     if isinstance(value, Binary):
-        found = value.as_vector(return_numpy=True)
+        try:
+            found = value.as_vector(return_numpy=True)
+        except struct.error as error:  # shorter than a vector's header
+            raise ValueError(f"it is a damaged vector: {error}") from error
         return np.asarray(found.data, NUMPY_TYPES[_ELEMENTS[found.dtype]])
     if isinstance(value, list):
         return np.asarray(value, np.float32)
@@ -116,8 +125,11 @@ def from_bson(value: Any) -> np.ndarray:
 
 def dtype_of(value: Any) -> Dtype | None:
     """The dtype of a stored value; None where it is no vector."""
-    if isinstance(value, Binary) and value.subtype == 9:
-        return _ELEMENTS[value.as_vector().dtype]
+    if isinstance(value, Binary) and value.subtype == VECTOR_SUBTYPE:
+        try:
+            return _ELEMENTS[value.as_vector().dtype]
+        except (ValueError, struct.error):  # damaged
+            return None
     return "array" if isinstance(value, list) else None
 
 

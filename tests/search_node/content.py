@@ -4,6 +4,7 @@ Source: mongot's `IndexableFieldFactory`, as far as it is published; the documen
 "not an array of floats".
 """
 
+import struct
 from collections.abc import Mapping
 from typing import Any
 
@@ -29,7 +30,10 @@ def at(document: Any, path: str) -> Any:
 def parse(value: Any) -> tuple[str, np.ndarray] | None:
     """Element type and values (of bits one for each) of a vector; None where it is none."""
     if isinstance(value, Binary) and value.subtype == 9:
-        found = value.as_vector()
+        try:
+            found = value.as_vector()
+        except (ValueError, struct.error):
+            return None
         element = ELEMENTS[found.dtype]
         if element == "int1":
             return element, np.unpackbits(np.array(found.data, np.uint8)).astype(np.float64)

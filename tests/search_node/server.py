@@ -10,7 +10,7 @@ from typing import Any
 import pymongo
 from pymongo.uri_parser import parse_uri
 
-from tests.search_node import content, definitions, vector_search, wire
+from tests.search_node import definitions, vector_search, wire
 from tests.search_node.definitions import Refused
 from tests.search_node.indexes import Index, Indexes
 
@@ -176,11 +176,15 @@ class SearchNode:
         ]
 
     def _documents(self, index: Index) -> int:
-        if index.served is None or index.type != "vectorSearch":
+        """Documents, not vectors: mongot writes a Lucene document for each one of the collection.
+
+        Source: `SingleLuceneIndexWriter` (every insert and update becomes one, whatever fields it
+        has) and `DocCounts` of mongot.
+        """
+        if index.served is None:
             return 0
-        (field, *_) = definitions.vector_fields(index.served).values()
         collection = self.client[index.database][index.collection]
-        return len(content.indexed(collection, field, self.lag))
+        return max(0, collection.count_documents({}) - self.lag)
 
     def _search(self, database: str, collection: str, stage: dict[str, Any]) -> list[Any]:
         vector_search.check(stage)

@@ -17,7 +17,7 @@ from resources.chunks import Chunk
 from resources.embedders.space import EmbeddingSpace
 from resources.errors import EmbeddingsError, QueryRefused, SearchIndexError
 from resources.registry import Registry
-from resources.search_index.engine import SearchEngine
+from resources.search_index.engine import Coverage, SearchEngine
 from resources.search_index.resource import SearchIndexResource
 from resources.sources.inline import TextsOrigin
 from resources.sources.resource import SourceResource
@@ -236,7 +236,7 @@ def test_search_nodes_that_do_not_answer_are_named(bench):
     down = "Error connecting to Search Index Management service."
     bench.node.fail_next("$listSearchIndexes", 125, "CommandFailed", down)
     with pytest.raises(SearchIndexError, match="search nodes do not answer"):
-        engine.count()
+        engine.coverage()
 
 
 def test_a_deployment_without_search_falls_back_only_where_it_may(bench):
@@ -253,25 +253,34 @@ def test_a_deployment_without_search_falls_back_only_where_it_may(bench):
 def test_documents_on_their_way_are_told_from_those_left_out(bench):
     engine = bench.engine(similarity="cosine")
     engine.reconcile(bench.lines.append)
-    assert engine.difference() == ""
+    assert engine.coverage() == Coverage(COUNT, COUNT, "")
     bench.node.lag = 2
-    assert engine.count() == COUNT - 2
-    assert "still catching up" in engine.difference()
+    late = engine.coverage()
+    assert (late.stored, late.indexed) == (COUNT, COUNT - 2)
+    assert "2 documents of" in late.why
+    assert "still catching up" in late.why
     bench.node.lag = 0
     bad = {
         0: to_bson(np.zeros(8, np.float32), "float32"),
         1: to_bson(np.ones(4, np.float32), "float32"),
         2: "text",
-        3: to_bson(np.array([1] * 7 + [np.nan], np.float32), "float32"),
     }
     for key, value in bad.items():
         bench.store.collection.update_one({"_id": key}, {"$set": {"embedding": value}})
-    report = bench.engine(similarity="cosine").reconcile(bench.lines.append)
-    assert report.indexed == COUNT - 4
-    said = engine.difference()
-    for reason in ("all zeros", "not of 8 dimensions", "no vector", "NaN or infinity"):
-        assert reason in said
-    assert f"4 of {COUNT} stored vectors are not in the index" in said
+    found = engine.coverage()
+    assert (found.stored, found.indexed) == (COUNT, COUNT - 3)
+    for reason in ("all zeros", "not of 8 dimensions", "no vector"):
+        assert reason in found.why
+    assert f"3 of {COUNT} stored vectors are not in the index" in found.why
+
+
+def test_documents_without_a_vector_are_no_difference(bench):
+    """As in a collection whose documents hold their vectors in place."""
+    bench.store.collection.insert_many([{"_id": f"bare {n}"} for n in range(5)])
+    engine = bench.engine()
+    report = engine.reconcile(bench.lines.append)
+    assert (report.stored, report.indexed) == (COUNT, COUNT)
+    assert engine.coverage() == Coverage(COUNT, COUNT, "")
 
 
 @pytest.mark.parametrize(
