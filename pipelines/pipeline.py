@@ -70,8 +70,11 @@ class EmbeddingPipeline:
         """Every resource as this pipeline configures it.
 
         Environment variables are not looked up yet; a run does that, or `open_pipeline`.
+
+        Raises:
+            ConfigurationError: Settings that contradict each other.
         """
-        return build_resources(self.values(overrides), RESOURCES)
+        return _checked(build_resources(self.values(overrides), RESOURCES))
 
     def definitions(self) -> dg.Definitions:
         """What Dagster loads.
@@ -80,7 +83,7 @@ class EmbeddingPipeline:
             ConfigurationError: The YAML is wrong; the message names file and path.
         """
         values = self.values()
-        resources = build_resources(values, RESOURCES)
+        resources = _checked(build_resources(values, RESOURCES))
         (origin,) = values["source"].get("origin") or {"texts": {}}
         (provider,) = values["embedder"].get("provider") or {"sentence_transformers": {}}
         job = dg.define_asset_job(
@@ -118,6 +121,15 @@ class EmbeddingPipeline:
             # connect again. Machines are divided between runs, by the run launcher.
             executor=dg.in_process_executor,
         )
+
+
+def _checked(resources: dict[str, ConfigurableResource]) -> dict[str, ConfigurableResource]:
+    """Resources that do not contradict one another, as far as that shows without a model."""
+    store, index = resources["vector_store"], resources["search_index"]
+    assert isinstance(store, VectorStoreResource)
+    assert isinstance(index, SearchIndexResource)
+    index.check_declared(None if store.dtype == "auto" else store.dtype)
+    return resources
 
 
 _KINDS = {

@@ -17,7 +17,13 @@ from resources.search_index.index_lifecycle import THREE_WAYS
 from resources.search_index.local_builder import EXACT_BELOW
 from resources.search_index.local_engine import LocalEngine
 from resources.search_index.mongodb_engine import MongoDBEngine
-from resources.vector_store.formats import Dtype, Quantization, Similarity, check_format
+from resources.vector_store.formats import (
+    Dtype,
+    Quantization,
+    Similarity,
+    check_dimensions,
+    check_dtype,
+)
 from resources.vector_store.store import VectorStore
 
 
@@ -68,16 +74,29 @@ class SearchIndexResource(StrictResource):
         """Refuse a declaration that cannot serve vectors of this space, stored like this.
 
         Raises:
-            ConfigurationError: dotProduct over vectors that are not of unit length; a similarity
-                or a quantization that does not go with the dtype; settings that exclude each
-                other.
+            ConfigurationError: As `check_declared`; dotProduct over vectors that are not of unit
+                length; a width that no index can have.
         """
+        self.check_declared(dtype)
+        check_dimensions(space.dimensions, dtype, self.quantization)
         if self.similarity == "dotProduct" and not space.normalized:
             raise ConfigurationError(
                 f"search_index has `similarity: dotProduct`, which needs unit length, but the "
                 f"space {space.id} is not normalized: choose cosine, or normalize the embeddings"
             )
-        check_format(dtype, self.similarity, self.quantization, space.dimensions)
+
+    def check_declared(self, dtype: Dtype | None) -> None:
+        """Refuse settings that contradict each other, before anything is known of the vectors.
+
+        Args:
+            dtype: Of the stored vectors; None where the provider decides it.
+
+        Raises:
+            ConfigurationError: A similarity or a quantization that does not go with the dtype;
+                settings that exclude each other.
+        """
+        if dtype is not None:
+            check_dtype(dtype, self.similarity, self.quantization)
         if self.indexing_method == "flat" and (self.max_edges, self.num_edge_candidates) != (
             16,
             100,

@@ -184,20 +184,13 @@ def stored_bytes(vector: np.ndarray, dtype: Dtype) -> int:
     return len(bson.encode({"": to_bson(vector, dtype)})) - len(bson.encode({"": None}))
 
 
-def check_format(
-    dtype: Dtype, similarity: Similarity, quantization: Quantization, dimensions: int
-) -> None:
-    """Refuse what a MongoDB vector index leaves out silently, or refuses when it is too late.
+def check_dtype(dtype: Dtype, similarity: Similarity, quantization: Quantization) -> None:
+    """Refuse what a MongoDB vector index leaves out silently.
 
     Raises:
-        ConfigurationError: With the reason and the way out. Source: "Vector Quantization" and
-            "Index Fields" of the Vector Search documentation.
+        ConfigurationError: With the reason and the way out. Source: "Vector Quantization" of the
+            Vector Search documentation.
     """
-    if dimensions > MAX_DIMENSIONS:
-        raise ConfigurationError(
-            f"the vectors have {dimensions} dimensions, an index at most {MAX_DIMENSIONS}: ask the "
-            "model for fewer"
-        )
     if quantization != "none" and dtype in ("int8", "packed_bit"):
         raise ConfigurationError(
             f"search_index has `quantization: {quantization}`, which the server does by itself to "
@@ -208,6 +201,19 @@ def check_format(
         raise ConfigurationError(
             f"vectors of `dtype: packed_bit` can only be compared by `similarity: euclidean` (the "
             f"bits that differ), not {similarity}"
+        )
+
+
+def check_dimensions(dimensions: int, dtype: Dtype, quantization: Quantization) -> None:
+    """Refuse a width that an index cannot have.
+
+    Raises:
+        ConfigurationError: With the way out. Source: "Index Fields for Vector Search".
+    """
+    if dimensions > MAX_DIMENSIONS:
+        raise ConfigurationError(
+            f"the vectors have {dimensions} dimensions, an index at most {MAX_DIMENSIONS}: ask the "
+            "model for fewer"
         )
     if dimensions % 8 and dtype == "packed_bit":
         raise ConfigurationError(

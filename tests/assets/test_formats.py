@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from bson.binary import BinaryVectorDtype
 
+from resources.errors import ConfigurationError
 from resources.vector_store.formats import from_bson
 from tests.workshop import Workshop
 
@@ -111,7 +112,11 @@ def test_a_new_format_needs_no_provider_even_where_the_old_one_lost_something(wo
 
 
 def test_a_format_that_cannot_be_indexed_stops_the_run_before_it_begins(workshop):
-    workshop.configure({"vector_store": {"dtype": "packed_bit"}})
-    (failure,) = workshop.run().failures
+    wrong = {"vector_store": {"config": {"dtype": "packed_bit"}}}
+    (failure,) = workshop.run(config={"resources": wrong}).failures
     assert "only be compared by `similarity: euclidean`" in failure
     assert workshop.stored() == {}
+    # In the pipeline's own YAML it does not even load.
+    workshop.configure({"vector_store": {"dtype": "packed_bit"}})
+    with pytest.raises(ConfigurationError, match="only be compared by `similarity: euclidean`"):
+        workshop.pipeline.definitions()

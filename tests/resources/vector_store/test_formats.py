@@ -6,7 +6,8 @@ from bson.binary import Binary
 
 from resources.errors import ConfigurationError
 from resources.vector_store.formats import (
-    check_format,
+    check_dimensions,
+    check_dtype,
     convert,
     dtype_of,
     from_bson,
@@ -89,8 +90,9 @@ def test_vectors_do_not_become_finer():
 def test_what_the_server_would_leave_out_is_refused(
     dtype, similarity, quantization, dimensions, message
 ):
-    with pytest.raises(ConfigurationError, match=message):
-        check_format(dtype, similarity, quantization, dimensions)
+    with pytest.raises(ConfigurationError, match=message):  # noqa: PT012  (one of the two)
+        check_dtype(dtype, similarity, quantization)
+        check_dimensions(dimensions, dtype, quantization)
 
 
 @pytest.mark.parametrize(
@@ -107,4 +109,5 @@ def test_what_the_server_would_leave_out_is_refused(
     ],
 )
 def test_what_the_server_indexes_is_allowed(dtype, similarity, quantization):
-    check_format(dtype, similarity, quantization, 1024)
+    check_dtype(dtype, similarity, quantization)
+    check_dimensions(1024, dtype, quantization)
