@@ -17,6 +17,8 @@ from resources.search_index.rescoring import rescored
 from resources.search_index.resource import index_key
 from resources.search_index.scores import meaning
 from resources.sources.fields import MISSING, lookup
+from resources.sources.rejection import BadRecord
+from resources.sources.text import TextField, TextTemplate, parse_text
 from resources.vector_store.store import TEXT_FIELD
 
 
@@ -27,7 +29,7 @@ class SearchHit:
     Attributes:
         id: `_id` of the document that holds the vector.
         score: MongoDB's vectorSearchScore, 0 to 1.
-        text: What was embedded, where the document holds it in one field.
+        text: What was embedded; of a document that holds its vector in place, what would be now.
         fields: The fields the pipeline carries or filters by.
         lineage: Which model, space, batch and run made the vector.
     """
@@ -157,7 +159,8 @@ def search_opened(
         finer = store.fine_vectors([hit.id for hit in hits])
         hits = rescored(hits, fine[0], finer, stored_as.rescore, limit)
         scored_by = f"{meaning(stored_as.rescore, 'cosine')}, of {store.rescore_path}"
-    documents = store.documents([hit.id for hit in hits])
+    names = [*opened.source.carry, *declared.filter_fields, *_text_shape(opened).fields]
+    documents = store.documents([hit.id for hit in hits], names)
     found = []
     for hit in hits:
         document = documents.get(encode(hit.id))
@@ -198,10 +201,18 @@ def _index_space(opened: OpenPipeline, space_id: str) -> EmbeddingSpace:
     )
 
 
+def _text_shape(opened: OpenPipeline) -> TextField | TextTemplate:
+    """Where a stored document has its text."""
+    if opened.vector_store.in_place:
+        return parse_text(opened.source.text)
+    return TextField(TEXT_FIELD)
+
+
 def _text(opened: OpenPipeline, document: Mapping[str, Any]) -> str | None:
-    field = opened.source.text if opened.vector_store.in_place else TEXT_FIELD
-    value = lookup(document, field)
-    return value if isinstance(value, str) else None
+    try:
+        return _text_shape(opened).render(document)
+    except BadRecord:  # it has changed since it was embedded
+        return None
 
 
 def _fields(opened: OpenPipeline, document: Mapping[str, Any]) -> dict[str, Any]:

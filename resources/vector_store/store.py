@@ -12,7 +12,7 @@ from pymongo.errors import BulkWriteError
 from resources.chunks import Chunk, encode
 from resources.errors import DeploymentError
 from resources.lease import Lease
-from resources.sources.fields import MISSING, lookup
+from resources.sources.fields import MISSING, lookup, without_nested
 from resources.vector_store.formats import (
     Dtype,
     Element,
@@ -382,7 +382,7 @@ class VectorStore:
         self, space: str, fields: Sequence[str], batch_size: int = 1_000
     ) -> Iterator[list[StoredVector]]:
         """All vectors of one space with some fields, streamed in batches."""
-        projection = dict.fromkeys([self.path, *_without_overlaps(fields)], 1)
+        projection = dict.fromkeys(without_nested([self.path, *fields]), 1)
         cursor = self.collection.find(
             {f"{self.lineage_path}.space": space}, projection, batch_size=batch_size
         )
@@ -409,10 +409,14 @@ class VectorStore:
         found = ((document["_id"], _at(document, self.rescore_path)) for document in cursor)
         return {encode(key): from_bson(value) for key, value in found if value is not None}
 
-    def documents(self, ids: Sequence[Any]) -> dict[str, dict[str, Any]]:
-        """Whole documents without their vectors, by encoded id."""
-        hidden = dict.fromkeys([self.path, self.rescore_path], 0)
-        cursor = self.collection.find({"_id": {"$in": list(ids)}}, hidden)
+    def documents(
+        self, ids: Sequence[Any], fields: Sequence[str] = ()
+    ) -> dict[str, dict[str, Any]]:
+        """Documents without their vectors, by encoded id: some fields with the lineage, or all."""
+        projection = dict.fromkeys([self.path, self.rescore_path], 0)
+        if fields:
+            projection = dict.fromkeys(without_nested([*fields, self.lineage_path]), 1)
+        cursor = self.collection.find({"_id": {"$in": list(ids)}}, projection)
         return {encode(document["_id"]): document for document in cursor}
 
     def lineage(self, document: Mapping[str, Any]) -> Mapping[str, Any] | None:
@@ -433,13 +437,3 @@ def _at(document: Mapping[str, Any], path: str) -> Any:
             return None
         value = value.get(name)
     return value
-
-
-def _without_overlaps(paths: Sequence[str]) -> list[str]:
-    """MongoDB refuses a projection of both `a` and `a.b`; `a` brings `a.b` along."""
-    chosen = set(paths)
-    return [
-        path
-        for path in dict.fromkeys(paths)
-        if not any(path[:at] in chosen for at, sign in enumerate(path) if sign == ".")
-    ]
