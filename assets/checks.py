@@ -82,10 +82,9 @@ def build_checks(pipeline: str) -> Sequence[dg.AssetChecksDefinition]:
         """Every stored vector has its lineage, and all are of the pipeline's space."""
         with explained(), mongodb.connect() as client:
             store = vector_store.open(client, source, embedder.space(), pipeline)
-            models = store.count_by_model()
             bare = store.without_lineage()
             space = embedder.space().id
-        others = {row["space"]: row["vectors"] for row in models if row["space"] != space}
+            others = {name: store.count_space(name) for name in store.spaces() if name != space}
         problem = ""
         if others:
             listed = ", ".join(f"{count:,} of {name}" for name, count in others.items())

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from pymongo import UpdateOne
+from pymongo import InsertOne, UpdateOne
 from pymongo.collection import Collection
 from pymongo.errors import BulkWriteError
 
@@ -13,6 +13,7 @@ from resources.chunks import Chunk, encode
 from resources.errors import DeploymentError
 from resources.lease import Lease
 from resources.sources.fields import MISSING, lookup, without_nested
+from resources.sources.fields import store as put
 from resources.vector_store.formats import (
     Dtype,
     Element,
@@ -61,6 +62,10 @@ class StoredVector:
     id: Any
     vector: np.ndarray
     fields: Mapping[str, Any]
+
+
+class _TakenMeanwhile(Exception):
+    """A document to insert was there already, since a moment ago."""
 
 
 class VectorStore:
@@ -187,13 +192,29 @@ class VectorStore:
             return 0
         main, fine, clipped = self.format.fields(np.stack([vector for _, vector, _ in rows]))
         self.clipped += clipped
-        writes = []
+        wanted: list[tuple[Chunk, dict[str, Any]]] = []
         for row, (chunk, _, lineage) in enumerate(rows):
-            values = {self.path: to_bson(main[row], self.format.dtype)}
+            values: dict[str, Any] = {self.path: to_bson(main[row], self.format.dtype)}
             if fine is not None and self.format.rescore:
                 values[self.rescore_path] = to_bson(fine[row], self.format.rescore)
-            writes.append(self._update(chunk, values, lineage))
-        return self._bulk(writes)
+            values[self.lineage_path] = self._lineage(chunk, lineage)
+            wanted.append((chunk, values))
+        if self.in_place:
+            return self._bulk([self._in_place(chunk, values) for chunk, values in wanted])
+        ids = {"_id": {"$in": [chunk.id for chunk, _ in wanted]}}
+        there = {encode(found["_id"]) for found in self.collection.find(ids, {"_id": 1})}
+        try:
+            # An insert costs the server half of an upsert.
+            return self._bulk(
+                [
+                    self._replace(chunk, values)
+                    if encode(chunk.id) in there
+                    else InsertOne(self._document(chunk, values))
+                    for chunk, values in wanted
+                ]
+            )
+        except _TakenMeanwhile:
+            return self._bulk([self._replace(chunk, values) for chunk, values in wanted])
 
     def refresh(self, chunks: Sequence[Chunk]) -> int:
         """Write carried fields and a chunker that changed; vectors stay."""
@@ -213,31 +234,38 @@ class VectorStore:
             ]
         )
 
-    def _update(self, chunk: Chunk, vectors: dict[str, Any], lineage: Lineage) -> UpdateOne:
-        values: dict[str, Any] = {
-            **vectors,
-            self.lineage_path: {
-                "space": lineage.space,
-                "model": lineage.model,
-                "text_hash": lineage.text_hash,
-                "fields_hash": chunk.fields_hash,
-                "batch": lineage.batch,
-                "run": lineage.run,
-                "at": lineage.at,
-                "pipeline": self._pipeline,
-                "stored_as": str(self.format),
-                **({"chunker": self._chunker} if self._chunker else {}),
-                **({"token": self._lease.token} if self._lease else {}),
-            },
+    def _lineage(self, chunk: Chunk, lineage: Lineage) -> dict[str, Any]:
+        return {
+            "space": lineage.space,
+            "model": lineage.model,
+            "text_hash": lineage.text_hash,
+            "fields_hash": chunk.fields_hash,
+            "batch": lineage.batch,
+            "run": lineage.run,
+            "at": lineage.at,
+            "pipeline": self._pipeline,
+            "stored_as": str(self.format),
+            **({"chunker": self._chunker} if self._chunker else {}),
+            **({"token": self._lease.token} if self._lease else {}),
         }
-        if self.in_place:
-            update: dict[str, Any] = {"$set": values}
-            if self.drops_rescore:
-                update["$unset"] = {self.rescore_path: ""}
-            return UpdateOne(self._fenced(chunk.id), update)
-        values[TEXT_FIELD] = chunk.text
-        values[SOURCE_FIELD] = chunk.source_id
-        return self._carry(chunk, values, upsert=True)
+
+    def _in_place(self, chunk: Chunk, values: dict[str, Any]) -> UpdateOne:
+        update: dict[str, Any] = {"$set": values}
+        if self.drops_rescore:
+            update["$unset"] = {self.rescore_path: ""}
+        return UpdateOne(self._fenced(chunk.id), update)
+
+    def _replace(self, chunk: Chunk, values: dict[str, Any]) -> UpdateOne:
+        own = {TEXT_FIELD: chunk.text, SOURCE_FIELD: chunk.source_id}
+        return self._carry(chunk, {**values, **own}, upsert=True)
+
+    def _document(self, chunk: Chunk, values: dict[str, Any]) -> dict[str, Any]:
+        """What `_replace` makes where nothing is."""
+        document = {"_id": chunk.id, SOURCE_FIELD: chunk.source_id, TEXT_FIELD: chunk.text}
+        document |= chunk.fields
+        for path, value in values.items():
+            put(document, path, value)
+        return document
 
     def _carry(
         self,
@@ -270,7 +298,7 @@ class VectorStore:
             return {"_id": chunk_id}
         return {"_id": chunk_id, f"{self.lineage_path}.token": {"$not": {"$gt": self._lease.token}}}
 
-    def _bulk(self, writes: list[UpdateOne]) -> int:
+    def _bulk(self, writes: Sequence[UpdateOne | InsertOne]) -> int:
         if not writes:
             return 0
         if self._lease:
@@ -280,14 +308,17 @@ class VectorStore:
         except BulkWriteError as error:
             # A document that the filter does not find would be inserted anew.
             codes = {entry["code"] for entry in error.details.get("writeErrors", [])}
-            if self._lease and codes == {DUPLICATE_KEY} and self._lease.overtaken():
-                raise self._lease.stale() from error
+            if codes == {DUPLICATE_KEY}:
+                if self._lease and self._lease.overtaken():
+                    raise self._lease.stale() from error
+                if any(isinstance(write, InsertOne) for write in writes):
+                    raise _TakenMeanwhile from error
             first = error.details["writeErrors"][0] if error.details.get("writeErrors") else {}
             raise DeploymentError(
                 f"{self.collection.full_name} refused {len(error.details['writeErrors'])} of "
                 f"{len(writes)} writes, the first: {first.get('errmsg', error)}"
             ) from error
-        written = result.matched_count + result.upserted_count
+        written = result.inserted_count + result.matched_count + result.upserted_count
         if written < len(writes) and self._lease and self._lease.overtaken():
             raise self._lease.stale()
         return written
@@ -318,6 +349,11 @@ class VectorStore:
     def count_space(self, space: str) -> int:
         """Vectors of one space at this path, whichever pipeline made them."""
         return self.collection.count_documents({f"{self.lineage_path}.space": space})
+
+    def spaces(self) -> list[str]:
+        """Ids of the spaces of all vectors at this path, whichever pipeline made them."""
+        found = self.collection.distinct(f"{self.lineage_path}.space")
+        return [name for name in found if name is not None]
 
     def count_by_model(self) -> list[dict[str, Any]]:
         """Vectors of this path by space and model: `{space, model, vectors, first, last}`."""

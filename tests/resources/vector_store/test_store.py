@@ -91,6 +91,34 @@ def test_writing_twice_changes_nothing(store):
     assert list(store.collection.find().sort("_id")) == before
 
 
+def test_a_document_that_is_there_without_a_vector_keeps_what_it_has(store):
+    store.collection.insert_one({"_id": "a", "note": "not ours"})
+    put(store, Chunk.whole("a", "the text", {"kind": "film"}), Chunk.whole("b", "more", {}))
+    there = store.collection.find_one({"_id": "a"})
+    assert (there["note"], there["text"], there["kind"]) == ("not ours", "the text", "film")
+    assert from_bson(there["embedding"]).shape == (8,)
+
+
+def test_a_document_that_appears_while_it_is_written_is_updated(store, monkeypatch):
+    chunks = [Chunk.whole("a", "the text", {}), Chunk.whole("b", "more", {})]
+    find, looks = pymongo.collection.Collection.find, []
+
+    def before_it_appeared(self, *args, **options):
+        looks.append(args)
+        if len(looks) == 1:
+            self.insert_one({"_id": "a", "note": "faster"})
+            return []
+        return find(self, *args, **options)
+
+    monkeypatch.setattr(pymongo.collection.Collection, "find", before_it_appeared)
+    put(store, *chunks)
+    monkeypatch.undo()
+    there = {document["_id"]: document for document in store.collection.find()}
+    assert there["a"]["note"] == "faster"
+    assert {document["text"] for document in there.values()} == {"the text", "more"}
+    assert store.count() == 2
+
+
 @pytest.mark.parametrize(
     "chunk_id",
     ["a", 7, ObjectId("65f0a1b2c3d4e5f601234567"), {"part": 1, "of": "b"}, 2.5],
