@@ -10,6 +10,7 @@ from pymongo import MongoClient
 
 from assets.exclusive import exclusive
 from assets.failures import explained
+from assets.heap import settled_heap
 from assets.plan import PlanWriter
 from assets.planning import Counts, Part, Planner
 from resources.batch_store import BatchStore, BatchStoreResource
@@ -172,7 +173,7 @@ def build_source_documents(pipeline: str, kinds: set[str]) -> dg.AssetsDefinitio
         batch_store: BatchStoreResource,
     ) -> dg.MaterializeResult:
         """The texts to make searchable, compared with what is stored: the plan of the run."""
-        with explained():
+        with explained(), settled_heap():
             # Settings that contradict each other stop the run before a server is asked.
             vector_store.namespace(source)
             space = embedder.space()

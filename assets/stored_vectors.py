@@ -12,6 +12,7 @@ import numpy as np
 
 from assets.exclusive import exclusive
 from assets.failures import explained
+from assets.heap import settled_heap
 from assets.plan import Plan, PlannedPart, read_chunks, read_plan
 from assets.retention import remove_old_batches
 from assets.source_documents import cell
@@ -152,7 +153,7 @@ def build_stored_vectors(pipeline: str) -> dg.AssetsDefinition:
         batch_store: BatchStoreResource,
     ) -> dg.MaterializeResult:
         """Vectors in MongoDB, each with its lineage: model, text, batch, run and time."""
-        with explained():
+        with explained(), settled_heap():
             batches = batch_store.open()
             with mongodb.connect() as client, exclusive(context, client, mongodb) as lease:
                 plan = read_plan(batches, pipeline, embedder.space())
