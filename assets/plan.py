@@ -112,8 +112,13 @@ def read_plan(store: BatchStore, pipeline: str, space: EmbeddingSpace) -> Plan:
 
 def read_chunks(store: BatchStore, plan: Plan, part: PlannedPart) -> list[Chunk]:
     table = store.read_part(plan.pipeline, plan.id, part.name)
-    columns = [table[name].to_pylist() for name in _SCHEMA.names]
+    ids, sources, *others = (table[name].to_pylist() for name in _SCHEMA.names)
+    chunk_ids = [decode(text) for text in ids]
+    # Without chunking the two are the same.
+    source_ids = chunk_ids if ids == sources else [decode(text) for text in sources]
     return [
-        Chunk(decode(chunk_id), decode(source_id), text, text_hash, decode(fields), fields_hash)
-        for chunk_id, source_id, text, text_hash, fields, fields_hash in zip(*columns, strict=True)
+        Chunk(chunk_id, source_id, text, text_hash, decode(fields), fields_hash)
+        for chunk_id, source_id, text, text_hash, fields, fields_hash in zip(
+            chunk_ids, source_ids, *others, strict=True
+        )
     ]

@@ -4,6 +4,7 @@ import importlib.metadata
 import importlib.util
 import re
 from collections.abc import Sequence
+from functools import cache
 from typing import Any, Literal
 
 import numpy as np
@@ -310,8 +311,8 @@ class SentenceTransformersEmbedder(Embedder):
         return vectors
 
     def versions(self) -> dict[str, str]:
-        names, devices = ("sentence-transformers", "transformers", "torch"), self._provider.devices
-        return {name: importlib.metadata.version(name) for name in names} | {
+        devices = self._provider.devices
+        return _packages() | {
             "device": ",".join(devices) if len(devices) > 1 else str(self._model().device),
             "backend": self._provider.backend,
             "dtype": self._provider.dtype,
@@ -344,6 +345,12 @@ class SentenceTransformersEmbedder(Embedder):
             return_token_type_ids=False,
         )
         return np.array([len(ids) for ids in encoded["input_ids"]], dtype=np.int32)
+
+
+@cache
+def _packages() -> dict[str, str]:
+    names = ("sentence-transformers", "transformers", "torch")
+    return {name: importlib.metadata.version(name) for name in names}
 
 
 def _required_prompts(name: str) -> list[tuple[InputType, str]]:

@@ -4,6 +4,7 @@ import dataclasses
 import hashlib
 import json
 import re
+from functools import cached_property
 from typing import Any
 
 from resources.vector_store.formats import Element, width
@@ -35,7 +36,7 @@ class EmbeddingSpace:
     normalized: bool
     options: tuple[tuple[str, Any], ...] = ()
 
-    @property
+    @cached_property
     def id(self) -> str:
         """Readable, deterministic and safe as a field path: `all-minilm-l6-v2-384-1f0c9a7b`."""
         meaning = json.dumps(self.to_document(), sort_keys=True, ensure_ascii=True)

@@ -20,6 +20,13 @@ VALUES = [
     datetime(2026, 11, 23, 3, 4, 5, 678000),
     datetime(1955, 11, 5),
     {"a": 1, "b": ["x", {"c": 2}]},
+    "$oid",
+    "back\\slash",
+    "",
+    {"price": "5 $", "n": 3, "none": None, "yes": False},
+    {"when": datetime(2026, 11, 23), "plain": "x"},
+    {"x": float("inf")},
+    {},
 ]
 
 
