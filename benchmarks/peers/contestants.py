@@ -28,10 +28,14 @@ class Contestant(ABC):
     name: str
 
     def __init__(self, uri: str, database: str, model: Path, folder: Path) -> None:
-        self.uri, self.database, self.folder = uri, database, folder
+        self.uri, self.database, self.folder, self.model = uri, database, folder, model
         self.client: pymongo.MongoClient = pymongo.MongoClient(uri)
         self.vectors = self.client[database]["vectors"]
         self.prepare(model)
+
+    def at(self, uri: str) -> "Contestant":
+        """The same contestant on the way to the same server by another address."""
+        return type(self)(uri, self.database, self.model, self.folder)
 
     @abstractmethod
     def prepare(self, model: Path) -> None:
@@ -51,7 +55,7 @@ class Ours(Contestant):
     def prepare(self, model: Path) -> None:
         self._workshop = Workshop(self.folder, self.uri, self.database, str(model))
         self._workshop.configure({"vector_store": {"allow_delete": True}})
-        self._written: Sequence[Document] = ()
+        self.vectors_per_second = 0.0
 
     def write_source(self, documents: Sequence[Document]) -> None:
         """The source is there before a run begins, as it is for the others."""
@@ -62,6 +66,7 @@ class Ours(Contestant):
         run = self._workshop.run("source_documents", "embedding_batches", "stored_vectors")
         if not run.success:
             raise RuntimeError(run.failures[0])
+        self.vectors_per_second = run.stored_vectors["vectors per second"]
 
 
 class Tutorial(Contestant):
