@@ -33,6 +33,11 @@ class Quarantine:
     def __init__(self, collection: Collection) -> None:
         self._entries = collection
 
+    def prepare(self) -> None:
+        """Create the indexes that find a pipeline's entries, and refused texts."""
+        self._entries.create_index([("pipeline", 1), ("first_seen", 1)])
+        self._entries.create_index([("space", 1), ("text_hash", 1)])
+
     def add(
         self, pipeline: str, run: str, records: Iterable[RejectedRecord], *, space: str = ""
     ) -> None:

@@ -31,6 +31,11 @@ class Registry:
         self._jobs = self._database["embedding_jobs"]
         self._spend = self._database["embedding_spend"]
 
+    def prepare(self) -> None:
+        """Create the indexes of what grows: quarantine and ledger."""
+        self.quarantine.prepare()
+        self._spend.create_index([("model", 1), ("at", -1)])
+
     def record_space(self, space: EmbeddingSpace) -> None:
         self._spaces.update_one(
             {"_id": space.id},
@@ -119,10 +124,10 @@ class Registry:
 
     def texts_per_second(self, provider: str, model: str) -> float | None:
         """How fast the model was in its latest run here; None before the first."""
-        latest = self._spend.find_one({"provider": provider, "model": model}, sort=[("at", -1)])
+        latest = self._spend.find_one({"model": model, "provider": provider}, sort=[("at", -1)])
         if latest is None:
             return None
-        batches = list(self._spend.find({"run": latest["run"], "model": model}))
+        batches = list(self._spend.find({"model": model, "run": latest["run"]}))
         seconds = max(batch["seconds"] for batch in batches)
         return sum(batch["texts"] for batch in batches) / seconds if seconds else None
 
