@@ -16,6 +16,7 @@ import json
 import re
 import secrets
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -33,8 +34,11 @@ from resources.embedders.space import EmbeddingSpace
 from resources.errors import BatchStoreError
 from resources.paths import state_path
 from resources.vector_store.lineage import Lineage
+from resources.windows import windows
 
 SAMPLED_FILES = 4
+READERS = 8
+"""Files read at once where many are: an object store takes its time for each."""
 PRUNED_AFTER = timedelta(hours=1)
 _TEMPORARY = ".tmp"
 _VERSION = re.compile(r"\d{8}T\d{6}-[0-9a-f]{6}")
@@ -227,11 +231,16 @@ class BatchStore:
 
     def texts_by_batch(self, space: str) -> Iterator[tuple[str, list[str]]]:
         """Every readable batch of a space with the hashes of its texts; reads one column."""
-        for name in self.batches(space):
+
+        def read(name: str) -> tuple[str, list[str]]:
             try:
-                yield name, self.texts(space, name)
+                return name, self.texts(space, name)
             except (MissingFile, DamagedFile):
-                continue  # torn by a crash of the machine: its texts count as not embedded
+                return name, []  # torn by a crash of the machine: its texts count as not embedded
+
+        with ThreadPoolExecutor(READERS, thread_name_prefix="batch-reader") as pool:
+            for names in windows(self.batches(space), 4 * READERS):
+                yield from pool.map(read, names)
 
     def _batch_path(self, space: str, batch: str) -> str:
         return f"{self._root}/batches/{space}/{batch}.parquet"
