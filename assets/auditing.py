@@ -1,4 +1,4 @@
-"""Compare stored vectors with the batches that they were written from, value by value."""
+"""Compare stored vectors with what they should be: all by type and width, most value by value."""
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -7,12 +7,14 @@ from typing import Any
 import numpy as np
 
 from resources.batch_store import BatchStore, DamagedFile, EmbeddingBatch, MissingFile
+from resources.embedders.space import EmbeddingSpace
 from resources.progress import Progress
-from resources.vector_store.formats import VectorFormat
 from resources.vector_store.store import Examined, VectorStore
+from resources.windows import windows
 
 NAMED = 5
 """Ids that are named for each kind of fault."""
+WINDOW = 1_000
 
 
 @dataclass
@@ -43,6 +45,9 @@ class Examination:
     faults: dict[str, Fault] = field(default_factory=dict)
     damaged: list[str] = field(default_factory=list)
 
+    def note(self, fault: str, chunk_id: Any) -> None:
+        self.faults.setdefault(fault, Fault()).add(chunk_id)
+
     def describe(self) -> str:
         """The faults in a few words, with the first ids; empty where there are none."""
         listed = [
@@ -56,7 +61,7 @@ class Examination:
 
 
 def examine(
-    space: str,
+    space: EmbeddingSpace,
     *,
     names: Sequence[str],
     batches: BatchStore,
@@ -64,55 +69,61 @@ def examine(
     mark: Callable[[Sequence[Any]], object] = lambda ids: None,
     log: Callable[[str], None] = lambda line: None,
 ) -> Examination:
-    """Compare every vector that came from these batches with what it should be.
+    """Look at every vector's type and width, and compare values with those in batches.
 
     Args:
-        space: Whose batches.
+        space: Of the vectors.
         names: Of the batches to read.
         batches: Where they lie.
-        store: What is compared with them.
+        store: What is compared with them; int8 with its scale.
         mark: Takes the ids of documents with a fault.
         log: Takes lines of progress.
     """
     found = Examination()
+    for window in windows(store.misshapen(space), WINDOW):
+        for document in window:
+            found.note(_shape_fault(document, store), document.id)
+        mark([document.id for document in window])
     progress = Progress(log, "batches compared", len(names))
     for name in names:
         try:
-            batch = batches.read_batch(space, name)
+            batch = batches.read_batch(space.id, name)
         except MissingFile:
             continue  # removed since it was listed
         except DamagedFile:
             found.damaged.append(name)
             continue
-        faulty = []
-        for document, fault in _faults(batch, store):
+        wrong = []
+        for document, same in _compared(batch, store):
             found.compared += 1
-            if fault:
-                found.faults.setdefault(fault, Fault()).add(document.id)
-                faulty.append(document.id)
-        mark(faulty)
+            if not same:
+                found.note("not as embedded", document.id)
+                wrong.append(document.id)
+        mark(wrong)
         progress.advance(1)
     progress.finish()
     return found
 
 
-def _faults(batch: EmbeddingBatch, store: VectorStore) -> Iterator[tuple[Examined, str]]:
-    rows = batch.rows_by_text()
-    main, _, _ = store.format.fields(batch.vectors)
-    for document in store.examined(batch.space.id, list(rows)):
-        # A text may lie in two batches; another format is the planner's business.
-        same_batch = document.batch == batch.lineage[rows[document.text_hash]].batch
-        if same_batch and document.stored_as == str(store.format):
-            yield document, _fault(document, main[rows[document.text_hash]], store.format)
-
-
-def _fault(document: Examined, wanted: np.ndarray, stored_as: VectorFormat) -> str:
+def _shape_fault(document: Examined, store: VectorStore) -> str:
     if document.dtype is None:
         return "without a vector"
-    if document.dtype != stored_as.dtype:
-        return f"not stored as {stored_as.dtype}"
-    if document.vector is None or document.vector.shape != wanted.shape:
-        return "of another width"
-    if not np.array_equal(document.vector, wanted):
-        return "not as embedded"
-    return ""
+    return f"not stored as {store.dtype}" if document.dtype != store.dtype else "of another width"
+
+
+def _compared(batch: EmbeddingBatch, store: VectorStore) -> Iterator[tuple[Examined, bool]]:
+    """Documents with a vector of the batch, and whether it is that one; misshapen ones pass."""
+    rows = batch.rows_by_text()
+    main, fine, _ = store.format.fields(batch.vectors)
+    for document in store.examined(batch.space.id, list(rows)):
+        row = rows[document.text_hash]
+        if document.batch != batch.lineage[row].batch:
+            continue  # a text may lie in two batches
+        vector, finer = document.vector, document.fine
+        if document.dtype != store.dtype or vector is None or vector.shape != main[row].shape:
+            yield document, True  # known already, by its shape
+            continue
+        same = np.array_equal(vector, main[row])
+        if fine is not None:
+            same = same and finer is not None and np.array_equal(finer, fine[row])
+        yield document, same

@@ -1,6 +1,5 @@
 """Asset checks: each sits on the asset it judges, and says what to do where it fails."""
 
-import dataclasses
 from collections.abc import Sequence
 
 import dagster as dg
@@ -112,23 +111,22 @@ def build_checks(pipeline: str) -> Sequence[dg.AssetChecksDefinition]:
         vector_store: VectorStoreResource,
         batch_store: BatchStoreResource,
     ) -> dg.AssetCheckResult:
-        """Stored vectors of some batches are those that were embedded; an audit looks at all."""
+        """Vectors are of their type and width, and those of some batches are what was embedded."""
         space = embedder.space()
         with explained(), mongodb.connect() as client:
             batches = batch_store.open()
             store = vector_store.open(client, source, space, pipeline)
-            store.format = dataclasses.replace(
-                store.format, scale=Registry(client, mongodb.registry).int8_scale(space.id)
-            )
+            store.use_scale(Registry(client, mongodb.registry).int8_scale(space.id))
             names = batches.batches(space.id)
             step = max(1, len(names) // AUDITED_BATCHES)
+            # Without a scale nothing was ever stored as int8.
             chosen = names[::step] if store.format.scale or not store.format.needs_scale else []
-            found = examine(space.id, names=chosen, batches=batches, store=store)
+            found = examine(space, names=chosen, batches=batches, store=store)
         faults = found.describe()
         return dg.AssetCheckResult(
             passed=not faults,
             description=(
-                f"{faults}: `embeddings audit {pipeline} --repair` looks at all and mends them"
+                f"{faults}: `embeddings audit {pipeline} --repair` compares all and mends them"
                 if faults
                 else f"{found.compared:,} vectors are as they were embedded"
             ),

@@ -237,9 +237,10 @@ def _copy(
 ) -> bool:
     """Write down vectors that are stored somewhere, before anything there changes."""
     chunks = read_chunks(batches, plan, part)
-    found = stores.by_text(plan.space.id, [chunk.text_hash for chunk in chunks])
+    stored = stores.by_text(plan.space.id, [chunk.text_hash for chunk in chunks])
+    found = {text: row for text, row in stored.items() if row[0].shape == (plan.space.width,)}
     if any(chunk.text_hash not in found for chunk in chunks):
-        return False  # somebody removed one meanwhile: the whole part is embedded instead
+        return False  # one is damaged, or gone since: the whole part is embedded instead
     rows = [found[chunk.text_hash] for chunk in chunks]
     outcome.bytes += batches.write_batch(
         EmbeddingBatch(

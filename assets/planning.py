@@ -9,14 +9,12 @@ import sqlite3
 import tempfile
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from itertools import islice
 from types import TracebackType
-from typing import Any, Literal, Protocol, TypeVar
+from typing import Any, Literal, Protocol
 
 from resources.chunks import Chunk, decode, encode
 from resources.errors import SourceError
-
-T = TypeVar("T")
+from resources.windows import windows
 
 WINDOW = 2_000
 """Chunks compared with the store by one command."""
@@ -149,7 +147,7 @@ class Planner:
         Yields:
             After every window, those whose id had been met before: they cannot be stored.
         """
-        for window in _windows(chunks, self._window):
+        for window in windows(chunks, self._window):
             yield self._compare(window)
 
     def _compare(self, window: list[Chunk]) -> list[Chunk]:
@@ -217,7 +215,6 @@ class Planner:
         stored_count: int,
         *,
         max_fraction: float,
-        allow: bool,
     ) -> None:
         """Plan the deletion of stored chunks that the source no longer has.
 
@@ -225,7 +222,6 @@ class Planner:
             stored_ids: Every stored chunk's id and its source document's.
             stored_count: How many there are.
             max_fraction: How many may go because their whole document vanished.
-            allow: Let any number go.
 
         Raises:
             SourceError: More than `max_fraction` of the stored chunks would go.
@@ -233,7 +229,7 @@ class Planner:
         # Every stored chunk was met in the source: no need to read all ids.
         if self._matched >= stored_count:
             return
-        for window in _windows(stored_ids(), self._window):
+        for window in windows(stored_ids(), self._window):
             keys = {encode(chunk_id): encode(source_id) for chunk_id, source_id in window}
             met = self._met("seen", keys)
             gone = [(key,) for key in keys if key not in met]
@@ -247,7 +243,7 @@ class Planner:
                 "VALUES ('delete', ?1, ?1, '', '', '{}', '')",
                 gone,
             )
-        if self.counts.deleted > max_fraction * stored_count and not allow:
+        if self.counts.deleted > max_fraction * stored_count:
             raise SourceError(
                 f"{self.counts.deleted:,} of {stored_count:,} stored chunks are not in the source "
                 f"any more, which is over {max_fraction:.0%}: nothing is deleted or embedded; if "
@@ -309,7 +305,7 @@ class Planner:
         marked: list[str] = []
         # The whole list first: rows must not change under an open cursor.
         rows = self._read("SELECT DISTINCT text_hash FROM work WHERE kind = 'vector'")
-        for window in _windows([row[0] for row in rows], self._window):
+        for window in windows([row[0] for row in rows], self._window):
             found = which(self._space, window)
             marked += found
             self._db.executemany(
@@ -335,11 +331,11 @@ class Planner:
             "SELECT DISTINCT batch FROM work WHERE kind = 'reuse' ORDER BY batch"
         ):
             rows = self._rows("kind = 'reuse' AND batch = ?", (batch,))
-            for window in _windows(rows, max_chunks):
+            for window in windows(rows, max_chunks):
                 self.counts.reused += len(window)
                 yield Part("reuse", [chunk for _, chunk in window], batch)
         for kind in ("refresh", "delete"):
-            for window in _windows(self._rows("kind = ?", (kind,)), max_chunks):
+            for window in windows(self._rows("kind = ?", (kind,)), max_chunks):
                 yield Part(kind, [chunk for _, chunk in window])
 
     def _with_batch(
@@ -383,12 +379,6 @@ class Planner:
 def batch_id(space: str, text_hashes: Sequence[str]) -> str:
     """The name of the batch that holds exactly these texts in this space, in this order."""
     return hashlib.sha256("\n".join([space, *text_hashes]).encode()).hexdigest()[:16]
-
-
-def _windows(items: Iterable[T], size: int) -> Iterator[list[T]]:
-    iterator = iter(items)
-    while window := list(islice(iterator, size)):
-        yield window
 
 
 def _windows_of_tokens(

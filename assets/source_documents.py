@@ -60,7 +60,7 @@ def compare(
     registry: Registry,
     batches: BatchStore,
     embedder: EmbedderResource,
-    deletions: VectorStoreResource,
+    max_delete_fraction: float,
     reject: Callable[[Sequence[RejectedRecord]], None],
     hold: Callable[[str, Sequence[str]], None],
     emit: Callable[[Part], None],
@@ -77,7 +77,7 @@ def compare(
         registry: The texts that were refused before.
         batches: The vectors that were embedded before.
         embedder: The space, and the size of a batch.
-        deletions: How much may be deleted.
+        max_delete_fraction: Share of the stored chunks that may be deleted.
         reject: Takes records that cannot be embedded.
         hold: Takes a scope and the hashes of texts that stay in quarantine.
         emit: Takes the parts of the plan, in order.
@@ -125,8 +125,7 @@ def compare(
             planner.vanished(
                 store.ids,
                 store.count(),
-                max_fraction=deletions.max_delete_fraction,
-                allow=deletions.allow_delete,
+                max_fraction=max_delete_fraction,
             )
         held = planner.resolve(
             neighbours(store, client, registry, space).known_texts,
@@ -179,8 +178,9 @@ def build_source_documents(pipeline: str, kinds: set[str]) -> dg.AssetsDefinitio
             space = embedder.space()
             search_index.check(space, vector_store.format(space).dtype)
             with mongodb.connect() as client, exclusive(context, client, mongodb) as lease:
-                store = vector_store.open(client, source, space, pipeline, lease)
+                store = vector_store.open(client, source, space, pipeline)
                 registry = Registry(client, mongodb.registry)
+                registry.prepare()
                 registry.record_space(space)
                 store.prepare()
                 run, batches = context.run_id, batch_store.open()
@@ -192,7 +192,7 @@ def build_source_documents(pipeline: str, kinds: set[str]) -> dg.AssetsDefinitio
                     registry=registry,
                     batches=batches,
                     embedder=embedder,
-                    deletions=vector_store,
+                    max_delete_fraction=vector_store.deletable,
                     reject=partial(registry.quarantine.add, pipeline, run),
                     hold=partial(registry.quarantine.hold, pipeline, run),
                     emit=writer.add,
@@ -239,7 +239,9 @@ def build_source_documents(pipeline: str, kinds: set[str]) -> dg.AssetsDefinitio
         if quarantined:
             rows = [
                 {"id": str(entry.id), "where": entry.where, "reason": entry.reason,
-                 "text": entry.excerpt, "times seen": entry.count}
+                 "text": entry.excerpt, "times seen": entry.count,
+                 "first seen": f"{entry.first_seen:%Y-%m-%d %H:%M}",
+                 "last seen": f"{entry.last_seen:%Y-%m-%d %H:%M}"}
                 for entry in quarantined
             ]  # fmt: skip
             metadata["quarantine"] = dg.MetadataValue.table([dg.TableRecord(row) for row in rows])

@@ -1,6 +1,5 @@
 """The asset `stored_vectors`: write the vectors to MongoDB, and only then remove what vanished."""
 
-import dataclasses
 import secrets
 from collections.abc import Callable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
@@ -19,6 +18,7 @@ from assets.source_documents import cell
 from resources.batch_store import BatchStore, BatchStoreResource
 from resources.chunks import Chunk
 from resources.embedders.resource import EmbedderResource
+from resources.lease import Lease
 from resources.mongodb.resource import MongoDBResource
 from resources.progress import Progress
 from resources.registry import Registry
@@ -29,6 +29,7 @@ from resources.vector_store.formats import Similarity, int8_scale
 from resources.vector_store.lineage import Lineage
 from resources.vector_store.resource import VectorStoreResource
 from resources.vector_store.store import VectorStore
+from resources.vector_store.writer import VectorWriter
 
 WRITERS = 2
 """Bulk writes in flight: one is encoded while the server works on another."""
@@ -57,10 +58,10 @@ class Written:
         return self.vectors + self.refreshed + self.deleted
 
 
-def prepare_format(
-    plan: Plan, *, batches: BatchStore, store: VectorStore, registry: Registry
-) -> None:
-    """Fix what the stored format needs: the space's int8 scale, the end of a finer field."""
+def open_writer(
+    plan: Plan, *, batches: BatchStore, store: VectorStore, registry: Registry, lease: Lease
+) -> VectorWriter:
+    """A writer in the store's format: with the space's int8 scale, which the first run fixes."""
     if store.format.needs_scale:
 
         def measure() -> float:
@@ -71,14 +72,14 @@ def prepare_format(
             return int8_scale(np.concatenate(found) if found else np.empty(0, np.float32))
 
         if plan.of_kind("copy", "embed", "reuse"):
-            scale = registry.int8_scale(plan.space.id, measure)
-            store.format = dataclasses.replace(store.format, scale=scale)
+            store.use_scale(registry.int8_scale(plan.space.id, measure))
     before = registry.stored_as(store.key)
-    store.drops_rescore = bool(before and "rescored" in before and not store.format.rescore)
+    drops = bool(before and "rescored" in before and not store.format.rescore)
+    return VectorWriter(store, lease, drops_rescore=drops)
 
 
 def store_plan(
-    plan: Plan, *, batches: BatchStore, store: VectorStore, log: Callable[[str], None]
+    plan: Plan, *, batches: BatchStore, writer: VectorWriter, log: Callable[[str], None]
 ) -> Written:
     """Carry out the plan on the store; doing it twice changes nothing the second time."""
     written = Written()
@@ -87,7 +88,7 @@ def store_plan(
     def put(part: PlannedPart) -> tuple[int, int]:
         rows, missing = _rows(plan, part, batches)
         for start in range(0, len(rows), WRITE_ROWS):
-            store.write(rows[start : start + WRITE_ROWS])
+            writer.write(rows[start : start + WRITE_ROWS])
         return len(rows), missing
 
     with ThreadPoolExecutor(WRITERS, thread_name_prefix="vector-writer") as pool:
@@ -97,11 +98,11 @@ def store_plan(
             written.missing += missing
             progress.advance(rows + missing)
     for part in plan.of_kind("refresh"):
-        written.refreshed += store.refresh(read_chunks(batches, plan, part))
+        written.refreshed += writer.refresh(read_chunks(batches, plan, part))
     # New vectors are there before old ones go.
     for part in plan.of_kind("delete"):
         chunks = read_chunks(batches, plan, part)
-        written.deleted += store.delete([chunk.id for chunk in chunks])
+        written.deleted += writer.delete([chunk.id for chunk in chunks])
     written.seconds = progress.seconds
     progress.finish()
     return written
@@ -157,10 +158,12 @@ def build_stored_vectors(pipeline: str) -> dg.AssetsDefinition:
             batches = batch_store.open()
             with mongodb.connect() as client, exclusive(context, client, mongodb) as lease:
                 plan = read_plan(batches, pipeline, embedder.space())
-                store = vector_store.open(client, source, plan.space, pipeline, lease)
+                store = vector_store.open(client, source, plan.space, pipeline)
                 registry = Registry(client, mongodb.registry)
-                prepare_format(plan, batches=batches, store=store, registry=registry)
-                written = store_plan(plan, batches=batches, store=store, log=context.log.info)
+                writer = open_writer(
+                    plan, batches=batches, store=store, registry=registry, lease=lease
+                )
+                written = store_plan(plan, batches=batches, writer=writer, log=context.log.info)
                 if written.changes:
                     registry.record_store(
                         store.key,
@@ -190,7 +193,7 @@ def build_stored_vectors(pipeline: str) -> dg.AssetsDefinition:
             **({"old batches removed": removed} if batch_store.keep_days else {}),
             "stored as": str(store.format),
             "lineage at": store.lineage_path,
-            **({"values clipped to int8": store.clipped} if store.format.needs_scale else {}),
+            **({"values clipped to int8": writer.clipped} if store.format.needs_scale else {}),
             "seconds": round(written.seconds, 3),
             "vectors per second": round(written.vectors / max(written.seconds, 1e-9), 1),
             "vectors by model": dg.MetadataValue.md(_models(models)),

@@ -1,10 +1,10 @@
 """Source against batches against store against index: what does not fit, and its repair."""
 
-import dataclasses
 import secrets
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from assets.auditing import Examination, examine
 from assets.search_index import open_engine
@@ -14,8 +14,7 @@ from pipelines.execution import RunOutcome, run
 from pipelines.pipeline import EmbeddingPipeline
 from resources.errors import SearchIndexError
 from resources.lease import held
-from resources.registry import Registry
-from resources.vector_store.store import VectorStore
+from resources.vector_store.writer import VectorWriter
 
 
 @dataclass(frozen=True)
@@ -54,12 +53,13 @@ def audit(
     Raises:
         EmbeddingsError: What would stop a run as well.
     """
-    planned = dry_run(pipeline, overrides)
+    planned = dry_run(pipeline, overrides, any_deletion=True)
     with open_pipeline(pipeline, overrides) as opened:
         found = _examine(opened, log=log)
         store = opened.store
         bare, stored, indexed = store.without_lineage(), store.count(), 0
-        findings = [*_planned(planned), *_examined(found)]
+        deletable = opened.vector_store.deletable * stored
+        findings = [*_planned(planned, deletable), *_examined(found)]
         if bare:
             text = "have a vector without lineage: not written by this project"
             findings.append(Finding("store", bare, text, ""))
@@ -105,39 +105,30 @@ def repair(
             wait_seconds=settings.lease_wait_seconds,
             log=log,
         ) as lease:
-            space = opened.embedder.space()
-            store = opened.vector_store.open(
-                opened.client, opened.source, space, opened.pipeline.name, lease
-            )
-            found = _examine(opened, store, log=log)
+            found = _examine(opened, VectorWriter(opened.store, lease).distrust, log=log)
             for name in found.damaged:
-                opened.batch_store.open().remove_batch(space.id, name)
+                opened.batch_store.open().remove_batch(opened.embedder.space().id, name)
         name = opened.pipeline.name if isinstance(pipeline, EmbeddingPipeline) else pipeline
     return run(name, overrides)
 
 
 def _examine(
-    opened: OpenPipeline, marking: VectorStore | None = None, *, log: Callable[[str], None]
+    opened: OpenPipeline,
+    mark: Callable[[Sequence[Any]], object] = lambda ids: None,
+    *,
+    log: Callable[[str], None],
 ) -> Examination:
-    store, space = marking or opened.store, opened.embedder.space()
-    batches = opened.batch_store.open()
-    if store.format.needs_scale:
-        scale = Registry(opened.client, opened.mongodb.registry).int8_scale(space.id)
-        if scale is None:
-            return Examination()  # nothing was ever stored in this format
-        store.format = dataclasses.replace(store.format, scale=scale)
-    return examine(
-        space.id,
-        names=batches.batches(space.id),
-        batches=batches,
-        store=store,
-        mark=marking.distrust if marking else lambda _: 0,
-        log=log,
-    )
+    store, space, batches = opened.store, opened.embedder.space(), opened.batch_store.open()
+    store.use_scale(opened.registry.int8_scale(space.id))
+    # Without a scale nothing was ever stored as int8.
+    unscaled = store.format.needs_scale and store.format.scale is None
+    names = [] if unscaled else batches.batches(space.id)
+    return examine(space, names=names, batches=batches, store=store, mark=mark, log=log)
 
 
-def _planned(planned: DryRun) -> list[Finding]:
+def _planned(planned: DryRun, deletable: float) -> list[Finding]:
     counts = planned.counts
+    deleted = "deleted" if counts.deleted <= deletable else "deleted with `allow_delete: true`"
     other = sum(counts.replaced_spaces.values())
     kinds = [
         (counts.new, "have no vector", "embedded, or stored from batches"),
@@ -146,7 +137,7 @@ def _planned(planned: DryRun) -> list[Finding]:
         (counts.reformatted, "are stored in another format", "stored from batches"),
         (counts.rechunked, "were cut by another chunker", "written"),
         (counts.refreshed, "carry old fields", "written"),
-        (counts.deleted + counts.outdated, "are stored but not in the source", "deleted"),
+        (counts.deleted + counts.outdated, "are stored but not in the source", deleted),
         (counts.duplicate_ids, "repeat the id of another record", ""),
     ]
     return [Finding("source and store", *kind) for kind in kinds if kind[0]]

@@ -37,8 +37,18 @@ class DryRun:
     parts: dict[str, int]
 
 
-def dry_run(pipeline: EmbeddingPipeline | str, overrides: Sequence[str | Path] = ()) -> DryRun:
+def dry_run(
+    pipeline: EmbeddingPipeline | str,
+    overrides: Sequence[str | Path] = (),
+    *,
+    any_deletion: bool = False,
+) -> DryRun:
     """Read the source and compare it with the store; writes nothing and asks no provider.
+
+    Args:
+        pipeline: Itself or its name.
+        overrides: YAML run configs merged on top of the pipeline's own.
+        any_deletion: Also count deletions that a run would refuse.
 
     Raises:
         EmbeddingsError: What would stop the run as well.
@@ -64,7 +74,7 @@ def dry_run(pipeline: EmbeddingPipeline | str, overrides: Sequence[str | Path] =
             registry=opened.registry,
             batches=opened.batch_store.open(),
             embedder=embedder,
-            deletions=opened.vector_store,
+            max_delete_fraction=1.0 if any_deletion else opened.vector_store.deletable,
             reject=lambda _: None,
             hold=lambda *_: None,
             emit=count,

@@ -10,16 +10,15 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
-from bson.binary import VECTOR_SUBTYPE, Binary
 from bson.int64 import Int64
 from pymongo.collection import Collection
 
 from resources.sources.fields import lookup
+from resources.vector_store.conditions import of_width
 from resources.vector_store.formats import (
-    Element,
+    Dtype,
     Quantization,
     Similarity,
-    bson_header,
     dtype_of,
     element_of,
     from_bson,
@@ -28,7 +27,6 @@ from resources.vector_store.formats import (
 
 NAMED = 5
 """Ids of documents that are named for each reason."""
-_BYTES: dict[Element, int] = {"float32": 4, "int8": 1, "packed_bit": 1}
 
 
 @dataclass
@@ -79,38 +77,20 @@ def left_out(
         similarity: How it compares.
         quantization: What it does to floats.
     """
-    elements: list[Element] = ["float32"]
+    indexable: list[Dtype] = ["float32", "array"]
     if quantization == "none":
-        elements.append("int8")
+        indexable.append("int8")
         if similarity == "euclidean":
-            elements.append("packed_bit")
-    indexable: list[dict[str, Any]] = [
-        {path: _between(element, dimensions, similarity)} for element in elements
-    ]
-    no_numbers = {"$elemMatch": {"$not": {"$type": "number"}}}
-    array: dict[str, Any] = {"$size": dimensions, "$not": no_numbers}
-    if similarity == "cosine":
-        array["$elemMatch"] = {"$ne": 0}
-    indexable.append({path: array})
+            indexable.append("packed_bit")
+    zeros = similarity != "cosine"
+    conditions = [{path: of_width(dtype, dimensions, zeros=zeros)} for dtype in indexable]
     found = LeftOut()
-    suspects = {**wanted, "$nor": indexable}
+    suspects = {**wanted, "$nor": conditions}
     for document in collection.find(suspects, {path: 1}, batch_size=1_000):
         reason = why_left_out(lookup(document, path), dimensions, similarity, quantization)
         if reason:
             found.add(reason, document["_id"])
     return found
-
-
-def _between(element: Element, dimensions: int, similarity: Similarity) -> dict[str, Binary]:
-    """A range that holds the vectors of one element type and width, and nothing else.
-
-    MongoDB compares binary data by length, then subtype, then bytes, of which a vector's first two
-    are its header. Of one without a cosine all others are zero, so it is the range's lower end.
-    """
-    size = width(element, dimensions) * _BYTES[element]
-    header = bson_header(element)
-    first, last = (Binary(header + end * size, VECTOR_SUBTYPE) for end in (b"\x00", b"\xff"))
-    return {"$gt" if similarity == "cosine" else "$gte": first, "$lte": last}
 
 
 def why_left_out(

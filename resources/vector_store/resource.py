@@ -8,7 +8,6 @@ from pymongo import MongoClient
 from resources.config import StrictResource
 from resources.embedders.space import EmbeddingSpace
 from resources.errors import ConfigurationError
-from resources.lease import Lease
 from resources.sources.collection import CollectionOrigin
 from resources.sources.resource import SourceResource
 from resources.vector_store.formats import Dtype, Element, VectorFormat, element_of
@@ -66,6 +65,11 @@ class VectorStoreResource(StrictResource):
     @property
     def rescore_path(self) -> str:
         return rescore_path(self.path)
+
+    @property
+    def deletable(self) -> float:
+        """Share of the stored vectors that a run may delete."""
+        return 1.0 if self.allow_delete else self.max_delete_fraction
 
     def format(self, space: EmbeddingSpace) -> VectorFormat:
         """How vectors of a space are stored here.
@@ -141,9 +145,8 @@ class VectorStoreResource(StrictResource):
         source: SourceResource,
         space: EmbeddingSpace,
         pipeline: str,
-        lease: Lease | None = None,
     ) -> VectorStore:
-        """The pipeline's vectors; with a lease, writes are fenced by it.
+        """The pipeline's vectors.
 
         Raises:
             ConfigurationError: The settings contradict the source or the space.
@@ -171,5 +174,4 @@ class VectorStoreResource(StrictResource):
             carried=tuple(source.carry),
             pipeline=pipeline,
             chunker=source.chunking.describe(),
-            lease=lease,
         )

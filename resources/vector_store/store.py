@@ -1,19 +1,18 @@
-"""Vectors of one pipeline in one collection: read, written, counted."""
+"""Vectors of one pipeline in one collection: looked up, counted, read."""
 
+import dataclasses
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from pymongo import InsertOne, UpdateOne
 from pymongo.collection import Collection
-from pymongo.errors import BulkWriteError
 
-from resources.chunks import Chunk, encode
+from resources.chunks import encode
+from resources.embedders.space import EmbeddingSpace
 from resources.errors import DeploymentError
-from resources.lease import Lease
-from resources.sources.fields import MISSING, lookup, without_nested
-from resources.sources.fields import store as put
+from resources.sources.fields import without_nested
+from resources.vector_store.conditions import of_width
 from resources.vector_store.formats import (
     Dtype,
     Element,
@@ -21,11 +20,9 @@ from resources.vector_store.formats import (
     dtype_of,
     element_of,
     from_bson,
-    to_bson,
 )
 from resources.vector_store.lineage import Lineage
 
-DUPLICATE_KEY = 11000
 TEXT_FIELD, SOURCE_FIELD = "text", "source_id"
 
 
@@ -47,14 +44,15 @@ class Examined:
     Attributes:
         dtype: Of what stands at the vector's path; None where that is no vector.
         vector: None where it cannot be read.
+        fine: At the path of the finer one; None where there is none that can be read.
     """
 
     id: Any
     text_hash: str
     batch: str | None
-    stored_as: str
     dtype: Dtype | None
     vector: np.ndarray | None
+    fine: np.ndarray | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,12 +62,12 @@ class StoredVector:
     fields: Mapping[str, Any]
 
 
-class _TakenMeanwhile(Exception):
-    """A document to insert was there already, since a moment ago."""
-
-
 class VectorStore:
-    """Reads and writes vectors of one pipeline at one path of one collection."""
+    """The vectors of one pipeline at one path of one collection; writes nothing but its index.
+
+    Attributes:
+        format: How vectors are stored here; of int8 without its scale, until `use_scale`.
+    """
 
     def __init__(
         self,
@@ -83,21 +81,17 @@ class VectorStore:
         carried: tuple[str, ...],
         pipeline: str,
         chunker: str | None = None,
-        lease: Lease | None = None,
     ) -> None:
         self.collection = collection
         self.path = path
         self.lineage_path = lineage_path
         self.rescore_path = rescore_path
         self.format = format
-        self.clipped = 0
-        self.drops_rescore = False
         self.in_place = in_place
-        self._carried = carried
-        self._pipeline = pipeline
-        self._chunker = chunker
-        self._lease = lease
-        self._mine = {f"{lineage_path}.pipeline": pipeline}
+        self.carried = carried
+        self.pipeline = pipeline
+        self.chunker = chunker
+        self.mine = {f"{lineage_path}.pipeline": pipeline}
 
     @property
     def key(self) -> str:
@@ -118,6 +112,10 @@ class VectorStore:
     def keeps_all(self) -> bool:
         """Whether the vectors that the provider returned can be had back from here."""
         return self.format.element in (self.element, self.format.rescore)
+
+    def use_scale(self, scale: float | None) -> None:
+        """Set the factor that brings float32 to int8, one for the whole space."""
+        self.format = dataclasses.replace(self.format, scale=scale)
 
     def prepare(self) -> None:
         """Create the index that finds a vector by its text, and counts spaces.
@@ -166,8 +164,10 @@ class VectorStore:
         for document in cursor:
             lineage = _at(document, self.lineage_path)
             names = ("space", "model", "text_hash", "batch", "run", "at")
-            vector = from_bson(_at(document, path))
-            found[lineage["text_hash"]] = (vector, Lineage(*(lineage[name] for name in names)))
+            vector = _readable(_at(document, path))
+            if vector is not None:
+                made = Lineage(*(lineage[name] for name in names))
+                found[lineage["text_hash"]] = (vector, made)
         return found
 
     def _by_text(self, space: str, text_hashes: Sequence[str]) -> dict[str, Any]:
@@ -179,172 +179,15 @@ class VectorStore:
             self.path: {"$exists": True},
         }
 
-    def write(self, rows: Sequence[tuple[Chunk, np.ndarray, Lineage]]) -> int:
-        """Store vectors with their lineage, in one unordered bulk write.
-
-        Args:
-            rows: Chunk, vector as the provider returned it, lineage.
-
-        Returns:
-            How many chunks were written; fewer than given where documents vanished meanwhile.
-        """
-        if not rows:
-            return 0
-        main, fine, clipped = self.format.fields(np.stack([vector for _, vector, _ in rows]))
-        self.clipped += clipped
-        wanted: list[tuple[Chunk, dict[str, Any]]] = []
-        for row, (chunk, _, lineage) in enumerate(rows):
-            values: dict[str, Any] = {self.path: to_bson(main[row], self.format.dtype)}
-            if fine is not None and self.format.rescore:
-                values[self.rescore_path] = to_bson(fine[row], self.format.rescore)
-            values[self.lineage_path] = self._lineage(chunk, lineage)
-            wanted.append((chunk, values))
-        if self.in_place:
-            return self._bulk([self._in_place(chunk, values) for chunk, values in wanted])
-        ids = {"_id": {"$in": [chunk.id for chunk, _ in wanted]}}
-        there = {encode(found["_id"]) for found in self.collection.find(ids, {"_id": 1})}
-        try:
-            # An insert costs the server half of an upsert.
-            return self._bulk(
-                [
-                    self._replace(chunk, values)
-                    if encode(chunk.id) in there
-                    else InsertOne(self._document(chunk, values))
-                    for chunk, values in wanted
-                ]
-            )
-        except _TakenMeanwhile:
-            return self._bulk([self._replace(chunk, values) for chunk, values in wanted])
-
-    def refresh(self, chunks: Sequence[Chunk]) -> int:
-        """Write carried fields and a chunker that changed; vectors stay."""
-        lineage = self.lineage_path
-        return self._bulk(
-            [
-                self._carry(
-                    chunk,
-                    {
-                        f"{lineage}.fields_hash": chunk.fields_hash,
-                        **({f"{lineage}.chunker": self._chunker} if self._chunker else {}),
-                        **({f"{lineage}.token": self._lease.token} if self._lease else {}),
-                    },
-                    gone=() if self._chunker else (f"{lineage}.chunker",),
-                )
-                for chunk in chunks
-            ]
-        )
-
-    def _lineage(self, chunk: Chunk, lineage: Lineage) -> dict[str, Any]:
-        return {
-            "space": lineage.space,
-            "model": lineage.model,
-            "text_hash": lineage.text_hash,
-            "fields_hash": chunk.fields_hash,
-            "batch": lineage.batch,
-            "run": lineage.run,
-            "at": lineage.at,
-            "pipeline": self._pipeline,
-            "stored_as": str(self.format),
-            **({"chunker": self._chunker} if self._chunker else {}),
-            **({"token": self._lease.token} if self._lease else {}),
-        }
-
-    def _in_place(self, chunk: Chunk, values: dict[str, Any]) -> UpdateOne:
-        update: dict[str, Any] = {"$set": values}
-        if self.drops_rescore:
-            update["$unset"] = {self.rescore_path: ""}
-        return UpdateOne(self._fenced(chunk.id), update)
-
-    def _replace(self, chunk: Chunk, values: dict[str, Any]) -> UpdateOne:
-        own = {TEXT_FIELD: chunk.text, SOURCE_FIELD: chunk.source_id}
-        return self._carry(chunk, {**values, **own}, upsert=True)
-
-    def _document(self, chunk: Chunk, values: dict[str, Any]) -> dict[str, Any]:
-        """What `_replace` makes where nothing is."""
-        document = {"_id": chunk.id, SOURCE_FIELD: chunk.source_id, TEXT_FIELD: chunk.text}
-        document |= chunk.fields
-        for path, value in values.items():
-            put(document, path, value)
-        return document
-
-    def _carry(
-        self,
-        chunk: Chunk,
-        values: dict[str, Any],
-        *,
-        upsert: bool = False,
-        gone: Sequence[str] = (),
-    ) -> UpdateOne:
-        carried = {path: lookup(chunk.fields, path) for path in self._carried}
-        roots = {path.split(".")[0] for path in carried}
-        update: dict[str, Any] = {
-            "$set": {
-                **values,
-                # what the source adds by itself, such as the path of a file
-                **{name: value for name, value in chunk.fields.items() if name not in roots},
-                **{path: value for path, value in carried.items() if value is not MISSING},
-            }
-        }
-        gone = [*gone, *(path for path, value in carried.items() if value is MISSING)]
-        if self.drops_rescore:
-            gone.append(self.rescore_path)
-        if gone:
-            update["$unset"] = dict.fromkeys(gone, "")
-        return UpdateOne(self._fenced(chunk.id), update, upsert=upsert)
-
-    def _fenced(self, chunk_id: Any) -> dict[str, Any]:
-        """Finds a chunk, unless a newer holder of the pipeline's lease has written it."""
-        if self._lease is None:
-            return {"_id": chunk_id}
-        return {"_id": chunk_id, f"{self.lineage_path}.token": {"$not": {"$gt": self._lease.token}}}
-
-    def _bulk(self, writes: Sequence[UpdateOne | InsertOne]) -> int:
-        if not writes:
-            return 0
-        if self._lease:
-            self._lease.check()
-        try:
-            result = self.collection.bulk_write(writes, ordered=False)
-        except BulkWriteError as error:
-            # A document that the filter does not find would be inserted anew.
-            codes = {entry["code"] for entry in error.details.get("writeErrors", [])}
-            if codes == {DUPLICATE_KEY}:
-                if self._lease and self._lease.overtaken():
-                    raise self._lease.stale() from error
-                if any(isinstance(write, InsertOne) for write in writes):
-                    raise _TakenMeanwhile from error
-            first = error.details["writeErrors"][0] if error.details.get("writeErrors") else {}
-            raise DeploymentError(
-                f"{self.collection.full_name} refused {len(error.details['writeErrors'])} of "
-                f"{len(writes)} writes, the first: {first.get('errmsg', error)}"
-            ) from error
-        written = result.inserted_count + result.matched_count + result.upserted_count
-        if written < len(writes) and self._lease and self._lease.overtaken():
-            raise self._lease.stale()
-        return written
-
-    def delete(self, ids: Sequence[Any]) -> int:
-        """Remove the vectors of chunks whose source vanished; only this pipeline's own."""
-        if self._lease:
-            self._lease.check()
-        mine = {**self._fenced({"$in": list(ids)}), **self._mine}
-        if not self.in_place:
-            return self.collection.delete_many(mine).deleted_count
-        paths = [self.path, self.lineage_path]
-        if self.format.rescore or self.drops_rescore:
-            paths.append(self.rescore_path)
-        gone = {"$unset": dict.fromkeys(paths, "")}
-        return self.collection.update_many(mine, gone).modified_count
-
     def ids(self, batch_size: int = 5_000) -> Iterator[tuple[Any, Any]]:
         """Ids of all chunks of this pipeline that have a vector, and of their source documents."""
         wanted = {"_id": 1} if self.in_place else {"_id": 1, SOURCE_FIELD: 1}
-        cursor = self.collection.find(self._mine, wanted, batch_size=batch_size)
+        cursor = self.collection.find(self.mine, wanted, batch_size=batch_size)
         return ((found["_id"], found.get(SOURCE_FIELD, found["_id"])) for found in cursor)
 
     def count(self) -> int:
         """Chunks of this pipeline that have a vector."""
-        return self.collection.count_documents(self._mine)
+        return self.collection.count_documents(self.mine)
 
     def count_space(self, space: str) -> int:
         """Vectors of one space at this path, whichever pipeline made them."""
@@ -382,37 +225,27 @@ class VectorStore:
             {self.path: {"$exists": True}, f"{self.lineage_path}.space": {"$exists": False}}
         )
 
+    def misshapen(self, space: EmbeddingSpace) -> Iterator[Examined]:
+        """This pipeline's vectors that are not of the type and width that their lineage says."""
+        wrong = {"$not": of_width(self.dtype, space.dimensions)}
+        yield from self._examined({f"{self.lineage_path}.space": space.id, self.path: wrong})
+
     def examined(self, space: str, text_hashes: Sequence[str]) -> Iterator[Examined]:
         """This pipeline's vectors of some texts, whatever state they are in."""
-        lineage = self.lineage_path
-        wanted = {
-            f"{lineage}.space": space,
-            f"{lineage}.text_hash": {"$in": list(text_hashes)},
-            **self._mine,
-        }
-        for document in self.collection.find(wanted, {self.path: 1, lineage: 1}):
-            found, value = _at(document, lineage), _at(document, self.path)
-            try:
-                dtype = dtype_of(value)
-                vector = None if dtype is None else from_bson(value)
-            except (ValueError, TypeError):
-                dtype, vector = None, None
-            yield Examined(
-                document["_id"],
-                found["text_hash"],
-                found.get("batch"),
-                found.get("stored_as", "float32"),
-                dtype,
-                vector,
-            )
+        lineage, texts = self.lineage_path, {"$in": list(text_hashes)}
+        yield from self._examined({f"{lineage}.space": space, f"{lineage}.text_hash": texts})
 
-    def distrust(self, ids: Sequence[Any]) -> int:
-        """Forget which text the vectors are of, so that the next run writes them anew."""
-        if self._lease:
-            self._lease.check()
-        mine = {"_id": {"$in": list(ids)}, **self._mine}
-        change = {"$unset": {f"{self.lineage_path}.text_hash": ""}}
-        return self.collection.update_many(mine, change).modified_count
+    def _examined(self, wanted: Mapping[str, Any]) -> Iterator[Examined]:
+        # Those in another format are the planner's business.
+        stored_as = {f"{self.lineage_path}.stored_as": {"$in": _names(self.format)}}
+        fields = dict.fromkeys([self.path, self.rescore_path, self.lineage_path], 1)
+        for document in self.collection.find({**wanted, **stored_as, **self.mine}, fields):
+            found, value = _at(document, self.lineage_path), _at(document, self.path)
+            vector, fine = _readable(value), _readable(_at(document, self.rescore_path))
+            dtype = None if vector is None else dtype_of(value)
+            # Already distrusted ones have no hash.
+            text_hash, batch = found.get("text_hash", ""), found.get("batch")
+            yield Examined(document["_id"], text_hash, batch, dtype, vector, fine)
 
     def vectors(
         self, space: str, fields: Sequence[str], batch_size: int = 1_000
@@ -430,7 +263,7 @@ class VectorStore:
                 raise DeploymentError(
                     f"{self.collection.full_name}, _id {document['_id']!r} has a lineage, but at "
                     f"{self.path} {error}: somebody has changed it; "
-                    f"`embeddings audit {self._pipeline} --repair` writes it anew"
+                    f"`embeddings audit {self.pipeline} --repair` writes it anew"
                 ) from error
             rows.append(StoredVector(document["_id"], vector, document))
             if len(rows) == batch_size:
@@ -464,6 +297,13 @@ def _names(format: VectorFormat) -> list[str | None]:  # noqa: A002
     """What the lineage says of vectors in this format; nothing, before there was a choice."""
     name = str(format)
     return [name, None] if name == "float32" else [name]
+
+
+def _readable(value: Any) -> np.ndarray | None:
+    try:
+        return from_bson(value)
+    except (ValueError, TypeError):
+        return None
 
 
 def _at(document: Mapping[str, Any], path: str) -> Any:

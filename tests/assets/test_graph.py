@@ -7,6 +7,7 @@ from pipelines.catalog import open_pipeline
 from resources.chunks import hash_text
 from resources.lease import held
 from resources.vector_store.formats import from_bson
+from resources.vector_store.writer import VectorWriter
 from tests.models import build_static_model
 
 FILMS = [
@@ -101,6 +102,20 @@ def test_changes_cost_only_themselves(films):
     assert stored["avatar"]["embedding_lineage"]["run"] == first.run_id, "it was not embedded again"
     assert [hit.id for hit in films.search("lion", limit=9).hits] != []
     assert "lion-king" not in {hit.id for hit in films.search("lion cub", limit=9).hits}
+
+
+def test_what_vanished_is_there_until_the_new_is_stored(films, monkeypatch):
+    """LlamaIndex deletes a document's old vectors before it has the new ones."""
+    films.run()
+    before = films.stored()
+    films.write([{**FILMS[0], "text": "a ship hits an iceberg"}, *FILMS[1:3]])
+    films.configure({"vector_store": {"max_delete_fraction": 0.5}})
+    monkeypatch.setattr(VectorWriter, "write", lambda *_: 1 / 0)
+    assert not films.run().success
+    assert films.stored() == before
+    monkeypatch.undo()
+    assert films.run().success
+    assert sorted(films.stored()) == ["avatar", "lion-king", "titanic"]
 
 
 def test_a_moved_text_takes_its_vector_along(films):

@@ -54,16 +54,11 @@ def plan(
     max_chunks: int = 100,
     max_tokens: int = 10_000,
     window: int = 7,
-    **deletion,
+    max_fraction: float = 1.0,
 ) -> tuple[Planner, list[Part], list[Chunk]]:
     with Planner(SPACE, store.stored, window=window) as planner:
         repeated = [chunk for window_ in planner.add(texts) for chunk in window_]
-        planner.vanished(
-            store.ids,
-            len(store.rows),
-            max_fraction=deletion.get("max_fraction", 1.0),
-            allow=deletion.get("allow", False),
-        )
+        planner.vanished(store.ids, len(store.rows), max_fraction=max_fraction)
         planner.resolve(
             store.known_texts,
             ((name, [hash_text(text) for text in held]) for name, held in (batches or {}).items()),
@@ -92,7 +87,7 @@ def test_nothing_changed_plans_nothing_and_reads_no_batches():
     store = Store(texts)
     with Planner(SPACE, store.stored, window=7) as planner:
         list(planner.add(chunks(texts)))
-        planner.vanished(never, len(texts), max_fraction=0, allow=False)
+        planner.vanished(never, len(texts), max_fraction=0)
         planner.resolve(store.known_texts, never())
         assert list(planner.parts(max_chunks=10, max_tokens=1000, tokens=len)) == []
     assert planner.counts.unchanged == 20
@@ -174,7 +169,7 @@ def test_an_empty_source_never_empties_the_store():
     before = {f"d{n}": f"text {n}" for n in range(10)}
     with pytest.raises(SourceError, match=r"10 of 10 stored chunks.*allow_delete: true"):
         plan([], Store(before), max_fraction=0.2)
-    _, parts, _ = plan([], Store(before), max_fraction=0.2, allow=True)
+    _, parts, _ = plan([], Store(before), max_fraction=1.0)
     assert len(ids(parts, "delete")) == 10
 
 

@@ -5,6 +5,7 @@ import sys
 from collections.abc import Iterator
 
 import pytest
+from bson.binary import Binary
 from pymongo.collection import Collection
 
 from resources.vector_store.formats import from_bson, to_bson
@@ -145,6 +146,41 @@ def test_a_damaged_batch_file_is_removed_and_the_vectors_stay(place, vectors):
     assert findings() == {"batch files are damaged": 1}
     assert findings("--repair") == {}
     assert content(vectors) == before
+
+
+def test_vectors_whose_batch_is_gone_are_looked_at_by_type_and_width(place, vectors):
+    before, spent = content(vectors), embedded(vectors)
+    (file,) = place.folder.glob("state/batch_store/batches/*/*.parquet")
+    file.unlink()
+    damage_width(vectors)
+    vectors.update_one({"_id": "tide"}, {"$set": {"embedding": Binary(b"'", 9)}})
+    assert findings() == {"are of another width": 1, "are without a vector": 1}
+    assert findings("--repair") == {}
+    assert content(vectors) == before
+    assert embedded(vectors) == spent + 2
+
+
+def test_a_finer_field_is_compared_as_well(place, vectors):
+    override = place.config("finer", vector_store={"dtype": "int8", "rescore": "float32"})
+    succeeds("run", PIPELINE, "-c", str(override))
+    before = {d["_id"]: d["embedding_rescore"] for d in vectors.find()}
+    wrong = to_bson(-from_bson(before["moth"]), "float32")
+    vectors.update_one({"_id": "moth"}, {"$set": {"embedding_rescore": wrong}})
+    assert findings("-c", str(override)) == {"are not as embedded": 1}
+    assert findings("--repair", "-c", str(override)) == {}
+    assert {d["_id"]: d["embedding_rescore"] for d in vectors.find()} == before
+
+
+def test_a_source_gone_empty_is_told_and_not_repaired_without_leave(place, vectors):
+    write_jsonl(place.source, DOCUMENTS[:1])
+    override = place.config("careful", vector_store={"allow_delete": False})
+    found = json.loads(embeddings("audit", PIPELINE, "--json", "-c", str(override)).stdout)
+    (finding,) = found["findings"]
+    assert (finding["count"], finding["text"]) == (5, "are stored but not in the source")
+    assert finding["repaired"] == "deleted with `allow_delete: true`"
+    refused = embeddings("audit", PIPELINE, "--repair", "-c", str(override))
+    assert refused.exit_code == 1
+    assert vectors.count_documents({}) == 6
 
 
 def test_a_vector_that_is_not_ours_is_left_alone_and_named(place, vectors):

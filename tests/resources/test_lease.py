@@ -20,7 +20,7 @@ from resources.sources.inline import TextsOrigin
 from resources.sources.resource import SourceResource
 from resources.vector_store.lineage import Lineage
 from resources.vector_store.resource import VectorStoreResource
-from resources.vector_store.store import VectorStore
+from resources.vector_store.writer import VectorWriter
 
 SOURCE = SourceResource(origin=TextsOrigin(documents=["x"]))
 SPACE = EmbeddingSpace("p", "model", "", 8, "", normalized=False)
@@ -31,15 +31,15 @@ def hold(database, run: str, **changes) -> AbstractContextManager[Lease]:
     return held(database.client, database.name, "films", run, **settings)
 
 
-def open_store(database, lease: Lease | None) -> VectorStore:
+def open_writer(database, lease: Lease | None) -> VectorWriter:
     resource = VectorStoreResource(database=database.name, collection="vectors")
-    return resource.open(database.client, SOURCE, SPACE, "films", lease)
+    return VectorWriter(resource.open(database.client, SOURCE, SPACE, "films"), lease)
 
 
-def write(store: VectorStore, text: str, chunk_id: str = "a") -> int:
+def write(writer: VectorWriter, text: str, chunk_id: str = "a") -> int:
     chunk = Chunk.whole(chunk_id, text, {})
     lineage = Lineage("space-a", "model-a", chunk.text_hash, "batch-1", "run-1", now())
-    return store.write([(chunk, np.ones(8, np.float32), lineage)])
+    return writer.write([(chunk, np.ones(8, np.float32), lineage)])
 
 
 def test_a_second_run_is_refused_and_told_who_is_at_work(database):
@@ -171,26 +171,26 @@ class TestStaleHolder:
 
     def test_its_writes_fail(self, database, leases):
         old, new = leases
-        assert write(open_store(database, old), "before") == 1
-        assert write(open_store(database, new), "newer") == 1
+        assert write(open_writer(database, old), "before") == 1
+        assert write(open_writer(database, new), "newer") == 1
         with pytest.raises(LeaseError, match="run run-1 held the pipeline films"):
-            write(open_store(database, old), "older")
+            write(open_writer(database, old), "older")
         assert database["vectors"].find_one({"_id": "a"})["text"] == "newer"
 
     def test_its_deletions_find_nothing(self, database, leases):
         old, new = leases
-        write(open_store(database, new), "newer")
-        assert open_store(database, old).delete(["a"]) == 0
-        assert open_store(database, new).delete(["a"]) == 1
+        write(open_writer(database, new), "newer")
+        assert open_writer(database, old).delete(["a"]) == 0
+        assert open_writer(database, new).delete(["a"]) == 1
 
     def test_the_new_holder_overwrites_what_the_old_one_wrote(self, database, leases):
         old, new = leases
-        write(open_store(database, old), "older")
-        assert write(open_store(database, new), "newer") == 1
+        write(open_writer(database, old), "older")
+        assert write(open_writer(database, new), "newer") == 1
         assert database["vectors"].find_one({"_id": "a"})["embedding_lineage"]["token"] == new.token
 
 
 def test_vectors_from_before_there_were_leases_are_written(database):
-    write(open_store(database, None), "before")
+    write(open_writer(database, None), "before")
     with hold(database, "run-1") as lease:
-        assert write(open_store(database, lease), "after") == 1
+        assert write(open_writer(database, lease), "after") == 1

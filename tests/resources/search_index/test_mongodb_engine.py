@@ -3,7 +3,6 @@
 Against the stand-in of `tests/search_node`: what it cannot prove is written there.
 """
 
-import dataclasses
 import secrets
 from collections.abc import Iterator
 from datetime import UTC, datetime
@@ -25,6 +24,7 @@ from resources.vector_store.formats import to_bson
 from resources.vector_store.lineage import Lineage
 from resources.vector_store.resource import VectorStoreResource
 from resources.vector_store.store import VectorStore
+from resources.vector_store.writer import VectorWriter
 from tests.search_node import SearchNode, search_node
 
 SPACE = EmbeddingSpace("p", "model", "", 8, "", normalized=True)
@@ -51,7 +51,7 @@ class Bench:
         name = self.registry._database.name
         resource = VectorStoreResource(database=name, collection="vectors", **settings)
         store = resource.open(self.client, SOURCE, SPACE, "films")
-        store.format = dataclasses.replace(store.format, scale=100.0)
+        store.use_scale(100.0)
         return store
 
     def fill(self, count: int = COUNT) -> None:
@@ -63,7 +63,7 @@ class Bench:
             at = datetime(2026, 11, 24, tzinfo=UTC)
             lineage = Lineage(SPACE.id, "model", chunk.text_hash, "batch", "run", at)
             rows.append((chunk, vector(number), lineage))
-        self.store.write(rows)
+        VectorWriter(self.store).write(rows)
 
     def engine(self, **settings: Any) -> SearchEngine:
         declared = SearchIndexResource(

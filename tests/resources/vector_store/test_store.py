@@ -19,6 +19,7 @@ from resources.vector_store.formats import from_bson, to_bson
 from resources.vector_store.lineage import Lineage
 from resources.vector_store.resource import VectorStoreResource
 from resources.vector_store.store import VectorStore
+from resources.vector_store.writer import VectorWriter
 
 AT = datetime(2026, 11, 23, 4, 5, 6, tzinfo=UTC)
 TEXTS = SourceResource(origin=TextsOrigin(documents=["x"]), carry=["kind", "place.country"])
@@ -46,7 +47,7 @@ def store(database) -> VectorStore:
 
 def put(store: VectorStore, *chunks: Chunk, space: str = "space-a") -> None:
     rows = [(c, vector(n), lineage(c, space)) for n, c in enumerate(chunks)]
-    assert store.write(rows) == len(chunks)
+    assert VectorWriter(store).write(rows) == len(chunks)
 
 
 def test_a_vector_is_bson_bindata_of_float32():
@@ -130,14 +131,14 @@ def test_any_id_is_found_again(store, chunk_id):
     state = store.stored([chunk_id, "absent"])
     assert list(state) == [encode(chunk_id)]
     assert state[encode(chunk_id)].text_hash == chunk.text_hash
-    assert store.delete([chunk_id]) == 1
+    assert VectorWriter(store).delete([chunk_id]) == 1
     assert store.count() == 0
 
 
 def test_refresh_writes_fields_and_removes_those_that_went(store):
     put(store, Chunk.whole("a", "t", {"kind": "film", "place": {"country": "IE"}}))
     new = Chunk.whole("a", "t", {"kind": "place"})
-    assert store.refresh([new]) == 1
+    assert VectorWriter(store).refresh([new]) == 1
     document = store.collection.find_one()
     assert document["kind"] == "place"
     assert "country" not in document.get("place", {})
@@ -164,10 +165,61 @@ def test_a_pipeline_deletes_only_its_own(store, database):
     )
     put(store, Chunk.whole("mine", "t1", {}))
     put(other, Chunk.whole("theirs", "t2", {}))
-    assert store.delete(["mine", "theirs"]) == 1
+    assert VectorWriter(store).delete(["mine", "theirs"]) == 1
     assert [document["_id"] for document in store.collection.find()] == ["theirs"]
     assert (store.count(), other.count()) == (0, 1)
     assert list(other.ids()) == [("theirs", "theirs")]
+
+
+def test_an_empty_list_deletes_nothing(store):
+    """LangChain's store empties the collection for it."""
+    put(store, Chunk.whole("a", "t1", {}))
+    writer = VectorWriter(store)
+    assert writer.delete([]) == writer.refresh([]) == writer.write([]) == writer.distrust([]) == 0
+    assert store.count() == 1
+    assert store.stored(["a"])['"a"'].text_hash
+
+
+def test_every_look_up_goes_by_an_index(mongod_uri):
+    """Haystack's store has none on its ids: its writes get slower with the collection."""
+    client = pymongo.MongoClient(mongod_uri)
+    resource = VectorStoreResource(database="test_look_ups", collection="vectors")
+    opened = resource.open(client, TEXTS, SPACE, "films")
+    opened.prepare()
+    put(opened, *(Chunk.whole(n, f"text {n}", {}) for n in range(50)))
+    asked: list[dict] = []
+
+    class Wanted(pymongo.monitoring.CommandListener):
+        def started(self, event):
+            if event.command_name in ("find", "aggregate", "update", "distinct"):
+                command = {k: v for k, v in event.command.items() if k not in ("lsid", "$db")}
+                if "updates" in command:  # one is explained at a time
+                    command["updates"] = command["updates"][:1]
+                asked.append(command)
+
+        def succeeded(self, event):
+            pass
+
+        failed = succeeded
+
+    listening = pymongo.MongoClient(mongod_uri, event_listeners=[Wanted()])
+    watched = resource.open(listening, TEXTS, SPACE, "films")
+    chunks = [Chunk.whole(n, f"text {n}", {}) for n in (1, 2, 99)]
+    hashes = [chunk.text_hash for chunk in chunks]
+    watched.stored([1, 2])
+    watched.known_texts("space-a", hashes)
+    watched.by_text("space-a", hashes)
+    watched.count_space("space-a")
+    watched.spaces()
+    watched.documents([1])
+    put(watched, *chunks)
+    assert len(asked) == 8
+    for command in asked:
+        plan = str(client["test_look_ups"].command("explain", command, verbosity="queryPlanner"))
+        assert "COLLSCAN" not in plan, command
+    client.drop_database("test_look_ups")
+    client.close()
+    listening.close()
 
 
 def test_vectors_are_counted_by_model_and_strangers_seen(store):
@@ -208,10 +260,10 @@ def test_in_place_vectors_join_the_source_documents(database, listings):
     assert "text" not in document
     # a document that is gone is not made anew
     gone = Chunk.whole(99, "s99", {})
-    assert store.write([(gone, vector(0), lineage(gone))]) == 0
+    assert VectorWriter(store).write([(gone, vector(0), lineage(gone))]) == 0
     assert database["listings"].count_documents({}) == 3
     # deletion takes the vector, not the document
-    assert store.delete([1]) == 1
+    assert VectorWriter(store).delete([1]) == 1
     assert database["listings"].find_one({"_id": 1}) == {
         "_id": 1, "summary": "s1", "beds": 1, "ai": {}, "ai_lineage": {},
     }  # fmt: skip
@@ -260,7 +312,7 @@ def test_a_format_decides_what_is_stored_and_what_can_be_copied(
         database=database.name, collection="vectors", dtype=dtype, rescore=rescore or "none"
     )
     store = resource.open(database.client, TEXTS, SPACE, "films")
-    store.format = dataclasses.replace(store.format, scale=40.0)
+    store.use_scale(40.0)
     chunk = Chunk.whole("a", "the text", {"kind": "film"})
     put(store, chunk)
     (document,) = store.collection.find()
