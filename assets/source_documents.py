@@ -14,7 +14,7 @@ from assets.heap import settled_heap
 from assets.plan import PlanWriter
 from assets.planning import Counts, Part, Planner
 from resources.batch_store import BatchStore, BatchStoreResource
-from resources.chunks import Chunk
+from resources.chunks import Chunk, excess
 from resources.embedders.packing import estimate_tokens
 from resources.embedders.resource import EmbedderResource
 from resources.mongodb.resource import MongoDBResource
@@ -98,6 +98,9 @@ def compare(
             progress.advance(1)
             if isinstance(record, SourceDocument):
                 for chunk in source.chunking.chunks(record):
+                    if size := excess(chunk):
+                        rejected.append(_too_large(source, chunk, size))
+                        continue
                     found.characters += len(chunk.text)
                     if len(found.preview) < PREVIEW_ROWS:
                         found.preview.append(chunk)
@@ -144,6 +147,16 @@ def compare(
     progress.finish()
     found.seconds, found.rate = progress.seconds, progress.rate
     return found
+
+
+def _too_large(source: SourceResource, chunk: Chunk, size: int) -> RejectedRecord:
+    return RejectedRecord(
+        id=chunk.id,
+        where=source.describe(),
+        reason=f"its text and fields are {size / 1e6:.1f} MB, more than a MongoDB document holds: "
+        "cut it with `chunking`, or carry less",
+        excerpt=chunk.text[:EXCERPT_LENGTH],
+    )
 
 
 def _duplicate(source: SourceResource, chunk: Chunk) -> RejectedRecord:

@@ -23,6 +23,7 @@ from resources.mongodb.resource import MongoDBResource
 from resources.progress import Progress
 from resources.registry import Registry
 from resources.search_index.resource import SearchIndexResource
+from resources.sources.records import EXCERPT_LENGTH, RejectedRecord
 from resources.sources.resource import SourceResource
 from resources.vector_store.format_quality import FormatQuality, measure
 from resources.vector_store.formats import Similarity, int8_scale
@@ -87,9 +88,9 @@ def store_plan(
 
     def put(part: PlannedPart) -> tuple[int, int]:
         rows, missing = _rows(plan, part, batches)
-        for start in range(0, len(rows), WRITE_ROWS):
-            writer.write(rows[start : start + WRITE_ROWS])
-        return len(rows), missing
+        starts = range(0, len(rows), WRITE_ROWS)
+        put = sum(writer.write(rows[start : start + WRITE_ROWS]) for start in starts)
+        return put, missing + len(rows) - put
 
     with ThreadPoolExecutor(WRITERS, thread_name_prefix="vector-writer") as pool:
         parts = iter(plan.of_kind("copy", "embed", "reuse"))
@@ -106,6 +107,16 @@ def store_plan(
     written.seconds = progress.seconds
     progress.finish()
     return written
+
+
+def _no_room(chunk: Chunk, store: VectorStore) -> RejectedRecord:
+    return RejectedRecord(
+        id=chunk.id,
+        where=store.collection.full_name,
+        reason="its document has no room for a vector within MongoDB's 16 MiB: give the vectors a "
+        "collection of their own (`vector_store`), or make it smaller",
+        excerpt=chunk.text[:EXCERPT_LENGTH],
+    )
 
 
 def _rows(
@@ -164,6 +175,8 @@ def build_stored_vectors(pipeline: str) -> dg.AssetsDefinition:
                     plan, batches=batches, store=store, registry=registry, lease=lease
                 )
                 written = store_plan(plan, batches=batches, writer=writer, log=context.log.info)
+                too_large = [_no_room(chunk, store) for chunk in writer.too_large]
+                registry.quarantine.add(pipeline, context.run_id, too_large)
                 if written.changes:
                     registry.record_store(
                         store.key,
@@ -188,7 +201,7 @@ def build_stored_vectors(pipeline: str) -> dg.AssetsDefinition:
             "vectors written": written.vectors,
             "fields refreshed": written.refreshed,
             "deleted": written.deleted,
-            "left out (quarantined)": written.missing,
+            "left out (quarantined, or gone)": written.missing,
             "vectors stored": total,
             **({"old batches removed": removed} if batch_store.keep_days else {}),
             "stored as": str(store.format),

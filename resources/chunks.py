@@ -44,6 +44,27 @@ class Chunk:
         return cls(id, id, text, hash_text(text), fields, hash_fields(fields))
 
 
+MAX_BYTES = 16 * 1024**2 - 512 * 1024
+"""Of a chunk's text and fields: a document of MongoDB holds 16 MiB, vector and lineage included."""
+
+
+def excess(chunk: Chunk) -> int:
+    """Bytes of text and fields where they are too many for a document; 0 where they are not."""
+    # At most four bytes a character: only what comes near the limit is measured.
+    if 4 * len(chunk.text) + sum(map(_at_most, chunk.fields.values())) <= MAX_BYTES:
+        return 0
+    size = len(bson.encode({**chunk.fields, "": chunk.text}, codec_options=_CODEC))
+    return size if size > MAX_BYTES else 0
+
+
+def _at_most(value: Any) -> int:
+    if isinstance(value, str):
+        return 4 * len(value)
+    if isinstance(value, list | dict | bytes):
+        return len(bson.encode({"": value}, codec_options=_CODEC))
+    return 32
+
+
 def hash_text(text: str) -> str:
     return hashlib.sha256(text.encode()).hexdigest()
 

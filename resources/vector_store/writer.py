@@ -17,6 +17,8 @@ from resources.vector_store.lineage import Lineage
 from resources.vector_store.store import SOURCE_FIELD, TEXT_FIELD, VectorStore
 
 DUPLICATE_KEY = 11000
+TOO_LARGE = {10334, 17419, 17420}
+"""BSONObjectTooLarge, and an update whose result is."""
 
 
 class _TakenMeanwhile(Exception):
@@ -33,12 +35,14 @@ class VectorWriter:
 
     Attributes:
         clipped: Values so far that were out of the range of int8.
+        too_large: Chunks so far whose document has no room for their vector.
     """
 
     def __init__(
         self, store: VectorStore, lease: Lease | None = None, *, drops_rescore: bool = False
     ) -> None:
         self.clipped = 0
+        self.too_large: list[Chunk] = []
         self._store, self._collection, self._lease = store, store.collection, lease
         self._drops_rescore = drops_rescore
 
@@ -68,7 +72,10 @@ class VectorWriter:
             values[store.lineage_path] = self._lineage(chunk, lineage)
             wanted.append((chunk, values))
         if store.in_place:
-            return self._bulk([self._in_place(chunk, values) for chunk, values in wanted])
+            return self._bulk(
+                [self._in_place(chunk, values) for chunk, values in wanted],
+                [chunk for chunk, _ in wanted],
+            )
         ids = {"_id": {"$in": [chunk.id for chunk, _ in wanted]}}
         there = {encode(found["_id"]) for found in self._collection.find(ids, {"_id": 1})}
         try:
@@ -190,7 +197,8 @@ class VectorWriter:
         token = f"{self._store.lineage_path}.token"
         return {"_id": chunk_id, token: {"$not": {"$gt": self._lease.token}}}
 
-    def _bulk(self, writes: Sequence[UpdateOne | InsertOne]) -> int:
+    def _bulk(self, writes: Sequence[UpdateOne | InsertOne], in_place: Sequence[Chunk] = ()) -> int:
+        """How many were written; of documents in place those that are too large are set aside."""
         if not writes:
             return 0
         if self._lease:
@@ -199,6 +207,9 @@ class VectorWriter:
             result = self._collection.bulk_write(writes, ordered=False)
         except BulkWriteError as error:
             refused = error.details.get("writeErrors", [])
+            if in_place and {entry["code"] for entry in refused} <= TOO_LARGE:
+                self.too_large += [in_place[entry["index"]] for entry in refused]
+                return error.details["nMatched"]
             # A document that the fence does not let through would be inserted anew.
             if {entry["code"] for entry in refused} == {DUPLICATE_KEY}:
                 if self._lease and self._lease.overtaken():

@@ -221,6 +221,14 @@ def test_a_text_without_a_known_token_costs_no_other(films, normalize):
     assert films.run().source_documents["left quarantine"] == 2
 
 
+def test_a_text_that_no_document_holds_costs_no_other(films):
+    films.write([*FILMS, {"_id": "book", "text": "word " * 3_500_000}])
+    run = films.run()
+    assert run.success, run.failures
+    assert sorted(films.stored()) == sorted(film["_id"] for film in FILMS)
+    assert "17.5 MB, more than a MongoDB document holds" in films.quarantine()["book"]
+
+
 def test_an_empty_source_stops_and_changes_nothing(films):
     films.run()
     before = films.stored()
@@ -368,6 +376,20 @@ def test_existing_documents_get_their_vectors_in_place(airbnb):
     hits = airbnb.search("flat 3 near the beach", filter={"bedrooms": 0}).hits
     assert hits[0].id == "1003"
     assert hits[0].text == "flat 3 near the beach"
+
+
+def test_in_place_a_document_without_room_for_a_vector_costs_no_other(airbnb):
+    listings = airbnb.client[airbnb.database]["listingsAndReviews"]
+    listings.update_one({"_id": "1003"}, {"$set": {"pad": "x" * (16 * 1024**2 - 300)}})
+    run = airbnb.run()
+    assert run.success, run.failures
+    assert listings.count_documents({"embedding": {"$exists": True}}) == 9
+    assert "no room for a vector" in airbnb.quarantine()["1003"]
+    assert all(run.checks[name] for name in ("all_stored", "index_is_complete"))
+    listings.update_one({"_id": "1003"}, {"$unset": {"pad": ""}})
+    again = airbnb.run()
+    assert again.embedding_batches["embedded"] == 0
+    assert listings.count_documents({"embedding": {"$exists": True}}) == 10
 
 
 def test_in_place_a_summary_that_went_loses_its_vector(airbnb):
