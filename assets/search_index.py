@@ -47,7 +47,7 @@ def open_engine(
     keeps the engine that made it.
     """
     space = embedder.space()
-    search_index.check(space, vector_store.format(space).dtype)
+    search_index.check(space, vector_store.format(space).dtype, vector_store.path)
     store = vector_store.open(client, source, space, pipeline)
     registry = Registry(client, mongodb.registry)
     made = None if log else registry.index(index_key(store, search_index.name))

@@ -189,9 +189,10 @@ def build_source_documents(pipeline: str, kinds: set[str]) -> dg.AssetsDefinitio
             # Settings that contradict each other stop the run before a server is asked.
             vector_store.namespace(source)
             space = embedder.space()
-            search_index.check(space, vector_store.format(space).dtype)
+            search_index.check(space, vector_store.format(space).dtype, vector_store.path)
             with mongodb.connect() as client, exclusive(context, client, mongodb) as lease:
                 store = vector_store.open(client, source, space, pipeline)
+                search_index.check_deployment(client, store.collection.database.name)
                 registry = Registry(client, mongodb.registry)
                 registry.prepare()
                 registry.record_space(space)

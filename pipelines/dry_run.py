@@ -66,7 +66,8 @@ def dry_run(
         embedder = opened.embedder
         opened.vector_store.namespace(opened.source)
         space = embedder.space()
-        opened.search_index.check(space, opened.vector_store.format(space).dtype)
+        store = opened.vector_store
+        opened.search_index.check(space, store.format(space).dtype, store.path)
         found = compare(
             opened.source,
             client=opened.client,

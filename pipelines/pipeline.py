@@ -128,7 +128,7 @@ def _checked(resources: dict[str, ConfigurableResource]) -> dict[str, Configurab
     store, index = resources["vector_store"], resources["search_index"]
     assert isinstance(store, VectorStoreResource)
     assert isinstance(index, SearchIndexResource)
-    index.check_declared(None if store.dtype == "auto" else store.dtype)
+    index.check_declared(None if store.dtype == "auto" else store.dtype, store.path)
     return resources
 
 

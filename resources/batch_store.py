@@ -113,7 +113,13 @@ class BatchStore:
     """
 
     def __init__(self, root: str) -> None:
-        self._fs, self._root = fsspec.core.url_to_fs(root)
+        try:
+            self._fs, self._root = fsspec.core.url_to_fs(root)
+        except (ImportError, ValueError) as error:  # a file system not installed, or unknown
+            raise BatchStoreError(
+                f"batch_store has `url: {root}`, which cannot be opened: {error}; install what it "
+                "needs, or choose a folder"
+            ) from error
         self._local = isinstance(self._fs, LocalFileSystem)
         self.url = root.rstrip("/")
 

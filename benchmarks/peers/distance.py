@@ -24,7 +24,7 @@ def distant(port: int, seconds: float) -> Iterator[int]:
     try:
         yield ours.recv()
     finally:
-        process.terminate()
+        process.kill()  # it holds nothing, and a shell may have it ignore SIGTERM
         process.join()
 
 

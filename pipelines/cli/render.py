@@ -31,9 +31,12 @@ def run(pipeline: str, outcome: RunOutcome) -> None:
     table = _table()
     table.add_column("asset")
     table.add_column("result")
+    counted = f"{source['documents']:,} documents"
+    if source["chunked"] != "no":
+        counted += f" in {source['dagster/row_count']:,} chunks"
     table.add_row(
         "source_documents",
-        f"{source['dagster/row_count']:,} documents: {source['new']:,} new, "
+        f"{counted}: {source['new']:,} new, "
         f"{source['changed']:,} changed, {source['unchanged']:,} unchanged, "
         f"{source['deleted']:,} deleted"
         + (f", {source['rejected now']:,} quarantined" if source["rejected now"] else ""),

@@ -8,8 +8,6 @@ the same must compare equal, however the server spells them out.
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from resources.errors import ConfigurationError
-
 if TYPE_CHECKING:
     from resources.search_index.resource import SearchIndexResource
 
@@ -30,14 +28,7 @@ def build_definition(
         path: Of the vector.
         dimensions: Of the space.
         space_path: Where a document names the space of its vector; every search filters by it.
-
-    Raises:
-        ConfigurationError: A filter field lies at the vector's own path.
     """
-    if path in declared.filter_fields:
-        raise ConfigurationError(
-            f"search_index has {path!r} among its `filter_fields`, where the vectors are: remove it"
-        )
     vector: dict[str, Any] = {
         "type": "vector",
         "path": path,

@@ -10,7 +10,7 @@ from resources.batch_store import BatchStore
 from resources.config import StrictResource
 from resources.embedders.space import EmbeddingSpace
 from resources.errors import ConfigurationError, SearchIndexError
-from resources.mongodb.deployment import inspect_deployment
+from resources.mongodb.deployment import Deployment, inspect_deployment
 from resources.registry import Registry
 from resources.search_index.engine import SearchEngine
 from resources.search_index.index_lifecycle import THREE_WAYS
@@ -70,14 +70,14 @@ class SearchIndexResource(StrictResource):
         default=5, gt=0, description="How often it asks meanwhile (mongodb)."
     )
 
-    def check(self, space: EmbeddingSpace, dtype: Dtype) -> None:
+    def check(self, space: EmbeddingSpace, dtype: Dtype, path: str) -> None:
         """Refuse a declaration that cannot serve vectors of this space, stored like this.
 
         Raises:
             ConfigurationError: As `check_declared`; dotProduct over vectors that are not of unit
                 length; a width that no index can have.
         """
-        self.check_declared(dtype)
+        self.check_declared(dtype, path)
         check_dimensions(space.dimensions, dtype, self.quantization)
         if self.similarity == "dotProduct" and not space.normalized:
             raise ConfigurationError(
@@ -85,16 +85,22 @@ class SearchIndexResource(StrictResource):
                 f"space {space.id} is not normalized: choose cosine, or normalize the embeddings"
             )
 
-    def check_declared(self, dtype: Dtype | None) -> None:
+    def check_declared(self, dtype: Dtype | None, path: str) -> None:
         """Refuse settings that contradict each other, before anything is known of the vectors.
 
         Args:
             dtype: Of the stored vectors; None where the provider decides it.
+            path: Where they are stored.
 
         Raises:
-            ConfigurationError: A similarity or a quantization that does not go with the dtype;
-                settings that exclude each other.
+            ConfigurationError: A similarity or a quantization that does not go with the dtype; a
+                filter over the vectors themselves; settings that exclude each other.
         """
+        if path in self.filter_fields:
+            raise ConfigurationError(
+                f"search_index has {path!r} among its `filter_fields`, where the vectors are: "
+                "remove it"
+            )
         if dtype is not None:
             check_dtype(dtype, self.similarity, self.quantization)
         if self.indexing_method == "flat" and (self.max_edges, self.num_edge_candidates) != (
@@ -110,6 +116,20 @@ class SearchIndexResource(StrictResource):
                 "search_index has both `stored_source_include` and `stored_source_exclude`: "
                 "remove one of them"
             )
+
+    def check_deployment(self, client: MongoClient, database: str) -> Deployment:
+        """What the deployment is; to be asked before a run spends anything.
+
+        Raises:
+            SearchIndexError: `engine: mongodb` on one without Vector Search.
+        """
+        found = inspect_deployment(client, database)
+        if self.engine == "mongodb" and not found.vector_search:
+            raise SearchIndexError(
+                f"search_index has `engine: mongodb`, but this is a {found} ({found.reason}): "
+                f"{THREE_WAYS}"
+            )
+        return found
 
     def open(
         self,
@@ -141,12 +161,7 @@ class SearchIndexResource(StrictResource):
         key = index_key(store, self.name)
         engine = served_by if served_by and self.engine in ("auto", served_by) else self.engine
         if engine != "local" and engine != served_by:
-            found = inspect_deployment(client, store.collection.database.name)
-            if not found.vector_search and engine == "mongodb":
-                raise SearchIndexError(
-                    f"search_index has `engine: mongodb`, but this {found} ({found.reason}): "
-                    f"{THREE_WAYS}"
-                )
+            found = self.check_deployment(client, store.collection.database.name)
             if not found.vector_search:
                 log(f"{found} ({found.reason}): the local engine serves the index")
             engine = "mongodb" if found.vector_search else "local"

@@ -111,6 +111,20 @@ def test_a_new_format_needs_no_provider_even_where_the_old_one_lost_something(wo
     assert workshop.search("blue hat", limit=1).hits[0].score == pytest.approx(1.0, abs=1e-5)
 
 
+def test_an_engine_that_the_deployment_lacks_stops_the_run_before_it_spends(workshop):
+    run = workshop.run(config={"resources": {"search_index": {"config": {"engine": "mongodb"}}}})
+    (failure,) = run.failures
+    assert "Atlas Local image" in failure
+    assert run.metadata == {}
+    assert workshop.client[workshop.database]["embedding_spend"].count_documents({}) == 0
+
+
+def test_a_filter_over_the_vectors_is_refused(workshop):
+    workshop.configure({"search_index": {"filter_fields": ["kind", "embedding"]}})
+    with pytest.raises(ConfigurationError, match="'embedding' among its `filter_fields`"):
+        workshop.pipeline.definitions()
+
+
 def test_a_format_that_cannot_be_indexed_stops_the_run_before_it_begins(workshop):
     wrong = {"vector_store": {"config": {"dtype": "packed_bit"}}}
     (failure,) = workshop.run(config={"resources": wrong}).failures

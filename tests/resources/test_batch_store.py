@@ -1,4 +1,5 @@
 import os
+import sys
 from datetime import UTC, datetime
 
 import fsspec
@@ -106,6 +107,13 @@ def test_old_plans_go_and_young_ones_stay(store):
     filesystem, root = fsspec.core.url_to_fs(store.url)
     folders = [path.rsplit("/", 1)[-1] for path in filesystem.ls(f"{root}/plans/films", False)]
     assert sorted(folders) == sorted([*plans[2:], "current.json"])
+
+
+@pytest.mark.parametrize("url", ["nowhere://bucket/x", "s3://bucket/x"])
+def test_a_file_system_that_is_not_installed_is_one_sentence(url, monkeypatch):
+    monkeypatch.setitem(sys.modules, "s3fs", None)
+    with pytest.raises(BatchStoreError, match=f"`url: {url}`, which cannot be opened"):
+        BatchStore(url)
 
 
 def test_a_folder_that_cannot_be_written_is_one_sentence(tmp_path):
