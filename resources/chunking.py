@@ -65,10 +65,8 @@ class _Chunking(StrictConfig):
 
         `text[start:end]` of the document is the chunk's text.
         """
-        start, repeats = -1, Counter[str]()
-        for index, text in enumerate(self._splitter().split_text(document.text)):
-            # Pieces come in order, and each begins after the beginning of the one before.
-            start = document.text.index(text, start + 1)
+        repeats = Counter[str]()
+        for index, (start, text) in enumerate(self._pieces(document.text)):
             place: dict[str, Any] = {"index": index, "start": start, "end": start + len(text)}
             fields = {**document.fields, PLACE_FIELD: {**place, **self._about(document, start)}}
             text_hash = hash_text(text)
@@ -82,6 +80,17 @@ class _Chunking(StrictConfig):
                 fields=fields,
                 fields_hash=hash_fields(fields),
             )
+
+    def _pieces(self, whole: str) -> Iterator[tuple[int, str]]:
+        """Offset and text of every piece, without the white space around it."""
+        begin, before = -1, (-1, "")
+        for raw in self._splitter().split_text(whole):
+            # With their white space, each begins after the beginning of the one before.
+            begin = whole.index(raw, begin + 1)
+            piece = (begin + len(raw) - len(raw.lstrip()), raw.strip())
+            if piece[1] and piece != before:  # two may differ in white space only
+                yield piece
+            before = piece
 
     def describe(self) -> str | None:
         """What the lineage says of the chunker: kind and settings."""
@@ -158,7 +167,11 @@ def _splitter(
 ) -> "RecursiveCharacterTextSplitter":
     from langchain_text_splitters import Language, RecursiveCharacterTextSplitter
 
-    options: dict[str, Any] = {"chunk_size": size, "chunk_overlap": overlap}
+    options: dict[str, Any] = {
+        "chunk_size": size,
+        "chunk_overlap": overlap,
+        "strip_whitespace": False,
+    }
     if tokenizer:
         counter = _tokenizer(tokenizer)
         options["length_function"] = lambda text: len(

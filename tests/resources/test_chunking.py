@@ -3,7 +3,7 @@
 import random
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from pydantic import TypeAdapter, ValidationError
 
@@ -96,6 +96,8 @@ def test_a_single_long_paragraph_finds_its_old_borders_again():
 
 
 @settings(deadline=None, max_examples=60)
+@example(" \t====", 5, 3)
+@example("  ab  ab", 5, 3)
 @given(
     st.text(st.sampled_from("ab \n.#`=-{}é🙂\t"), min_size=1, max_size=400).filter(str.strip),
     st.integers(5, 60),
