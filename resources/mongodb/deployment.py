@@ -19,8 +19,9 @@ from resources.errors import DeploymentError, EmbeddingsError
 
 AUTHENTICATION_FAILED, UNAUTHORIZED = 18, 13
 # SearchNotEnabled (mongod 7+), CommandNotSupported (SecantusDB), CommandNotFound and an unknown
-# pipeline stage (mongod before search existed), AtlasError (tiers without it).
-_NO_SEARCH = {31082, 115, 59, 40324, 8000}
+# pipeline stage (mongod before search existed).
+_NO_SEARCH = {31082, 115, 59, 40324}
+_ATLAS_ERROR = 8000  # Atlas's own proxy: its text says what
 
 
 @dataclass(frozen=True)
@@ -62,11 +63,25 @@ def inspect_deployment(client: MongoClient, database: str) -> Deployment:
     try:
         client[database]["_"].list_search_indexes().to_list()
     except OperationFailure as error:
-        if error.code not in _NO_SEARCH:
+        if not lacks_search(error):
             raise
-        text = str((error.details or {}).get("errmsg", error)).split(". ")[0]
+        text = server_message(error).split(". ")[0]
         return Deployment(kind, version, vector_search=False, reason=text)
     return Deployment(kind, version, vector_search=True)
+
+
+def server_message(error: OperationFailure) -> str:
+    """What the server says, without what the driver and the pipeline put around it."""
+    text = str((error.details or {}).get("errmsg", error))
+    return text.split("PlanExecutor error during aggregation :: caused by :: ")[-1].rstrip(".")
+
+
+def lacks_search(error: OperationFailure) -> bool:
+    """Whether the error is that of a deployment without Vector Search."""
+    text = server_message(error).lower()
+    if error.code == _ATLAS_ERROR:
+        return "not allowed" in text or "command not found" in text
+    return error.code in _NO_SEARCH or "vectorsearch is not allowed" in text
 
 
 def explain(error: PyMongoError, where: str) -> EmbeddingsError:

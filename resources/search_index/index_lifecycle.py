@@ -16,14 +16,11 @@ from pymongo.collection import Collection
 from pymongo.errors import OperationFailure
 
 from resources.errors import SearchIndexError
+from resources.mongodb.deployment import UNAUTHORIZED, lacks_search, server_message
 from resources.progress import EVERY_SECONDS, duration
 from resources.search_index.index_definition import TYPE
 
-UNAUTHORIZED, NAMESPACE_NOT_FOUND, HOST_UNREACHABLE = 13, 26, 6
-# SearchNotEnabled (mongod 7+), CommandNotSupported (SecantusDB), CommandNotFound and an unknown
-# pipeline stage (mongod before search existed).
-NO_SEARCH = {31082, 115, 59, 40324}
-ATLAS_ERROR = 8000  # Atlas's own proxy: its text says what
+NAMESPACE_NOT_FOUND, HOST_UNREACHABLE = 26, 6
 THREE_WAYS = (
     "use Atlas, the Atlas Local image (see README), or MongoDB Community 8.2 or later with "
     "mongot; or choose `engine: local`"
@@ -134,18 +131,6 @@ def deployment_indexes(client: MongoClient, database: str) -> list[str]:
                 continue
             found += [f"{name}.{collection}:{state.name}" for state in states]
     return found
-
-
-def server_message(error: OperationFailure) -> str:
-    text = str((error.details or {}).get("errmsg", error))
-    return text.split("PlanExecutor error during aggregation :: caused by :: ")[-1].rstrip(".")
-
-
-def lacks_search(error: OperationFailure) -> bool:
-    text = server_message(error).lower()
-    if error.code == ATLAS_ERROR:
-        return "not allowed" in text or "command not found" in text
-    return error.code in NO_SEARCH or "vectorsearch is not allowed" in text
 
 
 def at_limit(error: OperationFailure) -> bool:

@@ -11,9 +11,10 @@ import numpy as np
 from pymongo.errors import OperationFailure
 
 from resources.errors import QueryRefused, SearchIndexError
+from resources.mongodb.deployment import lacks_search, server_message
 from resources.search_index.filters import validate
 from resources.search_index.index_definition import filter_paths, vector_field
-from resources.search_index.index_lifecycle import THREE_WAYS, lacks_search, server_message
+from resources.search_index.index_lifecycle import THREE_WAYS
 from resources.search_index.local import candidates_of, checked_query
 from resources.vector_store.formats import Dtype, element_of, to_bson
 
