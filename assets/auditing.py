@@ -15,6 +15,7 @@ from resources.windows import windows
 NAMED = 5
 """Ids that are named for each kind of fault."""
 WINDOW = 1_000
+OTHER_VALUES = "not as embedded"
 
 
 @dataclass
@@ -66,21 +67,23 @@ def examine(
     names: Sequence[str],
     batches: BatchStore,
     store: VectorStore,
+    all_shapes: bool = True,
     mark: Callable[[Sequence[Any]], object] = lambda ids: None,
     log: Callable[[str], None] = lambda line: None,
 ) -> Examination:
-    """Look at every vector's type and width, and compare values with those in batches.
+    """Look at every vector's type and width, and compare vectors with those in batches.
 
     Args:
         space: Of the vectors.
         names: Of the batches to read.
         batches: Where they lie.
         store: What is compared with them; int8 with its scale.
+        all_shapes: Also look at vectors of other batches, or of none: a scan of the collection.
         mark: Takes the ids of documents with a fault.
         log: Takes lines of progress.
     """
     found = Examination()
-    for window in windows(store.misshapen(space), WINDOW):
+    for window in windows(store.misshapen(space), WINDOW) if all_shapes else ():
         for document in window:
             found.note(_shape_fault(document, store), document.id)
         mark([document.id for document in window])
@@ -94,10 +97,11 @@ def examine(
             found.damaged.append(name)
             continue
         wrong = []
-        for document, same in _compared(batch, store):
+        for document, fault in _compared(batch, store):
             found.compared += 1
-            if not same:
-                found.note("not as embedded", document.id)
+            # With all shapes looked at, those faults are known already.
+            if fault and not (all_shapes and fault != OTHER_VALUES):
+                found.note(fault, document.id)
                 wrong.append(document.id)
         mark(wrong)
         progress.advance(1)
@@ -111,8 +115,8 @@ def _shape_fault(document: Examined, store: VectorStore) -> str:
     return f"not stored as {store.dtype}" if document.dtype != store.dtype else "of another width"
 
 
-def _compared(batch: EmbeddingBatch, store: VectorStore) -> Iterator[tuple[Examined, bool]]:
-    """Documents with a vector of the batch, and whether it is that one; misshapen ones pass."""
+def _compared(batch: EmbeddingBatch, store: VectorStore) -> Iterator[tuple[Examined, str]]:
+    """Documents with a vector of the batch, and what is wrong with it."""
     rows = batch.rows_by_text()
     main, fine, _ = store.format.fields(batch.vectors)
     for document in store.examined(batch.space.id, list(rows)):
@@ -121,9 +125,9 @@ def _compared(batch: EmbeddingBatch, store: VectorStore) -> Iterator[tuple[Exami
             continue  # a text may lie in two batches
         vector, finer = document.vector, document.fine
         if document.dtype != store.dtype or vector is None or vector.shape != main[row].shape:
-            yield document, True  # known already, by its shape
+            yield document, _shape_fault(document, store)
             continue
         same = np.array_equal(vector, main[row])
         if fine is not None:
             same = same and finer is not None and np.array_equal(finer, fine[row])
-        yield document, same
+        yield document, "" if same else OTHER_VALUES

@@ -287,7 +287,7 @@ def _the_asset_pages_show_their_metadata(dagster: Dagster, page: "Page") -> None
     page.goto(f"{dagster.url}/assets/quickstart/stored_vectors")
     assert _row(page, "vectors written") == "180"
     assert _row(page, "vectors stored") == "180"
-    _preview(page, "vectors by model", ["model", "vectors"], "sentence-transformers/")
+    _preview(page, "vectors by space", ["model", "vectors"], "sentence-transformers/")
 
 
 def _metadata(page: "Page", key: str):

@@ -58,8 +58,12 @@ class SearchEngine(ABC):
         """
 
     @abstractmethod
-    def coverage(self) -> Coverage:
-        """Compare the index with what is stored; the server looks at every vector for it.
+    def coverage(self, *, thorough: bool = True) -> Coverage:
+        """Compare the index with what is stored.
+
+        Args:
+            thorough: Let the server look at every vector, also where a look since the last change
+                found nothing that an index leaves out.
 
         Raises:
             SearchIndexError: There is no such index.

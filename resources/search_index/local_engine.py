@@ -116,7 +116,7 @@ class LocalEngine(SearchEngine):
             details={"index files": self._folder},
         )
 
-    def coverage(self) -> Coverage:
+    def coverage(self, *, thorough: bool = True) -> Coverage:
         stored, indexed = self._store.count_space(self._space.id), len(self._serving())
         why = f"{indexed:,} indexed, but {stored:,} stored: materialize search_index"
         return Coverage(stored, indexed, why if indexed != stored else "")

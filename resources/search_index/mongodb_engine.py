@@ -22,7 +22,7 @@ from resources.search_index.index_lifecycle import (
     find_index,
     index_errors,
 )
-from resources.search_index.left_out import left_out
+from resources.search_index.left_out import LeftOut, left_out
 from resources.search_index.local import Hit
 from resources.sources.fields import lookup
 from resources.vector_store.formats import dtype_of, element_of
@@ -179,17 +179,9 @@ class MongoDBEngine(SearchEngine):
             )
         return state
 
-    def coverage(self) -> Coverage:
+    def coverage(self, *, thorough: bool = True) -> Coverage:
         state, stored = self._listed(), self._store.count_space(self._space.id)
-        late = self._on_their_way(state)
-        skipped = left_out(
-            self._collection,
-            {self._space_path: self._space.id},
-            path=self._store.path,
-            dimensions=self._space.dimensions,
-            similarity=self._declared.similarity,
-            quantization=self._declared.quantization,
-        )
+        late, skipped = self._on_their_way(state), self._left_out(thorough=thorough)
         causes = []
         if skipped.count:
             causes.append(
@@ -203,6 +195,24 @@ class MongoDBEngine(SearchEngine):
                 "search_index again later"
             )
         return Coverage(stored, max(0, stored - skipped.count - late), "; ".join(causes))
+
+    def _left_out(self, *, thorough: bool) -> LeftOut:
+        """What no count shows; a scan, so it is done once for every change of store or index."""
+        how = {
+            "path": self._store.path,
+            "dimensions": self._space.dimensions,
+            "similarity": self._declared.similarity,
+            "quantization": self._declared.quantization,
+        }
+        revision = self._registry.store_revision(self._store.key)
+        seen = {"revision": revision, **how}
+        entry = self._registry.index(self._key) or {}
+        if not thorough and revision is not None and entry.get("nothing_left_out") == seen:
+            return LeftOut()
+        found = left_out(self._collection, {self._space_path: self._space.id}, **how)
+        if entry and not found.count:
+            self._registry.record_index(self._key, {"nothing_left_out": seen})
+        return found
 
     def _on_their_way(self, state: IndexState) -> int:
         """Documents of the collection that have not reached the index.

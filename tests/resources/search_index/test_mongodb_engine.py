@@ -274,6 +274,24 @@ def test_documents_on_their_way_are_told_from_those_left_out(bench):
     assert f"3 of {COUNT} stored vectors are not in the index" in found.why
 
 
+def test_a_clean_look_is_not_repeated_until_the_store_changes(bench):
+    def changed(revision: str) -> None:
+        bench.registry.record_store(
+            bench.store.key, pipeline="films", space=SPACE.id, stored_as="float32",
+            revision=revision,
+        )  # fmt: skip
+
+    changed("first")
+    engine = bench.engine()
+    engine.reconcile(bench.lines.append)
+    assert engine.coverage(thorough=False).why == ""
+    bench.store.collection.update_one({"_id": 0}, {"$set": {"embedding": "by somebody else"}})
+    assert engine.coverage(thorough=False).why == ""
+    assert "no vector" in engine.coverage().why
+    changed("second")
+    assert "no vector" in engine.coverage(thorough=False).why
+
+
 def test_documents_without_a_vector_are_no_difference(bench):
     """As in a collection whose documents hold their vectors in place."""
     bench.store.collection.insert_many([{"_id": f"bare {n}"} for n in range(5)])
