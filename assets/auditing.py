@@ -6,7 +6,8 @@ from typing import Any
 
 import numpy as np
 
-from resources.batch_store import BatchStore, DamagedFile, EmbeddingBatch, MissingFile
+from resources.batch_store.files import DamagedFile, MissingFile
+from resources.batch_store.store import BatchStore, EmbeddingBatch
 from resources.embedders.space import EmbeddingSpace
 from resources.progress import Progress
 from resources.vector_store.store import Examined, VectorStore

@@ -9,7 +9,7 @@ from assets.auditing import examine
 from assets.failures import explained
 from assets.plan import read_plan
 from assets.search_index import open_engine, probe
-from resources.batch_store import BatchStoreResource
+from resources.batch_store.resource import BatchStoreResource
 from resources.embedders.base import check_reply
 from resources.embedders.resource import EmbedderResource
 from resources.errors import BatchStoreError, ProviderError

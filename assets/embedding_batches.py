@@ -15,7 +15,8 @@ from assets.heap import settled_heap
 from assets.plan import Plan, PlannedPart, read_chunks, read_plan
 from assets.planning import batch_id
 from assets.source_documents import cell
-from resources.batch_store import BatchStore, BatchStoreResource, EmbeddingBatch
+from resources.batch_store.resource import BatchStoreResource
+from resources.batch_store.store import BatchStore, EmbeddingBatch
 from resources.chunks import Chunk, encode
 from resources.embedders import catalogue
 from resources.embedders.base import Embedder, Embeddings, without_zeros

@@ -7,7 +7,8 @@ from typing import Any
 import pyarrow as pa
 
 from assets.planning import Part, PartKind
-from resources.batch_store import BatchStore, version_name
+from resources.batch_store.files import version_name
+from resources.batch_store.store import BatchStore
 from resources.chunks import Chunk, decode, encode
 from resources.embedders.packing import estimate_tokens
 from resources.embedders.space import EmbeddingSpace

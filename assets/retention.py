@@ -5,7 +5,8 @@ from datetime import UTC, datetime, timedelta
 
 from pymongo import MongoClient
 
-from resources.batch_store import BatchStore, DamagedFile, MissingFile
+from resources.batch_store.files import DamagedFile, MissingFile
+from resources.batch_store.store import BatchStore
 from resources.registry import Registry
 from resources.vector_store.lineage import lineage_path
 

@@ -10,7 +10,7 @@ from tenacity import Retrying, retry_if_result, stop_after_attempt, wait_fixed
 from assets.exclusive import exclusive
 from assets.failures import explained
 from assets.source_documents import cell
-from resources.batch_store import BatchStoreResource
+from resources.batch_store.resource import BatchStoreResource
 from resources.embedders.resource import EmbedderResource
 from resources.embedders.space import EmbeddingSpace
 from resources.mongodb.resource import MongoDBResource

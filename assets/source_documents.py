@@ -13,7 +13,8 @@ from assets.failures import explained
 from assets.heap import settled_heap
 from assets.plan import PlanWriter
 from assets.planning import Counts, Part, Planner
-from resources.batch_store import BatchStore, BatchStoreResource
+from resources.batch_store.resource import BatchStoreResource
+from resources.batch_store.store import BatchStore
 from resources.chunks import Chunk, excess
 from resources.embedders.packing import estimate_tokens
 from resources.embedders.resource import EmbedderResource

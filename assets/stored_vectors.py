@@ -15,7 +15,8 @@ from assets.heap import settled_heap
 from assets.plan import Plan, PlannedPart, read_chunks, read_plan
 from assets.retention import remove_old_batches
 from assets.source_documents import cell
-from resources.batch_store import BatchStore, BatchStoreResource
+from resources.batch_store.resource import BatchStoreResource
+from resources.batch_store.store import BatchStore
 from resources.chunks import Chunk
 from resources.embedders.resource import EmbedderResource
 from resources.embedders.space import EmbeddingSpace

@@ -16,7 +16,7 @@ from pymongo import MongoClient
 import pipelines
 from pipelines.pipeline import RESOURCES, EmbeddingPipeline
 from pipelines.run_config import build_resources
-from resources.batch_store import BatchStoreResource
+from resources.batch_store.resource import BatchStoreResource
 from resources.embedders.resource import EmbedderResource
 from resources.errors import ConfigurationError
 from resources.mongodb.resource import MongoDBResource

@@ -16,7 +16,7 @@ from assets.source_documents import build_source_documents
 from assets.stored_vectors import build_stored_vectors
 from pipelines.console import brief_logger
 from pipelines.run_config import build_resources, resource_values
-from resources.batch_store import BatchStoreResource
+from resources.batch_store.resource import BatchStoreResource
 from resources.embedders.resource import EmbedderResource
 from resources.mongodb.resource import MongoDBResource
 from resources.search_index.resource import SearchIndexResource

@@ -9,7 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from resources.batch_store import BatchStore, version_name
+from resources.batch_store.files import version_name
+from resources.batch_store.store import BatchStore
 from resources.embedders.space import EmbeddingSpace
 from resources.errors import SearchIndexError
 from resources.progress import Progress
@@ -41,6 +42,7 @@ class LocalEngine(SearchEngine):
         self._batches = batches
         self._space = space
         self._key = key
+        self._pipeline, self._index = pipeline, index
         self._folder = batches.index_folder(pipeline, index)
         self._declaration = dict(declaration)
 
@@ -69,7 +71,7 @@ class LocalEngine(SearchEngine):
                 "declaration": self._declaration,
             },
         )
-        self._batches.prune_index(self._folder, keep=[version])
+        self._batches.prune_index(self._pipeline, self._index, keep=[version])
         return self._report(index, stored, start, changed=True)
 
     def _build(self, stored: int, log: Callable[[str], None]) -> tuple[LocalIndex, str]:

@@ -6,7 +6,7 @@ from typing import Literal
 from pydantic import Field
 from pymongo import MongoClient
 
-from resources.batch_store import BatchStore
+from resources.batch_store.store import BatchStore
 from resources.config import StrictResource
 from resources.embedders.space import EmbeddingSpace
 from resources.errors import ConfigurationError, SearchIndexError

@@ -9,7 +9,7 @@ import numpy as np
 import pymongo
 import pytest
 
-from resources.batch_store import BatchStore
+from resources.batch_store.store import BatchStore
 from resources.embedders.openai_batch import OpenAIBatchAPI
 from resources.registry import PipelineJobs
 from resources.vector_store.formats import from_bson

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from resources.batch_store import BatchStore
+from resources.batch_store.store import BatchStore
 from resources.chunks import Chunk
 from resources.embedders.space import EmbeddingSpace
 from resources.errors import EmbeddingsError, QueryRefused, SearchIndexError

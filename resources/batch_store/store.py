@@ -1,4 +1,4 @@
-"""The resource `batch_store`: Parquet files of embedding batches, plans and local indexes.
+"""Parquet files of embedding batches, plans and local indexes.
 
 Layout under the root, which is a folder or an object-store URL:
 
@@ -7,69 +7,29 @@ Layout under the root, which is a folder or an object-store URL:
     plans/<pipeline>/<plan>/00000.parquet    chunks of one part of it
     plans/<pipeline>/current.json            which plan counts
     indexes/<pipeline>/<index>/<version>/    the local search engine's files
-
-A file appears whole or not at all: it is written under another name and then renamed; an object
-store's upload is atomic by itself.
 """
 
 import json
-import re
 import secrets
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import datetime
 from typing import Any
 
-import fsspec
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
-from fsspec.implementations.local import LocalFileSystem
-from pydantic import Field
 
-from resources.config import StrictResource
+from resources.batch_store.files import DamagedFile, Files, MissingFile
 from resources.embedders.space import EmbeddingSpace
 from resources.errors import BatchStoreError
-from resources.paths import state_path
 from resources.vector_store.lineage import Lineage
 from resources.windows import windows
 
 SAMPLED_FILES = 4
 READERS = 8
 """Files read at once where many are: an object store takes its time for each."""
-PRUNED_AFTER = timedelta(hours=1)
-_TEMPORARY = ".tmp"
-_VERSION = re.compile(r"\d{8}T\d{6}-[0-9a-f]{6}")
-
-
-def version_name(at: datetime | None = None) -> str:
-    """A new name for a plan or an index, which sorts by time."""
-    return f"{at or datetime.now(UTC):%Y%m%dT%H%M%S}-{secrets.token_hex(3)}"
-
-
-class BatchStoreResource(StrictResource):
-    """The folder or object store for embedding batches, plans and local indexes."""
-
-    url: str = Field(
-        default="batch_store",
-        min_length=1,
-        description="A folder, relative to `state/`, or an fsspec URL such as s3://bucket/prefix.",
-    )
-
-    keep_days: float | None = Field(
-        default=None,
-        gt=0,
-        description="Remove embedding batches older than this that nothing needs any more: no plan "
-        "names them, and none of their vectors is stored. Default: keep all.",
-    )
-
-    def open(self) -> "BatchStore":
-        return BatchStore(state_path(self.url))
-
-    def describe(self) -> str:
-        return state_path(self.url)
 
 
 @dataclass(frozen=True)
@@ -97,14 +57,6 @@ class EmbeddingBatch:
         return {lineage.text_hash: row for row, lineage in enumerate(self.lineage)}
 
 
-class MissingFile(BatchStoreError):
-    pass
-
-
-class DamagedFile(BatchStoreError):
-    """What was written is not what is there; the checksums tell."""
-
-
 class BatchStore:
     """Files under one root.
 
@@ -113,15 +65,8 @@ class BatchStore:
     """
 
     def __init__(self, root: str) -> None:
-        try:
-            self._fs, self._root = fsspec.core.url_to_fs(root)
-        except (ImportError, ValueError) as error:  # a file system not installed, or unknown
-            raise BatchStoreError(
-                f"batch_store has `url: {root}`, which cannot be opened: {error}; install what it "
-                "needs, or choose a folder"
-            ) from error
-        self._local = isinstance(self._fs, LocalFileSystem)
         self.url = root.rstrip("/")
+        self._files = Files(root)
 
     def check_writable(self) -> None:
         """Write and remove a small file.
@@ -129,16 +74,16 @@ class BatchStore:
         Raises:
             BatchStoreError: It cannot be written.
         """
-        path = f"{self._root}/.writable-{secrets.token_hex(4)}"
-        self._write(path, b"")
-        self._fs.rm(path)
+        name = f".writable-{secrets.token_hex(4)}"
+        self._files.write(name, b"")
+        self._files.remove(name)
 
     # --- embedding batches
 
     def has_batch(self, space: str, batch: str) -> bool:
         """Whether a batch is there whole: reads it, since every page has a checksum."""
         try:
-            self._read_table(self._batch_path(space, batch))
+            self._files.read_table(_batch(space, batch))
         except (MissingFile, DamagedFile):
             return False
         return True
@@ -170,11 +115,11 @@ class BatchStore:
         options: dict[str, Any] = {"use_dictionary": list(names)}
         if batch.space.element == "float32":
             options["column_encoding"] = {"vector.list.element": "BYTE_STREAM_SPLIT"}
-        return self._write_table(table, self._batch_path(batch.space.id, batch.id), **options)
+        return self._files.write_table(table, _batch(batch.space.id, batch.id), **options)
 
     def read_batch(self, space: str, batch: str) -> EmbeddingBatch:
-        path = self._batch_path(space, batch)
-        table = self._read_table(path)
+        path = _batch(space, batch)
+        table = self._files.read_table(path)
         metadata = table.schema.metadata or {}
         vectors = table["vector"].combine_chunks()
         names = ("model", "text_hash", "batch", "run", "at")
@@ -200,7 +145,7 @@ class BatchStore:
             if missing <= 0:
                 break
             try:
-                table = self._read_table(self._batch_path(space.id, name), columns=["vector"])
+                table = self._files.read_table(_batch(space.id, name), columns=["vector"])
             except (MissingFile, DamagedFile):
                 continue
             vectors = table["vector"].combine_chunks().flatten().to_numpy()
@@ -210,30 +155,23 @@ class BatchStore:
 
     def spaces(self) -> list[str]:
         """Ids of the spaces that there are batches of."""
-        return sorted(path.rsplit("/", 1)[-1] for path in self._list(f"{self._root}/batches"))
+        return self._files.names("batches")
 
     def batches(self, space: str, older_than: datetime | None = None) -> list[str]:
         """Names of all batches of a space, or of those written before a moment."""
-        paths = sorted(self._list(f"{self._root}/batches/{space}"))
-        found = [path for path in paths if path.endswith(".parquet")]
-        if older_than:
-            found = [path for path in found if self._modified(path) < older_than]
-        return [path.rsplit("/", 1)[-1].removesuffix(".parquet") for path in found]
-
-    def _modified(self, path: str) -> datetime:
-        try:
-            return self._fs.modified(path)
-        except FileNotFoundError:  # removed since it was listed
-            return datetime.max.replace(tzinfo=UTC)
+        files = self._files.names(f"batches/{space}")
+        found = [name.removesuffix(".parquet") for name in files if name.endswith(".parquet")]
+        if older_than is None:
+            return found
+        return [name for name in found if self._files.modified(_batch(space, name)) < older_than]
 
     def texts(self, space: str, batch: str) -> list[str]:
         """Hashes of a batch's texts; reads one column."""
-        table = self._read_table(self._batch_path(space, batch), columns=["text_hash"])
+        table = self._files.read_table(_batch(space, batch), columns=["text_hash"])
         return table["text_hash"].to_pylist()
 
     def remove_batch(self, space: str, batch: str) -> None:
-        with suppress(FileNotFoundError):
-            self._fs.rm(self._batch_path(space, batch))
+        self._files.remove(_batch(space, batch))
 
     def texts_by_batch(self, space: str) -> Iterator[tuple[str, list[str]]]:
         """Every readable batch of a space with the hashes of its texts; reads one column."""
@@ -248,53 +186,48 @@ class BatchStore:
             for names in windows(self.batches(space), 4 * READERS):
                 yield from pool.map(read, names)
 
-    def _batch_path(self, space: str, batch: str) -> str:
-        return f"{self._root}/batches/{space}/{batch}.parquet"
-
     # --- plans
 
     def write_part(self, pipeline: str, plan: str, part: str, table: pa.Table) -> None:
-        self._write_table(table, f"{self._plans(pipeline)}/{plan}/{part}.parquet")
+        self._files.write_table(table, f"plans/{pipeline}/{plan}/{part}.parquet")
 
     def read_part(self, pipeline: str, plan: str, part: str) -> pa.Table:
-        return self._read_table(f"{self._plans(pipeline)}/{plan}/{part}.parquet")
+        return self._files.read_table(f"plans/{pipeline}/{plan}/{part}.parquet")
 
     def write_plan(self, pipeline: str, plan: str, manifest: dict[str, Any]) -> None:
         """Make a plan the current one, whole; older ones are removed in time."""
-        folder = self._plans(pipeline)
-        self._write_json(f"{folder}/{plan}/plan.json", manifest)
-        self._write_json(f"{folder}/current.json", {"plan": plan})
-        self._prune(folder, keep=[plan])
-        self._sweep()
+        folder = f"plans/{pipeline}"
+        self._files.write_json(f"{folder}/{plan}/plan.json", manifest)
+        self._files.write_json(f"{folder}/current.json", {"plan": plan})
+        self._files.prune(folder, keep=[plan])
+        for space in self.spaces():
+            self._files.sweep(f"batches/{space}")
 
     def read_plan(self, pipeline: str) -> dict[str, Any]:
-        folder = self._plans(pipeline)
+        folder = f"plans/{pipeline}"
         try:
-            plan = json.loads(self._fs.cat_file(f"{folder}/current.json"))["plan"]
-            return json.loads(self._fs.cat_file(f"{folder}/{plan}/plan.json"))
+            plan = self._files.read_json(f"{folder}/current.json")["plan"]
+            return self._files.read_json(f"{folder}/{plan}/plan.json")
         except FileNotFoundError as error:
             raise BatchStoreError(
-                f"there is no plan in {self.url}/plans/{pipeline}: materialize "
+                f"there is no plan in {self.url}/{folder}: materialize "
                 f"{pipeline}/source_documents first"
             ) from error
         except (ValueError, KeyError) as error:
             raise BatchStoreError(
-                f"the plan in {self.url}/plans/{pipeline} is damaged: materialize "
+                f"the plan in {self.url}/{folder} is damaged: materialize "
                 f"{pipeline}/source_documents again"
             ) from error
 
     def planned_batches(self) -> set[str]:
         """Batches that any plan of any pipeline names, finished or not."""
         named = set()
-        for pipeline in self._list(f"{self._root}/plans"):
-            for plan in self._list(pipeline):
+        for pipeline in self._files.names("plans"):
+            for plan in self._files.names(f"plans/{pipeline}"):
                 with suppress(FileNotFoundError, NotADirectoryError, ValueError, KeyError):
-                    manifest = json.loads(self._fs.cat_file(f"{plan}/plan.json"))
+                    manifest = self._files.read_json(f"plans/{pipeline}/{plan}/plan.json")
                     named |= {part["batch"] for part in manifest["parts"]}
         return named
-
-    def _plans(self, pipeline: str) -> str:
-        return f"{self._root}/plans/{pipeline}"
 
     # --- local indexes
 
@@ -302,87 +235,13 @@ class BatchStore:
         """Where the local engine keeps the versions of an index; a path or URL."""
         return f"{self.url}/indexes/{pipeline}/{index}"
 
-    def prune_index(self, folder: str, keep: Sequence[str]) -> None:
+    def prune_index(self, pipeline: str, index: str, keep: Sequence[str]) -> None:
         """Remove old versions of an index, except those named."""
-        _, path = fsspec.core.url_to_fs(folder)
-        self._prune(path, keep)
+        self._files.prune(f"indexes/{pipeline}/{index}", keep)
 
-    # --- files
 
-    def _prune(self, folder: str, keep: Sequence[str]) -> None:
-        """Remove versions that are neither kept nor young: another run may be using those."""
-        limit = version_name(datetime.now(UTC) - PRUNED_AFTER)
-        for path in self._list(folder):
-            name = path.rsplit("/", 1)[-1]
-            if _VERSION.fullmatch(name) and name < limit and name not in keep:
-                # Another run may be removing it as well.
-                with suppress(FileNotFoundError):
-                    self._fs.rm(path, recursive=True)
-
-    def _sweep(self) -> None:
-        """Remove what killed runs had half written."""
-        limit = datetime.now(UTC) - PRUNED_AFTER
-        for space in self.spaces() if self._local else ():
-            for path in self._list(f"{self._root}/batches/{space}"):
-                if path.endswith(_TEMPORARY) and self._modified(path) < limit:
-                    with suppress(FileNotFoundError):
-                        self._fs.rm(path)
-
-    def _list(self, folder: str) -> list[str]:
-        # A listing kept from before another process wrote would hide its files.
-        self._fs.invalidate_cache()
-        try:
-            return [str(path).rstrip("/") for path in self._fs.ls(folder, detail=False)]
-        except FileNotFoundError:
-            return []
-
-    def _write_table(self, table: pa.Table, path: str, **options: Any) -> int:
-        sink = pa.BufferOutputStream()
-        pq.write_table(table, sink, compression="zstd", write_page_checksum=True, **options)
-        data = sink.getvalue()
-        self._write(path, data.to_pybytes())
-        return data.size
-
-    def _write_json(self, path: str, value: Any) -> None:
-        self._write(path, json.dumps(value, indent=1, default=str).encode())
-
-    def _write(self, path: str, data: bytes) -> None:
-        try:
-            if not self._local:
-                self._fs.pipe_file(path, data)
-                return
-            self._fs.makedirs(path.rsplit("/", 1)[0], exist_ok=True)
-            temporary = f"{path}.{secrets.token_hex(4)}{_TEMPORARY}"
-            try:
-                self._fs.pipe_file(temporary, data)
-                self._fs.mv(temporary, path)
-            except OSError:
-                with suppress(OSError):
-                    self._fs.rm(temporary)
-                raise
-        except OSError as error:
-            raise BatchStoreError(
-                f"{path} cannot be written: {error.strerror or error}; choose another "
-                "`batch_store: url`, or make room"
-            ) from error
-
-    def _read_table(self, path: str, columns: list[str] | None = None) -> pa.Table:
-        try:
-            with self._fs.open(path, "rb") as file:
-                return pq.read_table(file, columns=columns, page_checksum_verification=True)
-        except FileNotFoundError as error:
-            raise MissingFile(
-                f"{path} is missing: materialize the whole pipeline, which makes it again"
-            ) from error
-        except (pa.ArrowInvalid, OSError) as error:
-            reason = str(error).splitlines()[0]
-            # A file system's error has a number; what Arrow finds wrong in the data has none.
-            if isinstance(error, OSError) and error.errno is not None:
-                raise BatchStoreError(f"{path} cannot be read: {reason}") from error
-            raise DamagedFile(
-                f"{path} is damaged ({reason}): materialize the whole pipeline, which makes it "
-                "again"
-            ) from error
+def _batch(space: str, batch: str) -> str:
+    return f"batches/{space}/{batch}.parquet"
 
 
 def _values(column: pa.ChunkedArray) -> list[Any]:

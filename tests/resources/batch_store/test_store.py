@@ -7,7 +7,8 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
-from resources.batch_store import BatchStore, EmbeddingBatch, version_name
+from resources.batch_store.files import version_name
+from resources.batch_store.store import BatchStore, EmbeddingBatch
 from resources.embedders.space import EmbeddingSpace
 from resources.errors import BatchStoreError
 from resources.vector_store.lineage import Lineage

@@ -1,0 +1,155 @@
+"""Files under one root, on a disk or in an object store: whole or not there, and checked.
+
+A file appears whole or not at all: it is written under another name and then renamed; an object
+store's upload is atomic by itself.
+"""
+
+import json
+import re
+import secrets
+from collections.abc import Sequence
+from contextlib import suppress
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import fsspec
+import pyarrow as pa
+import pyarrow.parquet as pq
+from fsspec.implementations.local import LocalFileSystem
+
+from resources.errors import BatchStoreError
+
+PRUNED_AFTER = timedelta(hours=1)
+_TEMPORARY = ".tmp"
+_VERSION = re.compile(r"\d{8}T\d{6}-[0-9a-f]{6}")
+
+
+def version_name(at: datetime | None = None) -> str:
+    """A new name for a plan or an index, which sorts by time."""
+    return f"{at or datetime.now(UTC):%Y%m%dT%H%M%S}-{secrets.token_hex(3)}"
+
+
+class MissingFile(BatchStoreError):
+    pass
+
+
+class DamagedFile(BatchStoreError):
+    """What was written is not what is there; the checksums tell."""
+
+
+class Files:
+    """Reads and writes by paths relative to a root.
+
+    Raises:
+        BatchStoreError: The root cannot be opened, or a file cannot be written or read.
+    """
+
+    def __init__(self, root: str) -> None:
+        try:
+            self._fs, self._root = fsspec.core.url_to_fs(root)
+        except (ImportError, ValueError) as error:  # a file system not installed, or unknown
+            raise BatchStoreError(
+                f"batch_store has `url: {root}`, which cannot be opened: {error}; install what it "
+                "needs, or choose a folder"
+            ) from error
+        self._local = isinstance(self._fs, LocalFileSystem)
+
+    def names(self, folder: str) -> list[str]:
+        """What a folder holds, sorted; nothing where there is none."""
+        # A listing kept from before another process wrote would hide its files.
+        self._fs.invalidate_cache()
+        try:
+            paths = self._fs.ls(self._path(folder), detail=False)
+        except FileNotFoundError:
+            return []
+        return sorted(str(path).rstrip("/").rsplit("/", 1)[-1] for path in paths)
+
+    def modified(self, path: str) -> datetime:
+        try:
+            return self._fs.modified(self._path(path))
+        except FileNotFoundError:  # removed since it was listed
+            return datetime.max.replace(tzinfo=UTC)
+
+    def remove(self, path: str) -> None:
+        """Remove a file or a folder; another run may be removing it as well."""
+        with suppress(FileNotFoundError):
+            self._fs.rm(self._path(path), recursive=True)
+
+    def prune(self, folder: str, keep: Sequence[str]) -> None:
+        """Remove versions that are neither kept nor young: another run may be using those."""
+        limit = version_name(datetime.now(UTC) - PRUNED_AFTER)
+        for name in self.names(folder):
+            if _VERSION.fullmatch(name) and name < limit and name not in keep:
+                self.remove(f"{folder}/{name}")
+
+    def sweep(self, folder: str) -> None:
+        """Remove what killed runs had half written."""
+        limit = datetime.now(UTC) - PRUNED_AFTER
+        for name in self.names(folder) if self._local else ():
+            path = f"{folder}/{name}"
+            if name.endswith(_TEMPORARY) and self.modified(path) < limit:
+                self.remove(path)
+
+    def read_json(self, path: str) -> Any:
+        """Raises FileNotFoundError where there is none, ValueError where it is damaged."""
+        return json.loads(self._fs.cat_file(self._path(path)))
+
+    def write_json(self, path: str, value: Any) -> None:
+        self.write(path, json.dumps(value, indent=1, default=str).encode())
+
+    def read_table(self, path: str, columns: list[str] | None = None) -> pa.Table:
+        """A Parquet file; every page has a checksum, which is looked at.
+
+        Raises:
+            MissingFile: There is none.
+            DamagedFile: It is not what was written.
+        """
+        whole = self._path(path)
+        try:
+            with self._fs.open(whole, "rb") as file:
+                return pq.read_table(file, columns=columns, page_checksum_verification=True)
+        except FileNotFoundError as error:
+            raise MissingFile(
+                f"{whole} is missing: materialize the whole pipeline, which makes it again"
+            ) from error
+        except (pa.ArrowInvalid, OSError) as error:
+            reason = str(error).splitlines()[0]
+            # A file system's error has a number; what Arrow finds wrong in the data has none.
+            if isinstance(error, OSError) and error.errno is not None:
+                raise BatchStoreError(f"{whole} cannot be read: {reason}") from error
+            raise DamagedFile(
+                f"{whole} is damaged ({reason}): materialize the whole pipeline, which makes it "
+                "again"
+            ) from error
+
+    def write_table(self, table: pa.Table, path: str, **options: Any) -> int:
+        """Write a Parquet file; returns its bytes."""
+        sink = pa.BufferOutputStream()
+        pq.write_table(table, sink, compression="zstd", write_page_checksum=True, **options)
+        data = sink.getvalue()
+        self.write(path, data.to_pybytes())
+        return data.size
+
+    def write(self, path: str, data: bytes) -> None:
+        whole = self._path(path)
+        try:
+            if not self._local:
+                self._fs.pipe_file(whole, data)
+                return
+            self._fs.makedirs(whole.rsplit("/", 1)[0], exist_ok=True)
+            temporary = f"{whole}.{secrets.token_hex(4)}{_TEMPORARY}"
+            try:
+                self._fs.pipe_file(temporary, data)
+                self._fs.mv(temporary, whole)
+            except OSError:
+                with suppress(OSError):
+                    self._fs.rm(temporary)
+                raise
+        except OSError as error:
+            raise BatchStoreError(
+                f"{whole} cannot be written: {error.strerror or error}; choose another "
+                "`batch_store: url`, or make room"
+            ) from error
+
+    def _path(self, path: str) -> str:
+        return f"{self._root}/{path}"
