@@ -6,7 +6,6 @@ so that memory is bounded by the window, whatever the size of the corpus.
 
 import hashlib
 import sqlite3
-import tempfile
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from types import TracebackType
@@ -112,12 +111,12 @@ class Planner:
         self._chunker = chunker
         self._window = window
         self._matched = 0
-        self._folder = tempfile.TemporaryDirectory(prefix="embedding-plan-")
-        self._db = sqlite3.connect(f"{self._folder.name}/work.sqlite", isolation_level=None)
+        # Without a name SQLite takes a file that goes with the connection, or with the process.
+        self._db = sqlite3.connect("", isolation_level=None)
         # A plan that dies with its process is made anew: durability would only cost time.
         self._db.executescript(
             """
-            PRAGMA journal_mode = OFF; PRAGMA synchronous = OFF; PRAGMA locking_mode = EXCLUSIVE;
+            PRAGMA journal_mode = OFF; PRAGMA synchronous = OFF;
             CREATE TABLE seen (id TEXT PRIMARY KEY) WITHOUT ROWID;
             CREATE TABLE seen_source (id TEXT PRIMARY KEY) WITHOUT ROWID;
             CREATE TABLE work (
@@ -139,7 +138,11 @@ class Planner:
         trace: TracebackType | None,
     ) -> None:
         self._db.close()
-        self._folder.cleanup()
+        if isinstance(error, sqlite3.OperationalError):
+            raise SourceError(
+                f"the plan's working file cannot be written ({error}): make room in the system's "
+                "folder for temporary files, or name another as SQLITE_TMPDIR"
+            ) from error
 
     def add(self, chunks: Iterable[Chunk]) -> Iterator[list[Chunk]]:
         """Compare chunks with the store.

@@ -183,6 +183,17 @@ def test_parts_respect_chunks_and_tokens():
     assert [len(part.chunks) for part in parts] == [1, 1], "a text over the limit goes alone"
 
 
+def fill_up(store: Store) -> None:
+    with Planner(SPACE, store.stored) as planner:
+        planner._db.execute("PRAGMA max_page_count = 20")
+        list(planner.add(chunks({f"d{n}": f"text {n}" * 100 for n in range(1000)})))
+
+
+def test_no_room_for_the_working_file_is_one_sentence():
+    with pytest.raises(SourceError, match=r"disk is full.*SQLITE_TMPDIR"):
+        fill_up(Store({}))
+
+
 def test_batches_are_named_by_their_content():
     first = batch_id(SPACE, ["a", "b"])
     assert first == batch_id(SPACE, ["a", "b"])
