@@ -10,53 +10,30 @@ from resources.batch_store.files import DamagedFile, MissingFile
 from resources.batch_store.store import BatchStore, EmbeddingBatch
 from resources.embedders.space import EmbeddingSpace
 from resources.progress import Progress
+from resources.tally import Tally
 from resources.vector_store.store import Examined, VectorStore
 from resources.windows import windows
 
-NAMED = 5
-"""Ids that are named for each kind of fault."""
 WINDOW = 1_000
 OTHER_VALUES = "not as embedded"
 
 
 @dataclass
-class Fault:
-    """Documents with one thing wrong."""
-
-    count: int = 0
-    examples: list[Any] = field(default_factory=list)
-
-    def add(self, chunk_id: Any) -> None:
-        self.count += 1
-        if len(self.examples) < NAMED:
-            self.examples.append(chunk_id)
-
-
-@dataclass
-class Examination:
-    """What was found.
+class Examination(Tally):
+    """What was found: vectors that are missing, of another type or width than the lineage says,
+    or not those in their batch.
 
     Attributes:
         compared: Documents whose vector was compared with its batch.
-        faults: By kind: vector missing, of another type or width than the lineage says, or not
-            the one in the batch.
         damaged: Batch files whose checksums do not fit.
     """
 
     compared: int = 0
-    faults: dict[str, Fault] = field(default_factory=dict)
     damaged: list[str] = field(default_factory=list)
-
-    def note(self, fault: str, chunk_id: Any) -> None:
-        self.faults.setdefault(fault, Fault()).add(chunk_id)
 
     def describe(self) -> str:
         """The faults in a few words, with the first ids; empty where there are none."""
-        listed = [
-            f"{fault.count:,} {kind} ({', '.join(map(str, fault.examples))}"
-            f"{', …' if fault.count > len(fault.examples) else ''})"
-            for kind, fault in self.faults.items()
-        ]
+        listed = [f"{fault.count:,} {kind} ({fault})" for kind, fault in self.faults.items()]
         if self.damaged:
             listed.append(f"{len(self.damaged):,} damaged batch files ({self.damaged[0]}, …)")
         return "; ".join(listed)
@@ -86,7 +63,7 @@ def examine(
     found = Examination()
     for window in windows(store.misshapen(space), WINDOW) if all_shapes else ():
         for document in window:
-            found.note(_shape_fault(document, store), document.id)
+            found.add(_shape_fault(document, store), document.id)
         mark([document.id for document in window])
     progress = Progress(log, "batches compared", len(names))
     for name in names:
@@ -100,9 +77,9 @@ def examine(
         wrong = []
         for document, fault in _compared(batch, store):
             found.compared += 1
-            # With all shapes looked at, those faults are known already.
-            if fault and not (all_shapes and fault != OTHER_VALUES):
-                found.note(fault, document.id)
+            # With all shapes looked at, their faults are known already.
+            if fault == OTHER_VALUES or (fault and not all_shapes):
+                found.add(fault, document.id)
                 wrong.append(document.id)
         mark(wrong)
         progress.advance(1)

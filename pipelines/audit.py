@@ -106,8 +106,9 @@ def repair(
             log=log,
         ) as lease:
             found = _examine(opened, VectorWriter(opened.store, lease).distrust, log=log)
+            space, batches = opened.embedder.space(), opened.batch_store.open()
             for name in found.damaged:
-                opened.batch_store.open().remove_batch(opened.embedder.space().id, name)
+                batches.remove_batch(space.id, name)
         name = opened.pipeline.name if isinstance(pipeline, EmbeddingPipeline) else pipeline
     return run(name, overrides)
 
@@ -148,8 +149,7 @@ def _examined(found: Examination) -> list[Finding]:
         Finding(
             "batches and store",
             fault.count,
-            f"are {kind}: {', '.join(map(str, fault.examples))}"
-            + (", …" if fault.count > len(fault.examples) else ""),
+            f"are {kind}: {fault}",
             "stored from batches",
         )
         for kind, fault in found.faults.items()

@@ -6,7 +6,6 @@ mongod is asked for stored values that no index takes.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -14,6 +13,7 @@ from bson.int64 import Int64
 from pymongo.collection import Collection
 
 from resources.sources.fields import lookup
+from resources.tally import Tally
 from resources.vector_store.conditions import of_width
 from resources.vector_store.formats import (
     Dtype,
@@ -25,35 +25,14 @@ from resources.vector_store.formats import (
     width,
 )
 
-NAMED = 5
-"""Ids of documents that are named for each reason."""
 
-
-@dataclass
-class LeftOut:
+class LeftOut(Tally):
     """Documents by the reason for which the index leaves their vector out."""
-
-    reasons: dict[str, int] = field(default_factory=dict)
-    examples: dict[str, list[str]] = field(default_factory=dict)
-
-    @property
-    def count(self) -> int:
-        return sum(self.reasons.values())
-
-    def add(self, reason: str, chunk_id: Any) -> None:
-        self.reasons[reason] = self.reasons.get(reason, 0) + 1
-        named = self.examples.setdefault(reason, [])
-        if len(named) < NAMED:
-            named.append(str(chunk_id))
 
     def describe(self) -> str:
         """Counts by reason with the first ids, for people; empty where nothing is left out."""
-        most = sorted(self.reasons.items(), key=lambda item: -item[1])
-        return "; ".join(
-            f"{count:,} ({reason}): {', '.join(self.examples[reason])}"
-            + (", …" if count > NAMED else "")
-            for reason, count in most
-        )
+        most = sorted(self.faults.items(), key=lambda item: -item[1].count)
+        return "; ".join(f"{fault.count:,} ({reason}): {fault}" for reason, fault in most)
 
 
 def left_out(

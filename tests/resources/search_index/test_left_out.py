@@ -96,5 +96,5 @@ def test_both_leave_out_the_same(collection, similarity, quantization):
     wanted = {*VALUES, "missing"} - kept
     assert 0 < len(kept) < len(wanted)
     assert found.count == len(wanted)
-    for reason, named in found.examples.items():
-        assert set(named) <= wanted, reason
+    for reason, fault in found.faults.items():
+        assert set(fault.examples) <= wanted, reason
