@@ -91,8 +91,8 @@ def store_plan(
     def put(part: PlannedPart) -> tuple[int, int]:
         rows, missing = _rows(plan, part, batches)
         starts = range(0, len(rows), WRITE_ROWS)
-        put = sum(writer.write(rows[start : start + WRITE_ROWS]) for start in starts)
-        return put, missing + len(rows) - put
+        stored = sum(writer.write(rows[start : start + WRITE_ROWS]) for start in starts)
+        return stored, missing + len(rows) - stored
 
     with ThreadPoolExecutor(WRITERS, thread_name_prefix="vector-writer") as pool:
         parts = iter(plan.of_kind("copy", "embed", "reuse"))

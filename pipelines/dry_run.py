@@ -63,10 +63,9 @@ def dry_run(
             totals["tokens"] += sum(estimate_tokens(chunk.text) for chunk in part.chunks)
 
     with open_pipeline(pipeline, overrides) as opened:
-        embedder = opened.embedder
-        opened.vector_store.namespace(opened.source)
+        embedder, store = opened.embedder, opened.vector_store
+        store.namespace(opened.source)
         space = embedder.space()
-        store = opened.vector_store
         opened.search_index.check(space, store.format(space).dtype, store.path)
         found = compare(
             opened.source,
@@ -75,7 +74,7 @@ def dry_run(
             registry=opened.registry,
             batches=opened.batch_store.open(),
             embedder=embedder,
-            max_delete_fraction=1.0 if any_deletion else opened.vector_store.deletable,
+            max_delete_fraction=1.0 if any_deletion else store.deletable,
             reject=lambda _: None,
             hold=lambda *_: None,
             emit=count,

@@ -1,6 +1,5 @@
 """Search a pipeline's index from Python."""
 
-import dataclasses
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -142,7 +141,8 @@ def search_opened(
     if vectors.dtype == "float32" and not vectors.any():
         raise QueryRefused(f"{query!r} has no token that {space.model} knows: ask in other words")
     # Like the stored vectors: of their dtype, and by the same scale.
-    stored_as = dataclasses.replace(store.format, scale=registry.int8_scale(space.id))
+    store.use_scale(registry.int8_scale(space.id))
+    stored_as = store.format
     main, fine, _ = stored_as.fields(vectors)
     options: dict[str, Any] = {
         "limit": limit,
@@ -159,8 +159,9 @@ def search_opened(
         finer = store.fine_vectors([hit.id for hit in hits])
         hits = rescored(hits, fine[0], finer, stored_as.rescore, limit)
         scored_by = f"{meaning(stored_as.rescore, 'cosine')}, of {store.rescore_path}"
-    names = [*opened.source.carry, *declared.filter_fields, *_text_shape(opened).fields]
-    documents = store.documents([hit.id for hit in hits], names)
+    names = list(dict.fromkeys([*opened.source.carry, *declared.filter_fields]))
+    text = _text_shape(opened)
+    documents = store.documents([hit.id for hit in hits], [*names, *text.fields])
     found = []
     for hit in hits:
         document = documents.get(encode(hit.id))
@@ -169,8 +170,8 @@ def search_opened(
                 SearchHit(
                     hit.id,
                     hit.score,
-                    _text(opened, document),
-                    _fields(opened, document),
+                    _text(text, document),
+                    _fields(names, document),
                     store.lineage(document) or {},
                 )
             )
@@ -208,14 +209,13 @@ def _text_shape(opened: OpenPipeline) -> TextField | TextTemplate:
     return TextField(TEXT_FIELD)
 
 
-def _text(opened: OpenPipeline, document: Mapping[str, Any]) -> str | None:
+def _text(shape: TextField | TextTemplate, document: Mapping[str, Any]) -> str | None:
     try:
-        return _text_shape(opened).render(document)
+        return shape.render(document)
     except BadRecord:  # it has changed since it was embedded
         return None
 
 
-def _fields(opened: OpenPipeline, document: Mapping[str, Any]) -> dict[str, Any]:
-    names = dict.fromkeys([*opened.source.carry, *opened.search_index.filter_fields])
+def _fields(names: Sequence[str], document: Mapping[str, Any]) -> dict[str, Any]:
     values = {name: lookup(document, name) for name in names}
     return {name: value for name, value in values.items() if value is not MISSING}

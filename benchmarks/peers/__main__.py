@@ -17,6 +17,7 @@ import time
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -87,7 +88,7 @@ class Measured:
 
 
 def play(
-    contestant: Contestant, documents: list[Document], counted: Counted, latency: float
+    contestant: Contestant, documents: list[Document], counted: Counted, *, latency: float
 ) -> list[Measured]:
     """The scenarios of a cold start, one after the other."""
     changed = [
@@ -105,7 +106,7 @@ def play(
 
 
 def fail_and_resume(
-    contestant: Contestant, documents: list[Document], counted: Counted, latency: float
+    contestant: Contestant, documents: list[Document], counted: Counted
 ) -> list[Measured]:
     failing = measure(contestant, "fails at 90 %", documents, counted, len(documents) * 9 // 10)
     return [failing, measure(contestant, "and again", documents, counted)]
@@ -186,7 +187,8 @@ def main() -> None:
             own.mkdir()
             return kind(uri, f"peer_{secrets.token_hex(4)}", model, own)
 
-        acts: list[Callable[[Contestant, list[Document], Counted, float], list[Measured]]] = [play]
+        acts: list[Callable[[Contestant, list[Document], Counted], list[Measured]]]
+        acts = [partial(play, latency=options.latency / 1000)]
         if options.model == "static":
             acts.append(fail_and_resume)
         found: dict[tuple[str, str], list[Measured]] = {}
@@ -202,7 +204,7 @@ def main() -> None:
             for name in options.only:
                 for act in acts:
                     contestant = fresh(CONTESTANTS[name])
-                    for each in act(contestant, documents, counted, options.latency / 1000):
+                    for each in act(contestant, documents, counted):
                         found.setdefault((each.scenario, name), []).append(each)
                     contestant.client.drop_database(contestant.database)
     report(console, options, found, *map(statistics.median, (encoding, writing, idle)))

@@ -70,25 +70,28 @@ class Files:
         except FileNotFoundError:  # removed since it was listed
             return datetime.max.replace(tzinfo=UTC)
 
-    def remove(self, path: str) -> None:
-        """Remove a file or a folder; another run may be removing it as well."""
+    def remove(self, path: str, *, recursive: bool = False) -> None:
+        """Remove a file, or a folder with all in it; another run may be removing it as well."""
         with suppress(FileNotFoundError):
-            self._fs.rm(self._path(path), recursive=True)
+            self._fs.rm(self._path(path), recursive=recursive)
 
     def prune(self, folder: str, keep: Sequence[str]) -> None:
         """Remove versions that are neither kept nor young: another run may be using those."""
         limit = version_name(datetime.now(UTC) - PRUNED_AFTER)
         for name in self.names(folder):
             if _VERSION.fullmatch(name) and name < limit and name not in keep:
-                self.remove(f"{folder}/{name}")
+                self.remove(f"{folder}/{name}", recursive=True)
 
     def sweep(self, folder: str) -> None:
-        """Remove what killed runs had half written."""
+        """Remove what killed runs had half written in the folders of a folder."""
+        if not self._local:  # an upload is whole or not there
+            return
         limit = datetime.now(UTC) - PRUNED_AFTER
-        for name in self.names(folder) if self._local else ():
-            path = f"{folder}/{name}"
-            if name.endswith(_TEMPORARY) and self.modified(path) < limit:
-                self.remove(path)
+        for inner in self.names(folder):
+            for name in self.names(f"{folder}/{inner}"):
+                path = f"{folder}/{inner}/{name}"
+                if name.endswith(_TEMPORARY) and self.modified(path) < limit:
+                    self.remove(path)
 
     def read_json(self, path: str) -> Any:
         """Raises FileNotFoundError where there is none, ValueError where it is damaged."""

@@ -122,8 +122,8 @@ class BatchStore:
         table = self._files.read_table(path)
         metadata = table.schema.metadata or {}
         vectors = table["vector"].combine_chunks()
-        names = ("model", "text_hash", "batch", "run", "at")
-        rows = zip(*(_values(table[name]) for name in names), strict=True)
+        model, made_by, run, at = (_values(table[name]) for name in ("model", "batch", "run", "at"))
+        rows = zip(model, table["text_hash"].to_pylist(), made_by, run, at, strict=True)
         lineage = [Lineage(space, *values) for values in rows]
         tokens = table["tokens"].fill_null(-1).to_numpy()
         parsed = EmbeddingSpace.from_document(json.loads(metadata[b"space"]))
@@ -200,8 +200,7 @@ class BatchStore:
         self._files.write_json(f"{folder}/{plan}/plan.json", manifest)
         self._files.write_json(f"{folder}/current.json", {"plan": plan})
         self._files.prune(folder, keep=[plan])
-        for space in self.spaces():
-            self._files.sweep(f"batches/{space}")
+        self._files.sweep("batches")
 
     def read_plan(self, pipeline: str) -> dict[str, Any]:
         folder = f"plans/{pipeline}"

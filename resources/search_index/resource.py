@@ -117,12 +117,16 @@ class SearchIndexResource(StrictResource):
                 "remove one of them"
             )
 
-    def check_deployment(self, client: MongoClient, database: str) -> Deployment:
-        """What the deployment is; to be asked before a run spends anything.
+    def check_deployment(self, client: MongoClient, database: str) -> None:
+        """To be asked before a run spends anything.
 
         Raises:
-            SearchIndexError: `engine: mongodb` on one without Vector Search.
+            SearchIndexError: `engine: mongodb` on a deployment without Vector Search.
         """
+        if self.engine == "mongodb":  # the others work on any
+            self._deployment(client, database)
+
+    def _deployment(self, client: MongoClient, database: str) -> Deployment:
         found = inspect_deployment(client, database)
         if self.engine == "mongodb" and not found.vector_search:
             raise SearchIndexError(
@@ -161,7 +165,7 @@ class SearchIndexResource(StrictResource):
         key = index_key(store, self.name)
         engine = served_by if served_by and self.engine in ("auto", served_by) else self.engine
         if engine != "local" and engine != served_by:
-            found = self.check_deployment(client, store.collection.database.name)
+            found = self._deployment(client, store.collection.database.name)
             if not found.vector_search:
                 log(f"{found} ({found.reason}): the local engine serves the index")
             engine = "mongodb" if found.vector_search else "local"

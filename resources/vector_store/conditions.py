@@ -7,11 +7,10 @@ of documents are looked at without a vector leaving the server.
 
 from typing import Any
 
+import numpy as np
 from bson.binary import VECTOR_SUBTYPE, Binary
 
-from resources.vector_store.formats import Dtype, Element, bson_header, element_of, width
-
-_BYTES: dict[Element, int] = {"float32": 4, "int8": 1, "packed_bit": 1}
+from resources.vector_store.formats import NUMPY_TYPES, Dtype, bson_header, element_of, width
 
 
 def of_width(dtype: Dtype, dimensions: int, *, zeros: bool = True) -> dict[str, Any]:
@@ -27,6 +26,7 @@ def of_width(dtype: Dtype, dimensions: int, *, zeros: bool = True) -> dict[str, 
         condition: dict[str, Any] = {"$size": dimensions, "$not": no_numbers}
         return condition if zeros else condition | {"$elemMatch": {"$ne": 0}}
     element = element_of(dtype)
-    size, header = width(element, dimensions) * _BYTES[element], bson_header(element)
+    size = width(element, dimensions) * np.dtype(NUMPY_TYPES[element]).itemsize
+    header = bson_header(element)
     first, last = (Binary(header + end * size, VECTOR_SUBTYPE) for end in (b"\x00", b"\xff"))
     return {"$gte" if zeros else "$gt": first, "$lte": last}
