@@ -22,7 +22,8 @@ install: $(VENV)/.demo  ## create .venv with everything the quickstart needs
 demo: $(VENV)/.demo  ## embed 180 texts into a local MongoDB-compatible server, and search them
 	@$(BIN)/embeddings demo
 
-dev: $(VENV)/.demo $(DAGSTER_HOME)/dagster.yaml  ## the Dagster UI on http://127.0.0.1:3000
+dev: $(VENV)/.demo  ## the Dagster UI on http://127.0.0.1:3000
+	$(BIN)/python -m pipelines.instance
 	cd $(DAGSTER_HOME) && $(CURDIR)/$(BIN)/dagster dev -w $(CURDIR)/workspace.yaml -h 127.0.0.1 -p $(or $(PORT),3000)
 
 test: $(VENV)/.dev  ## all tests; what is missing on this machine is skipped, saying why
@@ -57,7 +58,3 @@ $(VENV)/.demo: $(BIN)/python pyproject.toml constraints.txt
 $(VENV)/.dev: $(VENV)/.demo
 	$(PIP_INSTALL) -e '.[dev]'
 	@touch $@
-
-$(DAGSTER_HOME)/dagster.yaml: dagster.yaml
-	@mkdir -p $(@D)
-	@cp $< $@

@@ -8,7 +8,7 @@ from typing import Any
 import dagster as dg
 
 from pipelines.catalog import find_pipeline, unset_variables
-from pipelines.instance import use_project_instance
+from pipelines.instance import project_instance
 from pipelines.pipeline import RESOURCES
 from pipelines.run_config import merge, read_run_config, resource_values
 from resources.errors import ConfigurationError, EmbeddingsError
@@ -60,9 +60,8 @@ def run(pipeline_name: str, overrides: Sequence[str | Path] = ()) -> RunOutcome:
     given = resource_values(overrides, RESOURCES)
     run_config["resources"] = {key: {"config": config} for key, config in given.items() if config}
     run_config.setdefault("loggers", {"brief": {}})
-    use_project_instance()
     definitions = pipeline.definitions()
-    with dg.DagsterInstance.get() as instance:
+    with project_instance() as instance:
         result = definitions.resolve_job_def(pipeline.name).execute_in_process(
             run_config=run_config,
             instance=instance,

@@ -2,20 +2,35 @@
 
 import os
 import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+
+import dagster as dg
+from filelock import FileLock
 
 from resources.paths import PROJECT_ROOT, state_home
 
 
-def use_project_instance() -> Path:
-    """Make DAGSTER_HOME a folder that lasts, with the project's settings unless it has its own.
+@contextmanager
+def project_instance() -> Iterator[dg.DagsterInstance]:
+    """Open the instance in DAGSTER_HOME, else in `state/dagster`, a folder that lasts.
 
-    Returns:
-        DAGSTER_HOME as it is set, else `state/dagster`.
+    A new one gets the project's settings, and DAGSTER_HOME is set to where it is.
     """
     home = Path(os.environ.get("DAGSTER_HOME") or state_home() / "dagster").expanduser().resolve()
     home.mkdir(parents=True, exist_ok=True)
-    if not (home / "dagster.yaml").exists():
-        shutil.copyfile(PROJECT_ROOT / "dagster.yaml", home / "dagster.yaml")
     os.environ["DAGSTER_HOME"] = str(home)
-    return home
+    # Whoever opens it first creates its tables. Two at once would write two schema versions into
+    # its SQLite files, and then no process can open them again.
+    with FileLock(home / ".opening.lock"):
+        if not (home / "dagster.yaml").exists():
+            shutil.copyfile(PROJECT_ROOT / "dagster.yaml", home / "dagster.yaml")
+        instance = dg.DagsterInstance.get()
+    with instance:
+        yield instance
+
+
+if __name__ == "__main__":  # `make dev`: there before `dagster dev` opens it without the lock
+    with project_instance():
+        pass

@@ -58,15 +58,16 @@ def daemon(workspace: Path, env: Mapping[str, str], log: Path) -> Iterator[subpr
                 continue
 
 
-def scheduled_run(home: str, process: subprocess.Popen[bytes]) -> dg.DagsterRun | None:
+def scheduled_run(
+    instance: dg.DagsterInstance, process: subprocess.Popen[bytes]
+) -> dg.DagsterRun | None:
     """The first run that has finished."""
     deadline = time.monotonic() + PATIENCE
-    with dg.DagsterInstance.from_config(home) as instance:
-        while time.monotonic() < deadline and process.poll() is None:
-            runs = list(instance.get_runs(dg.RunsFilter(statuses=list(FINISHED))))
-            if runs:
-                return runs[-1]
-            time.sleep(0.5)
+    while time.monotonic() < deadline and process.poll() is None:
+        runs = list(instance.get_runs(dg.RunsFilter(statuses=list(FINISHED))))
+        if runs:
+            return runs[-1]
+        time.sleep(0.5)
     return None
 
 
@@ -101,8 +102,9 @@ def test_a_daemon_runs_the_schedule(tmp_path: Path, mongod_uri: str, static_mode
     workspace.write_text(yaml.safe_dump({"load_from": [{"python_file": str(module)}]}), "utf-8")
     log = tmp_path / "daemon.log"
 
-    with daemon(workspace, env, log) as process:
-        run = scheduled_run(home, process)
+    # The instance exists before the daemon: two that create one at once may spoil it.
+    with dg.DagsterInstance.from_config(home) as instance, daemon(workspace, env, log) as process:
+        run = scheduled_run(instance, process)
     assert run is not None, log.read_text("utf-8")[-4000:]
     assert run.status is dg.DagsterRunStatus.SUCCESS, log.read_text("utf-8")[-4000:]
     assert run.job_name == NAME
