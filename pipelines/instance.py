@@ -3,7 +3,7 @@
 import os
 import shutil
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 
 import dagster as dg
@@ -22,8 +22,9 @@ def project_instance() -> Iterator[dg.DagsterInstance]:
     home.mkdir(parents=True, exist_ok=True)
     os.environ["DAGSTER_HOME"] = str(home)
     # Whoever opens it first creates its tables. Two at once would write two schema versions into
-    # its SQLite files, and then no process can open them again.
-    with FileLock(home / ".opening.lock"):
+    # its SQLite files, and then no process can open them again. A read-only home (a mounted
+    # dagster.yaml) has none of those.
+    with FileLock(home / ".opening.lock") if os.access(home, os.W_OK) else nullcontext():
         if not (home / "dagster.yaml").exists():
             shutil.copyfile(PROJECT_ROOT / "dagster.yaml", home / "dagster.yaml")
         instance = dg.DagsterInstance.get()

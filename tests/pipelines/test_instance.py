@@ -1,11 +1,13 @@
 """The Dagster instance of the `embeddings` command: new ones, and commands that share one."""
 
+import os
 import subprocess
 import sys
 from pathlib import Path
 
 import dagster as dg
 import pytest
+import yaml
 
 from pipelines.instance import project_instance
 from resources.paths import PROJECT_ROOT
@@ -69,3 +71,27 @@ def test_a_new_instance_has_the_project_s_settings(tmp_path: Path, monkeypatch: 
     (home / "dagster.yaml").write_text("telemetry: {enabled: false}\n", "utf-8")
     with project_instance() as instance:
         assert not instance.run_monitoring_enabled
+
+
+def test_a_read_only_home_is_opened_as_it_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    home = tmp_path / "mounted"
+    home.mkdir()
+    storage = {"sqlite": {"base_dir": str(tmp_path / "elsewhere")}}
+    logs = {"module": "dagster._core.storage.noop_compute_log_manager"}
+    settings = {
+        "storage": storage,
+        "compute_logs": logs | {"class": "NoOpComputeLogManager"},
+        "local_artifact_storage": {
+            "module": "dagster._core.storage.root",
+            "class": "LocalArtifactStorage",
+            "config": {"base_dir": str(tmp_path / "elsewhere")},
+        },
+    }
+    (home / "dagster.yaml").write_text(yaml.safe_dump(settings), "utf-8")
+    monkeypatch.setenv("DAGSTER_HOME", str(home))
+    # As the system answers of a read-only mount; to root every other folder is writable.
+    access = os.access
+    monkeypatch.setattr(os, "access", lambda path, mode: path != home and access(path, mode))
+    with project_instance() as instance:
+        assert instance.get_runs_count() == 0
+    assert [path.name for path in home.iterdir()] == ["dagster.yaml"]
