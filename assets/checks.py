@@ -91,7 +91,8 @@ def build_checks(pipeline: str) -> Sequence[dg.AssetChecksDefinition]:
                 f"{store.key} also holds {listed}: materialize the pipeline they belong to, or "
                 "give each space a path of its own"
             )
-        elif bare:
+        # In place, and where vectors are adopted, no search finds them.
+        elif bare and not (store.in_place or store.adopt):
             problem = (
                 f"{bare:,} documents of {store.key} have a vector without lineage: they were not "
                 "written by this project; choose another `path`, or remove them"
@@ -145,7 +146,9 @@ def build_checks(pipeline: str) -> Sequence[dg.AssetChecksDefinition]:
         with explained(), mongodb.connect() as client:
             plan = read_plan(batch_store.open(), pipeline, embedder.space())
             stored = vector_store.open(client, source, plan.space, pipeline).count()
-            held = Registry(client, mongodb.registry).quarantine.count(pipeline)
+            quarantine = Registry(client, mongodb.registry).quarantine
+            # Of what the source's reading refuses nothing is among its chunks.
+            held = quarantine.count(pipeline, "provider", "store")
         wanted = plan.counts["source"]
         missing = max(0, wanted - stored - held)
         return dg.AssetCheckResult(

@@ -1,6 +1,7 @@
 """The asset `embedding_batches`: embed what the plan asks for, and write every batch down."""
 
-from collections.abc import Callable, Iterator
+import dataclasses
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
@@ -17,12 +18,14 @@ from assets.planning import batch_id
 from assets.source_documents import cell
 from resources.batch_store.resource import BatchStoreResource
 from resources.batch_store.store import BatchStore, EmbeddingBatch
-from resources.chunks import Chunk, encode
+from resources.chunks import Chunk
 from resources.embedders import catalogue
 from resources.embedders.base import Embedder, Embeddings, without_zeros
+from resources.embedders.packing import estimate_tokens
 from resources.embedders.resource import EmbedderResource
 from resources.embedders.space import EmbeddingSpace
 from resources.errors import ConfigurationError
+from resources.keys import shown
 from resources.lease import Lease
 from resources.moment import now
 from resources.mongodb.resource import MongoDBResource
@@ -93,17 +96,20 @@ def embed_plan(
         LeaseError: Another run took the pipeline over; what was finished before is kept.
     """
     outcome = Outcome()
-    todo: list[PlannedPart] = []
+    todo: list[_Todo] = []
+    refused_texts = partial(registry.quarantine.refused_texts, embedder.refusal_scope)
     for part in plan.of_kind("copy", "embed"):
-        if batches.has_batch(plan.space.id, part.batch):
-            outcome.already_there += part.chunks
-        elif part.kind == "embed" or not _copy(plan, part, batches, stores, outcome):
-            todo.append(part)
+        work = _left(plan, part, batches, refused_texts)
+        outcome.already_there += part.chunks - work.texts
+        if work.texts and (
+            part.kind == "embed" or work.there or not _copy(plan, part, batches, stores, outcome)
+        ):
+            todo.append(work)
     wanted = estimate(
         plan.space.provider,
         embedder.model,
-        texts=sum(part.chunks for part in todo),
-        tokens=sum(part.tokens for part in todo),
+        texts=sum(work.texts for work in todo),
+        tokens=sum(work.tokens for work in todo),
         price_factor=embedder.price_factor,
     )
     outcome.estimate = wanted
@@ -117,13 +123,13 @@ def embed_plan(
         log(f"to embed with {embedder.model}: {wanted}")
     progress = Progress(log, "chunks embedded", wanted.texts)
     under_way: dict[str, list[Chunk]] = {}
-    parts = {part.batch: part for part in todo}
+    parts = {work.part.batch: work for work in todo}
 
     stopped = ""
 
     def texts() -> Iterator[tuple[str, list[str]]]:
         nonlocal stopped
-        for part in todo:
+        for work in todo:
             # The estimate was made from characters; what is billed counts.
             stopped = exceeded(
                 outcome.tokens,
@@ -134,15 +140,18 @@ def embed_plan(
             if stopped:
                 return
             lease.check()
-            under_way[part.batch] = read_chunks(batches, plan, part)
-            yield part.batch, [chunk.text for chunk in under_way[part.batch]]
+            name = work.part.batch
+            under_way[name] = work.chunks(plan, batches)
+            yield name, [chunk.text for chunk in under_way[name]]
             if len(under_way) > KEPT_UNDER_WAY:
                 del under_way[next(iter(under_way))]
 
     for name, given in embedder.embed_batches(texts()):
         reply = without_zeros(given)
-        chunks = under_way.pop(name, None) or read_chunks(batches, plan, parts[name])
+        chunks = under_way.pop(name, None) or parts[name].chunks(plan, batches)
         batch = _batch(plan, name, chunks, reply, embedder, run)
+        if parts[name].there and not reply.unfinished:
+            batch = _joined(batches.read_batch(plan.space.id, name), batch)
         if batch.lineage or not reply.unfinished:
             # Before anything else, and before the next is embedded: this is what a kill would cost.
             outcome.bytes += batches.write_batch(batch)
@@ -157,7 +166,9 @@ def embed_plan(
             )
             for position, reason in reply.refused.items()
         ]
-        registry.quarantine.add(plan.pipeline, run, refused, space=embedder.refusal_scope)
+        registry.quarantine.add(
+            plan.pipeline, run, refused, space=embedder.refusal_scope, stage="provider"
+        )
         spent = _spent(plan, batch, reply, embedder, run) | {"seconds": progress.seconds}
         registry.record_spend(spent)
         outcome.count(reply)
@@ -174,6 +185,55 @@ def embed_plan(
     if stopped:
         raise ConfigurationError(stopped)
     return outcome
+
+
+@dataclass(frozen=True)
+class _Todo:
+    """What is left of a part: all of it, or what a batch file that is there does not hold.
+
+    Attributes:
+        there: Hashes of the texts that are there, or in quarantine by now.
+    """
+
+    part: PlannedPart
+    texts: int
+    tokens: int
+    there: frozenset[str] = frozenset()
+
+    def chunks(self, plan: Plan, batches: BatchStore) -> list[Chunk]:
+        chunks = read_chunks(batches, plan, self.part)
+        return [chunk for chunk in chunks if chunk.text_hash not in self.there]
+
+
+def _left(
+    plan: Plan,
+    part: PlannedPart,
+    batches: BatchStore,
+    refused_texts: Callable[[Sequence[str]], set[str]],
+) -> _Todo:
+    there = batches.whole_texts(plan.space.id, part.batch)
+    if there is None:
+        return _Todo(part, part.chunks, part.tokens)
+    if len(there) >= part.chunks:
+        return _Todo(part, 0, 0)
+    # Texts that were refused when the batch was made: not those that may be asked for again.
+    chunks = {chunk.text_hash: chunk for chunk in read_chunks(batches, plan, part)}
+    absent = [text for text in chunks if text not in set(there)]
+    refused = refused_texts(absent)
+    again = [text for text in absent if text not in refused]
+    tokens = sum(estimate_tokens(chunks[text].text) for text in again)
+    return _Todo(part, len(again), tokens, frozenset(chunks).difference(again))
+
+
+def _joined(there: EmbeddingBatch, more: EmbeddingBatch) -> EmbeddingBatch:
+    """A batch with the rows of two, under the name that both have."""
+    return dataclasses.replace(
+        more,
+        chunk_ids=there.chunk_ids + more.chunk_ids,
+        vectors=np.concatenate([there.vectors, more.vectors]),
+        tokens=np.concatenate([there.tokens, more.tokens]),
+        lineage=there.lineage + more.lineage,
+    )
 
 
 def _spent(
@@ -211,7 +271,7 @@ def _batch(
     return EmbeddingBatch(
         id=name,
         space=plan.space,
-        chunk_ids=[encode(chunks[row].id) for row in kept],
+        chunk_ids=[shown(chunks[row].id) for row in kept],
         vectors=reply.vectors[kept],
         tokens=tokens[kept],
         lineage=[
@@ -247,7 +307,7 @@ def _copy(
         EmbeddingBatch(
             id=part.batch,
             space=plan.space,
-            chunk_ids=[encode(chunk.id) for chunk in chunks],
+            chunk_ids=[shown(chunk.id) for chunk in chunks],
             vectors=np.stack([vector for vector, _ in rows]),
             tokens=np.full(len(rows), -1),
             lineage=[lineage for _, lineage in rows],

@@ -9,10 +9,11 @@ import pyarrow as pa
 from assets.planning import Part, PartKind
 from resources.batch_store.files import version_name
 from resources.batch_store.store import BatchStore
-from resources.chunks import Chunk, decode, encode
+from resources.chunks import Chunk
 from resources.embedders.packing import estimate_tokens
 from resources.embedders.space import EmbeddingSpace
 from resources.errors import BatchStoreError
+from resources.keys import decode, encode
 
 _SCHEMA = pa.schema(
     [(name, pa.string()) for name in

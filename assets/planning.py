@@ -9,16 +9,19 @@ import sqlite3
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from types import TracebackType
-from typing import Any, Literal, Protocol
+from typing import Any, Generic, Literal, Protocol, TypeVar
 
-from resources.chunks import Chunk, decode, encode
+from resources.chunks import Chunk
 from resources.errors import SourceError
+from resources.keys import decode, encode, key
 from resources.windows import windows
 
 WINDOW = 2_000
 """Chunks compared with the store by one command."""
 
-PartKind = Literal["copy", "embed", "reuse", "refresh", "delete"]
+DUPLICATE = "another record of the source has the same id; the first one counts"
+
+PartKind = Literal["copy", "embed", "reuse", "refresh", "withdraw", "delete"]
 
 
 class State(Protocol):
@@ -36,6 +39,9 @@ class State(Protocol):
     def chunker(self) -> str | None: ...
 
 
+S = TypeVar("S", bound=State)
+
+
 @dataclass(frozen=True)
 class Part:
     """A piece of the plan that is done as one.
@@ -43,7 +49,8 @@ class Part:
     Attributes:
         kind: `embed`: texts for the provider. `copy`: texts whose vector stands elsewhere in the
             store. `reuse`: texts whose vector lies in a batch. `refresh`: only carried fields
-            changed. `delete`: the source no longer has it.
+            changed. `withdraw`: its text is in quarantine, and what is stored is of another text or
+            space. `delete`: the source no longer has it.
         chunks: What it covers; for `delete` only the ids count.
         batch: The embedding batch that holds the vectors, or will.
     """
@@ -66,7 +73,9 @@ class Counts:
 
     Of those that are stored but no longer cut from the source, `deleted` lost their whole document,
     and `outdated` are of documents that are still there. `rechunked` have come out the same from
-    another chunker: their lineage is brought up to date.
+    another chunker: their lineage is brought up to date. Those `set_aside` may not be stored, since
+    somebody else's document or vector is in their place. Those and the `held`, whose text is in
+    quarantine, are no work of the run, and in no other number but `source`.
     """
 
     source: int = 0
@@ -79,36 +88,41 @@ class Counts:
     deleted: int = 0
     outdated: int = 0
     duplicate_ids: int = 0
+    set_aside: int = 0
+    held: int = 0
     to_embed: int = 0
     reused: int = 0
     replaced_spaces: dict[str, int] = field(default_factory=dict)
 
 
-class Planner:
+class Planner(Generic[S]):
     """Collects chunks window by window, then hands out the parts of the plan.
 
     Args:
         space: Id of the space that every vector shall be in.
-        stored: Looks up the state of chunks, by encoded id.
+        stored: Looks up the state of chunks, by key.
         format: Name of the way in which every vector shall be stored.
         window: Chunks per look-up.
         chunker: Name of the way in which documents are cut, with its settings.
+        why_not: Says why a chunk may not be stored where something is already.
     """
 
     def __init__(
         self,
         space: str,
-        stored: Callable[[Sequence[Any]], Mapping[str, State]],
+        stored: Callable[[Sequence[Any]], Mapping[str, S]],
         window: int = WINDOW,
         *,
         format: str = "float32",  # noqa: A002
         chunker: str | None = None,
+        why_not: Callable[[Chunk, S], str] = lambda chunk, state: "",
     ) -> None:
         self.counts = Counts()
         self._space = space
         self._stored = stored
         self._format = format
         self._chunker = chunker
+        self._why_not = why_not
         self._window = window
         self._matched = 0
         # Without a name SQLite takes a file that goes with the connection, or with the process.
@@ -120,7 +134,7 @@ class Planner:
             CREATE TABLE seen (id TEXT PRIMARY KEY) WITHOUT ROWID;
             CREATE TABLE seen_source (id TEXT PRIMARY KEY) WITHOUT ROWID;
             CREATE TABLE work (
-                seq INTEGER PRIMARY KEY, kind TEXT, id TEXT, source_id TEXT, text TEXT,
+                seq INTEGER PRIMARY KEY, kind TEXT, why TEXT, id TEXT, source_id TEXT, text TEXT,
                 text_hash TEXT, fields TEXT, fields_hash TEXT, batch TEXT
             );
             CREATE TABLE probe (text_hash TEXT);
@@ -144,72 +158,77 @@ class Planner:
                 "folder for temporary files, or name another as SQLITE_TMPDIR"
             ) from error
 
-    def add(self, chunks: Iterable[Chunk]) -> Iterator[list[Chunk]]:
+    def add(self, chunks: Iterable[Chunk]) -> Iterator[list[tuple[Chunk, str]]]:
         """Compare chunks with the store.
 
         Yields:
-            After every window, those whose id had been met before: they cannot be stored.
+            After every window, those that cannot be stored, each with the reason.
         """
         for window in windows(chunks, self._window):
             yield self._compare(window)
 
-    def _compare(self, window: list[Chunk]) -> list[Chunk]:
+    def _compare(self, window: list[Chunk]) -> list[tuple[Chunk, str]]:
         counts = self.counts
         fresh: dict[str, Chunk] = {}
-        repeated = []
+        apart: list[tuple[Chunk, str]] = []
         for chunk in window:
-            key = encode(chunk.id)
-            if key in fresh or not self._remember(key):
-                repeated.append(chunk)
+            name = key(chunk.id)
+            if name in fresh or not self._remember(name):
+                apart.append((chunk, DUPLICATE))
             else:
-                fresh[key] = chunk
-        counts.source += len(fresh)
+                fresh[name] = chunk
+        counts.duplicate_ids += len(apart)
         if self._chunker:
-            sources = {encode(chunk.source_id) for chunk in fresh.values()}
+            sources = {key(chunk.source_id) for chunk in fresh.values()}
             self._db.executemany(
-                "INSERT OR IGNORE INTO seen_source VALUES (?)", ((key,) for key in sources)
+                "INSERT OR IGNORE INTO seen_source VALUES (?)", ((name,) for name in sources)
             )
-        counts.duplicate_ids += len(repeated)
         states = self._stored([chunk.id for chunk in fresh.values()])
-        self._matched += len(states)
         work: list[tuple[str, str, Chunk]] = []
-        for key, chunk in fresh.items():
-            state = states.get(key)
-            if state is None:
+        for name, chunk in fresh.items():
+            state = states.get(name)
+            if state is not None and (reason := self._why_not(chunk, state)):
+                counts.set_aside += 1
+                apart.append((chunk, reason))
+                continue
+            counts.source += 1
+            if state is None or state.space is None:
                 counts.new += 1
-                work.append(("vector", key, chunk))
-            elif state.space != self._space:
+                work.append(("vector", "new", chunk))
+                continue
+            self._matched += 1
+            if state.space != self._space:
                 counts.changed += 1
-                old = state.space or "unknown"
+                old = state.space
                 counts.replaced_spaces[old] = counts.replaced_spaces.get(old, 0) + 1
-                work.append(("vector", key, chunk))
+                work.append(("vector", "changed", chunk))
             elif state.text_hash != chunk.text_hash:
                 counts.changed += 1
-                work.append(("vector", key, chunk))
+                work.append(("vector", "changed", chunk))
             elif state.format != self._format:
                 counts.reformatted += 1
-                work.append(("vector", key, chunk))
+                work.append(("vector", "reformatted", chunk))
             elif state.chunker != self._chunker:
                 counts.rechunked += 1
-                work.append(("refresh", key, chunk))
+                work.append(("refresh", "", chunk))
             elif (state.fields_hash or "") != chunk.fields_hash:
                 counts.refreshed += 1
-                work.append(("refresh", key, chunk))
+                work.append(("refresh", "", chunk))
             else:
                 counts.unchanged += 1
         self._db.executemany(
-            "INSERT INTO work (kind, id, source_id, text, text_hash, fields, fields_hash) "
-            "VALUES (?, ?, ?, ?, ?, ?, ?)",
+            "INSERT INTO work (kind, why, id, source_id, text, text_hash, fields, fields_hash) "
+            "VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
             (
-                (kind, key, encode(chunk.source_id), chunk.text, chunk.text_hash,
+                (kind, why, encode(chunk.id), encode(chunk.source_id), chunk.text, chunk.text_hash,
                  encode(dict(chunk.fields)), chunk.fields_hash)
-                for kind, key, chunk in work
+                for kind, why, chunk in work
             ),
         )  # fmt: skip
-        return repeated
+        return apart
 
-    def _remember(self, key: str) -> bool:
-        cursor = self._db.execute("INSERT OR IGNORE INTO seen VALUES (?)", (key,))
+    def _remember(self, name: str) -> bool:
+        cursor = self._db.execute("INSERT OR IGNORE INTO seen VALUES (?)", (name,))
         return cursor.rowcount == 1
 
     def vanished(
@@ -233,18 +252,18 @@ class Planner:
         if self._matched >= stored_count:
             return
         for window in windows(stored_ids(), self._window):
-            keys = {encode(chunk_id): encode(source_id) for chunk_id, source_id in window}
-            met = self._met("seen", keys)
-            gone = [(key,) for key in keys if key not in met]
-            sources = {keys[key] for (key,) in gone}
+            pairs = {key(chunk_id): (chunk_id, source_id) for chunk_id, source_id in window}
+            met = self._met("seen", pairs)
+            gone = [pair for name, pair in pairs.items() if name not in met]
+            sources = {key(source_id) for _, source_id in gone}
             alive = self._met("seen", sources) | self._met("seen_source", sources)
-            outdated = sum(keys[key] in alive for (key,) in gone)
+            outdated = sum(key(source_id) in alive for _, source_id in gone)
             self.counts.outdated += outdated
             self.counts.deleted += len(gone) - outdated
             self._db.executemany(
                 "INSERT INTO work (kind, id, source_id, text, text_hash, fields, fields_hash) "
                 "VALUES ('delete', ?1, ?1, '', '', '{}', '')",
-                gone,
+                [(encode(chunk_id),) for chunk_id, _ in gone],
             )
         if self.counts.deleted > max_fraction * stored_count:
             raise SourceError(
@@ -295,6 +314,7 @@ class Planner:
                 return []
         self._mark("copy", known_texts)
         held = self._mark("held", refused_texts) if refused_texts else []
+        self._uncount_held()
         # Of chunks with one text the first is worked on, the others take its vector.
         self._db.execute(
             "UPDATE work SET kind = 'repeat' WHERE kind IN ('vector', 'copy') AND "
@@ -317,6 +337,14 @@ class Planner:
             )
         return marked
 
+    def _uncount_held(self) -> None:
+        """What stands in quarantine is no work of this run."""
+        for why, count in self._read(
+            "SELECT why, count(*) FROM work WHERE kind = 'held' GROUP BY 1"
+        ):
+            setattr(self.counts, why, getattr(self.counts, why) - count)
+            self.counts.held += count
+
     def _pending(self) -> int:
         return self._read("SELECT count(*) FROM work WHERE kind = 'vector'")[0][0]
 
@@ -337,8 +365,14 @@ class Planner:
             for window in windows(rows, max_chunks):
                 self.counts.reused += len(window)
                 yield Part("reuse", [chunk for _, chunk in window], batch)
-        for kind in ("refresh", "delete"):
-            for window in windows(self._rows("kind = ?", (kind,)), max_chunks):
+        kinds: list[tuple[PartKind, str]] = [
+            ("refresh", "kind = 'refresh'"),
+            # Of a new chunk nothing is stored.
+            ("withdraw", "kind = 'held' AND why <> 'new'"),
+            ("delete", "kind = 'delete'"),
+        ]
+        for kind, which in kinds:
+            for window in windows(self._rows(which, ()), max_chunks):
                 yield Part(kind, [chunk for _, chunk in window])
 
     def _with_batch(

@@ -13,11 +13,13 @@ from assets.failures import explained
 from assets.heap import settled_heap
 from assets.plan import PlanWriter
 from assets.planning import Counts, Part, Planner
+from assets.preflight import check_deployment, check_settings
 from resources.batch_store.resource import BatchStoreResource
 from resources.batch_store.store import BatchStore
 from resources.chunks import Chunk, excess
 from resources.embedders.packing import estimate_tokens
 from resources.embedders.resource import EmbedderResource
+from resources.errors import ConfigurationError
 from resources.mongodb.resource import MongoDBResource
 from resources.progress import Progress
 from resources.registry import Registry
@@ -26,7 +28,7 @@ from resources.sources.records import EXCERPT_LENGTH, RejectedRecord, SourceDocu
 from resources.sources.resource import SourceResource
 from resources.vector_store.neighbours import neighbours
 from resources.vector_store.resource import VectorStoreResource
-from resources.vector_store.store import VectorStore
+from resources.vector_store.store import StoredState, VectorStore
 
 PREVIEW_ROWS = 4
 QUARANTINE_ROWS = 20
@@ -65,6 +67,7 @@ def compare(
     reject: Callable[[Sequence[RejectedRecord]], None],
     hold: Callable[[str, Sequence[str]], None],
     emit: Callable[[Part], None],
+    why_not: Callable[[Chunk, StoredState], str] | None = None,
     log: Callable[[str], None],
 ) -> Comparison:
     """Read the whole source once, and find out what is to be embedded, stored and deleted.
@@ -82,6 +85,7 @@ def compare(
         reject: Takes records that cannot be embedded.
         hold: Takes a scope and the hashes of texts that stay in quarantine.
         emit: Takes the parts of the plan, in order.
+        why_not: Says why a chunk cannot be stored; by default what is unexplained stops it all.
         log: Takes lines of progress.
     """
     progress = Progress(log, "records read")
@@ -117,10 +121,11 @@ def compare(
         store.stored,
         format=str(store.format),
         chunker=source.chunking.describe(),
+        why_not=why_not or partial(_why_not, store),
     ) as planner:
         found = Comparison(planner.counts, [])
-        for repeated in planner.add(chunks()):
-            rejected += [_duplicate(source, chunk) for chunk in repeated]
+        for apart in planner.add(chunks()):
+            rejected += [_set_aside(source, chunk, reason) for chunk, reason in apart]
             flush()
         flush()
         # A limit that cut the source off: what was not looked at has not vanished.
@@ -160,11 +165,19 @@ def _too_large(source: SourceResource, chunk: Chunk, size: int) -> RejectedRecor
     )
 
 
-def _duplicate(source: SourceResource, chunk: Chunk) -> RejectedRecord:
+def _why_not(store: VectorStore, chunk: Chunk, state: StoredState) -> str:
+    """Why a chunk cannot be stored; something unexplained at our path stops the run instead."""
+    reason = store.why_not(chunk, state)
+    if reason and state.foreign:
+        raise ConfigurationError(f"{store.collection.full_name}, _id {chunk.id!r}: {reason}")
+    return reason
+
+
+def _set_aside(source: SourceResource, chunk: Chunk, reason: str) -> RejectedRecord:
     return RejectedRecord(
         id=chunk.id,
         where=source.describe(),
-        reason="another record of the source has the same id; the first one counts",
+        reason=reason,
         excerpt=chunk.text[:EXCERPT_LENGTH],
     )
 
@@ -187,14 +200,19 @@ def build_source_documents(pipeline: str, kinds: set[str]) -> dg.AssetsDefinitio
     ) -> dg.MaterializeResult:
         """The texts to make searchable, compared with what is stored: the plan of the run."""
         with explained(), settled_heap():
-            # Settings that contradict each other stop the run before a server is asked.
-            vector_store.namespace(source)
             space = embedder.space()
-            search_index.check(space, vector_store.format(space).dtype, vector_store.path)
+            check_settings(source, vector_store, search_index, space)
             with mongodb.connect() as client, exclusive(context, client, mongodb) as lease:
                 store = vector_store.open(client, source, space, pipeline)
-                search_index.check_deployment(client, store.collection.database.name)
                 registry = Registry(client, mongodb.registry)
+                check_deployment(
+                    client,
+                    source=source,
+                    store=store,
+                    search_index=search_index,
+                    registry=registry,
+                    space=space,
+                )
                 registry.prepare()
                 registry.record_space(space)
                 store.prepare()
@@ -240,6 +258,7 @@ def build_source_documents(pipeline: str, kinds: set[str]) -> dg.AssetsDefinitio
             "outdated": counts["outdated"],
             "to embed": counts["to_embed"],
             "vectors reused": counts["reused"],
+            "set aside": counts["set_aside"],
             "rejected now": found.rejected,
             "refused before": found.held,
             "left quarantine": healed,

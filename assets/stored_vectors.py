@@ -1,9 +1,10 @@
 """The asset `stored_vectors`: write the vectors to MongoDB, and only then remove what vanished."""
 
 import secrets
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, TypeVar
 
 import dagster as dg
@@ -29,7 +30,7 @@ from resources.sources.records import EXCERPT_LENGTH, RejectedRecord
 from resources.sources.resource import SourceResource
 from resources.vector_store.format_quality import FormatQuality, measure
 from resources.vector_store.formats import Similarity, int8_scale
-from resources.vector_store.lineage import Lineage
+from resources.vector_store.lineage import Lineage, lineage_path, rescore_path
 from resources.vector_store.resource import VectorStoreResource
 from resources.vector_store.store import VectorStore
 from resources.vector_store.writer import VectorWriter
@@ -52,13 +53,14 @@ T = TypeVar("T")
 class Written:
     vectors: int = 0
     refreshed: int = 0
+    withdrawn: int = 0
     deleted: int = 0
     missing: int = 0
     seconds: float = 0.0
 
     @property
     def changes(self) -> int:
-        return self.vectors + self.refreshed + self.deleted
+        return self.vectors + self.refreshed + self.withdrawn + self.deleted
 
 
 def open_writer(
@@ -78,30 +80,60 @@ def open_writer(
             store.use_scale(registry.int8_scale(plan.space.id, measure))
     before = registry.stored_as(store.key)
     drops = bool(before and "rescored" in before and not store.format.rescore)
-    return VectorWriter(store, lease, drops_rescore=drops)
+    claim = registry.claim_store(store.key, store.pipeline, store.carried)
+    carried = claim.carried.get(store.pipeline, ())
+    writer = VectorWriter(store, lease, drops_rescore=drops, carried_before=carried)
+    if store.pipeline not in claim.marked:
+        others = registry.paths(store.collection.full_name)
+        writer.mark(
+            [at for path in others for at in (path, lineage_path(path), rescore_path(path))]
+        )
+        registry.note_marked(store.key, store.pipeline)
+    return writer
 
 
 def store_plan(
-    plan: Plan, *, batches: BatchStore, writer: VectorWriter, log: Callable[[str], None]
+    plan: Plan,
+    *,
+    batches: BatchStore,
+    writer: VectorWriter,
+    lasting: Callable[[Sequence[str]], set[str]],
+    log: Callable[[str], None],
 ) -> Written:
-    """Carry out the plan on the store; doing it twice changes nothing the second time."""
+    """Carry out the plan on the store; doing it twice changes nothing the second time.
+
+    Args:
+        plan: What to do.
+        batches: Where the vectors lie.
+        writer: Writes them.
+        lasting: Which of some texts, by hash, are refused for good.
+        log: Takes lines of progress.
+    """
     written = Written()
     progress = Progress(log, "vectors written", plan.chunks("copy", "embed", "reuse"))
 
-    def put(part: PlannedPart) -> tuple[int, int]:
+    def withdraw(chunks: Sequence[Chunk]) -> int:
+        final = lasting([chunk.text_hash for chunk in chunks])
+        return writer.withdraw([(c, c.text_hash in final) for c in chunks], plan.space.id)
+
+    def put(part: PlannedPart) -> tuple[int, int, int]:
         rows, missing = _rows(plan, part, batches)
         starts = range(0, len(rows), WRITE_ROWS)
         stored = sum(writer.write(rows[start : start + WRITE_ROWS]) for start in starts)
-        return stored, missing + len(rows) - stored
+        gone = withdraw(missing) if missing else 0
+        return stored, len(missing) + len(rows) - stored, gone
 
     with ThreadPoolExecutor(WRITERS, thread_name_prefix="vector-writer") as pool:
         parts = iter(plan.of_kind("copy", "embed", "reuse"))
-        for rows, missing in _bounded(pool, put, parts, WRITERS):
+        for rows, missing, gone in _bounded(pool, put, parts, WRITERS):
             written.vectors += rows
             written.missing += missing
+            written.withdrawn += gone
             progress.advance(rows + missing)
     for part in plan.of_kind("refresh"):
         written.refreshed += writer.refresh(read_chunks(batches, plan, part))
+    for part in plan.of_kind("withdraw"):
+        written.withdrawn += withdraw(read_chunks(batches, plan, part))
     # New vectors are there before old ones go.
     for part in plan.of_kind("delete"):
         chunks = read_chunks(batches, plan, part)
@@ -111,26 +143,25 @@ def store_plan(
     return written
 
 
-def _no_room(chunk: Chunk, store: VectorStore) -> RejectedRecord:
+def _set_aside(chunk: Chunk, reason: str, store: VectorStore) -> RejectedRecord:
     return RejectedRecord(
         id=chunk.id,
         where=store.collection.full_name,
-        reason="its document has no room for a vector within MongoDB's 16 MiB: give the vectors a "
-        "collection of their own (`vector_store`), or make it smaller",
+        reason=reason,
         excerpt=chunk.text[:EXCERPT_LENGTH],
     )
 
 
 def _rows(
     plan: Plan, part: PlannedPart, batches: BatchStore
-) -> tuple[list[tuple[Chunk, np.ndarray, Lineage]], int]:
-    """The part's chunks with their vectors, and how many the provider refused."""
+) -> tuple[list[tuple[Chunk, np.ndarray, Lineage]], list[Chunk]]:
+    """The part's chunks with their vectors, and those that the provider refused."""
     chunks = read_chunks(batches, plan, part)
     batch = batches.read_batch(plan.space.id, part.batch)
     row_of = batch.rows_by_text()
     found = [(chunk, row_of[chunk.text_hash]) for chunk in chunks if chunk.text_hash in row_of]
     rows = [(chunk, batch.vectors[row], batch.lineage[row]) for chunk, row in found]
-    return rows, len(chunks) - len(rows)
+    return rows, [chunk for chunk in chunks if chunk.text_hash not in row_of]
 
 
 def _bounded(
@@ -176,9 +207,16 @@ def build_stored_vectors(pipeline: str) -> dg.AssetsDefinition:
                 writer = open_writer(
                     plan, batches=batches, store=store, registry=registry, lease=lease
                 )
-                written = store_plan(plan, batches=batches, writer=writer, log=context.log.info)
-                too_large = [_no_room(chunk, store) for chunk in writer.too_large]
-                registry.quarantine.add(pipeline, context.run_id, too_large)
+                written = store_plan(
+                    plan,
+                    batches=batches,
+                    writer=writer,
+                    lasting=partial(registry.quarantine.lasting, pipeline),
+                    log=context.log.info,
+                )
+                aside = [_set_aside(chunk, reason, store) for chunk, reason in writer.aside]
+                registry.quarantine.add(pipeline, context.run_id, aside, stage="store")
+                registry.quarantine.release_stored(pipeline, context.run_id)
                 if written.changes:
                     registry.record_store(
                         store.key,
@@ -205,6 +243,8 @@ def build_stored_vectors(pipeline: str) -> dg.AssetsDefinition:
             "vectors written": written.vectors,
             "fields refreshed": written.refreshed,
             "deleted": written.deleted,
+            "set aside by MongoDB, or somebody else's": len(writer.aside),
+            "withdrawn (no vector of their text)": written.withdrawn,
             "left out (quarantined, or gone)": written.missing,
             "vectors stored": total,
             **({"old batches removed": removed} if batch_store.keep_days else {}),

@@ -53,7 +53,7 @@ def audit(
     Raises:
         EmbeddingsError: What would stop a run as well.
     """
-    planned = dry_run(pipeline, overrides, any_deletion=True)
+    planned = dry_run(pipeline, overrides, auditing=True)
     with open_pipeline(pipeline, overrides) as opened:
         found = _examine(opened, log=log)
         store = opened.store
@@ -140,6 +140,7 @@ def _planned(planned: DryRun, deletable: float) -> list[Finding]:
         (counts.refreshed, "carry old fields", "written"),
         (counts.deleted + counts.outdated, "are stored but not in the source", deleted),
         (counts.duplicate_ids, "repeat the id of another record", ""),
+        (counts.set_aside, "would be put where something of somebody else's is", ""),
     ]
     return [Finding("source and store", *kind) for kind in kinds if kind[0]]
 

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from assets.budget import Estimate, estimate
 from assets.planning import Counts, Part
+from assets.preflight import check_deployment, check_settings
 from assets.source_documents import compare
 from pipelines.catalog import open_pipeline
 from pipelines.pipeline import EmbeddingPipeline
@@ -41,14 +42,14 @@ def dry_run(
     pipeline: EmbeddingPipeline | str,
     overrides: Sequence[str | Path] = (),
     *,
-    any_deletion: bool = False,
+    auditing: bool = False,
 ) -> DryRun:
     """Read the source and compare it with the store; writes nothing and asks no provider.
 
     Args:
         pipeline: Itself or its name.
         overrides: YAML run configs merged on top of the pipeline's own.
-        any_deletion: Also count deletions that a run would refuse.
+        auditing: Count as well what a run would refuse: deletions, what others have stored.
 
     Raises:
         EmbeddingsError: What would stop the run as well.
@@ -64,9 +65,17 @@ def dry_run(
 
     with open_pipeline(pipeline, overrides) as opened:
         embedder, store = opened.embedder, opened.vector_store
-        store.namespace(opened.source)
         space = embedder.space()
-        opened.search_index.check(space, store.format(space).dtype, store.path)
+        check_settings(opened.source, store, opened.search_index, space)
+        if not auditing:
+            check_deployment(
+                opened.client,
+                source=opened.source,
+                store=opened.store,
+                search_index=opened.search_index,
+                registry=opened.registry,
+                space=space,
+            )
         found = compare(
             opened.source,
             client=opened.client,
@@ -74,7 +83,8 @@ def dry_run(
             registry=opened.registry,
             batches=opened.batch_store.open(),
             embedder=embedder,
-            max_delete_fraction=1.0 if any_deletion else store.deletable,
+            max_delete_fraction=1.0 if auditing else store.deletable,
+            why_not=opened.store.why_not if auditing else None,
             reject=lambda _: None,
             hold=lambda *_: None,
             emit=count,

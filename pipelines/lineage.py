@@ -11,9 +11,9 @@ from bson.errors import InvalidId
 
 from pipelines.catalog import OpenPipeline, open_pipeline
 from pipelines.pipeline import EmbeddingPipeline
-from resources.chunks import encode
 from resources.embedders.space import EmbeddingSpace
 from resources.errors import EmbeddingsError, QueryRefused
+from resources.keys import key
 
 
 @dataclass(frozen=True)
@@ -96,7 +96,7 @@ def _candidates(document_id: str) -> list[Any]:
         candidates.append(int(document_id))
     with suppress(InvalidId):
         candidates.append(ObjectId(document_id))
-    unique = {encode(candidate): candidate for candidate in candidates}
+    unique = {key(candidate): candidate for candidate in candidates}
     return list(unique.values())
 
 

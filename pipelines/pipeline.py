@@ -129,6 +129,9 @@ def _checked(resources: dict[str, ConfigurableResource]) -> dict[str, Configurab
     assert isinstance(store, VectorStoreResource)
     assert isinstance(index, SearchIndexResource)
     index.check_declared(None if store.dtype == "auto" else store.dtype, store.path)
+    source = resources["source"]
+    assert isinstance(source, SourceResource)
+    store.check_source(source)
     return resources
 
 

@@ -8,9 +8,9 @@ from typing import Any
 
 from pipelines.catalog import OpenPipeline, open_pipeline
 from pipelines.pipeline import EmbeddingPipeline
-from resources.chunks import encode
 from resources.embedders.space import EmbeddingSpace
 from resources.errors import QueryRefused
+from resources.keys import key as key_of
 from resources.search_index.local import default_candidates
 from resources.search_index.rescoring import rescored
 from resources.search_index.resource import index_key
@@ -164,7 +164,7 @@ def search_opened(
     documents = store.documents([hit.id for hit in hits], [*names, *text.fields])
     found = []
     for hit in hits:
-        document = documents.get(encode(hit.id))
+        document = documents.get(key_of(hit.id))
         if document is not None:  # else removed since the index was built
             found.append(
                 SearchHit(

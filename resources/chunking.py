@@ -13,10 +13,11 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import Field, model_validator
 
-from resources.chunks import Chunk, encode, hash_fields, hash_text
+from resources.chunks import Chunk, hash_fields, hash_text
 from resources.config import StrictConfig
 from resources.embedders.model_folder import find_model
 from resources.errors import ConfigurationError
+from resources.keys import encode
 from resources.sources.records import SourceDocument
 
 if TYPE_CHECKING:

@@ -1,21 +1,12 @@
 """Chunks: the pieces of source documents that are embedded, and their identity as text."""
 
 import hashlib
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import bson
-from bson import json_util
 from bson.binary import UuidRepresentation
-
-# Relaxed numbers, because MongoDB holds 1, NumberLong(1) and 1.0 for the same _id.
-_JSON = json_util.JSONOptions(
-    json_mode=json_util.JSONMode.RELAXED,
-    uuid_representation=UuidRepresentation.STANDARD,
-    tz_aware=False,
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,26 +69,3 @@ def hash_fields(fields: Mapping[str, Any]) -> str:
 
 
 _CODEC: bson.CodecOptions = bson.CodecOptions(uuid_representation=UuidRepresentation.STANDARD)
-
-
-def encode(value: Any) -> str:
-    """Any BSON value as JSON text; equal values give equal texts, so it serves as a key."""
-    # By far the most common ids and fields need none of what BSON has beyond JSON.
-    if type(value) is str or (type(value) is dict and _PLAIN.issuperset(map(type, value.values()))):
-        return _dumps(value)
-    if type(value) is int:
-        return str(value)
-    return json_util.dumps(value, json_options=_JSON, ensure_ascii=False)
-
-
-def decode(text: str) -> Any:
-    """What `encode` was given."""
-    if text[0] == '"' and "\\" not in text:
-        return text[1:-1]
-    if "$" not in text:  # which every type that JSON lacks is written with
-        return json.loads(text)
-    return json_util.loads(text, json_options=_JSON)
-
-
-_PLAIN = {str, int, bool, type(None)}
-_dumps = json.JSONEncoder(ensure_ascii=False).encode

@@ -4,14 +4,16 @@ import hashlib
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
+from typing import Any, Literal
 
 from pymongo import UpdateOne
 from pymongo.collection import Collection
 
-from resources.chunks import encode
+from resources.keys import key
 from resources.moment import now
 from resources.sources.records import RejectedRecord
+
+Stage = Literal["source", "provider", "store"]
 
 
 @dataclass(frozen=True)
@@ -39,7 +41,13 @@ class Quarantine:
         self._entries.create_index([("space", 1), ("text_hash", 1)])
 
     def add(
-        self, pipeline: str, run: str, records: Iterable[RejectedRecord], *, space: str = ""
+        self,
+        pipeline: str,
+        run: str,
+        records: Iterable[RejectedRecord],
+        *,
+        space: str = "",
+        stage: Stage = "source",
     ) -> None:
         """Note what cannot be embedded; the same record again counts up.
 
@@ -48,15 +56,16 @@ class Quarantine:
             run: The run that met it.
             records: What cannot be embedded, each with its reason.
             space: The space that a provider would not put the text into.
+            stage: Who refuses: the source's reading and comparing, a provider, or MongoDB.
         """
         seen = now()
         writes = []
         for record in records:
             # A record without an id is known by its place.
-            key = encode(record.id) if record.id is not None else record.where
+            name = key(record.id) if record.id is not None else record.where
             writes.append(
                 UpdateOne(
-                    {"_id": hashlib.sha256(f"{pipeline}\0{key}".encode()).hexdigest()[:32]},
+                    {"_id": hashlib.sha256(f"{pipeline}\0{name}".encode()).hexdigest()[:32]},
                     {
                         "$setOnInsert": {"first_seen": seen},
                         "$set": {
@@ -67,6 +76,7 @@ class Quarantine:
                             "excerpt": record.excerpt,
                             "text_hash": record.text_hash,
                             "space": space,
+                            "stage": stage,
                             "last_seen": seen,
                             "run": run,
                         },
@@ -93,8 +103,24 @@ class Quarantine:
         )
 
     def release_healed(self, pipeline: str, run: str) -> int:
-        """Drop entries that a complete scan of the source by `run` did not meet again."""
-        return self._entries.delete_many({"pipeline": pipeline, "run": {"$ne": run}}).deleted_count
+        """Drop entries that a complete scan of the source by `run` did not meet again.
+
+        Those of MongoDB stay until the run has tried to write them: see `release_stored`.
+        """
+        gone = {"pipeline": pipeline, "run": {"$ne": run}, "stage": {"$ne": "store"}}
+        return self._entries.delete_many(gone).deleted_count
+
+    def release_stored(self, pipeline: str, run: str) -> int:
+        """Drop entries of MongoDB that a run which has written everything did not meet again."""
+        gone = {"pipeline": pipeline, "run": {"$ne": run}, "stage": "store"}
+        return self._entries.delete_many(gone).deleted_count
+
+    def lasting(self, pipeline: str, text_hashes: Sequence[str]) -> set[str]:
+        """Which of some refused texts are refused for good."""
+        held = self._entries.find(
+            {"pipeline": pipeline, "text_hash": {"$in": list(text_hashes)}}, {"text_hash": 1}
+        )
+        return {entry["text_hash"] for entry in held}
 
     def entries(self, pipeline: str, limit: int = 0) -> list[Quarantined]:
         cursor = self._entries.find({"pipeline": pipeline}).sort("first_seen", 1).limit(limit)
@@ -111,8 +137,10 @@ class Quarantine:
             for entry in cursor
         ]
 
-    def count(self, pipeline: str) -> int:
-        return self._entries.count_documents({"pipeline": pipeline})
+    def count(self, pipeline: str, *stages: Stage) -> int:
+        """Entries of a pipeline: all, or those of some stages."""
+        wanted = {"stage": {"$in": list(stages)}} if stages else {}
+        return self._entries.count_documents({"pipeline": pipeline, **wanted})
 
     def retry(self, pipeline: str, keys: Sequence[str] | None = None) -> int:
         """Let the next run ask the provider again for texts that it has refused.

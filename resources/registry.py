@@ -1,10 +1,11 @@
 """What all pipelines of a deployment share: spaces, vector stores, search indexes, quarantine."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
-from pymongo import MongoClient
+from pymongo import MongoClient, ReturnDocument
 from pymongo.collection import Collection
 
 from resources.embedders.batch_jobs import Job
@@ -13,11 +14,32 @@ from resources.moment import now
 from resources.quarantine import Quarantine
 
 
+@dataclass(frozen=True)
+class StoreClaim:
+    """Who writes to a store.
+
+    Attributes:
+        pipelines: All that ever did, since this is written down.
+        carried: By pipeline, the paths that it may have carried into its documents.
+        marked: Pipelines whose documents from before there was a mark have been looked at.
+    """
+
+    pipelines: frozenset[str]
+    carried: Mapping[str, Sequence[str]]
+    marked: frozenset[str]
+
+    @classmethod
+    def of(cls, entry: Mapping[str, Any]) -> "StoreClaim":
+        pipelines, marked = (frozenset(entry.get(name, ())) for name in ("pipelines", "marked"))
+        return cls(pipelines, entry.get("carried", {}), marked)
+
+
 class Registry:
     """Collections of the registry database.
 
     `embedding_spaces` says what each space id means; `vector_stores` which space each path holds
-    and when it last changed; `search_indexes` what each index was built from;
+    and when it last changed; `vector_store_claims` which pipelines have ever written to it, and
+    what they carried; `search_indexes` what each index was built from;
     `embedding_quarantine` what cannot be embedded, and why; `embedding_spend` what every embedding
     batch took.
     """
@@ -26,6 +48,7 @@ class Registry:
         self._database = client[database]
         self._spaces = self._database["embedding_spaces"]
         self._stores = self._database["vector_stores"]
+        self._claims = self._database["vector_store_claims"]
         self._indexes = self._database["search_indexes"]
         self.quarantine = Quarantine(self._database["embedding_quarantine"])
         self._jobs = self._database["embedding_jobs"]
@@ -74,6 +97,30 @@ class Registry:
             "at": now(),
         }
         self._stores.update_one({"_id": store}, {"$set": values}, upsert=True)
+
+    def store_claim(self, store: str) -> StoreClaim:
+        """Who is known to have written to a store."""
+        return StoreClaim.of(self._claims.find_one({"_id": store}) or {})
+
+    def claim_store(self, store: str, pipeline: str, carried: Sequence[str]) -> StoreClaim:
+        """Note that a pipeline writes to a store, before it does; returns what is known then."""
+        entry = self._claims.find_one_and_update(
+            {"_id": store},
+            {"$addToSet": {"pipelines": pipeline, f"carried.{pipeline}": {"$each": list(carried)}}},
+            upsert=True,
+            return_document=ReturnDocument.AFTER,
+        )
+        return StoreClaim.of(entry or {})
+
+    def note_marked(self, store: str, pipeline: str) -> None:
+        """A store's documents from before there was a mark have one now, where they are ours."""
+        self._claims.update_one({"_id": store}, {"$addToSet": {"marked": pipeline}})
+
+    def paths(self, collection: str) -> list[str]:
+        """At which paths of a collection, named `database.collection`, vectors were ever stored."""
+        start = f"{collection}:"
+        names = self._claims.find({"_id": {"$gte": start, "$lt": f"{collection};"}}, {"_id": 1})
+        return [entry["_id"].removeprefix(start) for entry in names]
 
     def stores(self, space: str) -> list[dict[str, Any]]:
         """Every store of a space: `_id` as `database.collection:path`, `pipeline`, `stored_as`."""

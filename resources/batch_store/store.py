@@ -82,11 +82,14 @@ class BatchStore:
 
     def has_batch(self, space: str, batch: str) -> bool:
         """Whether a batch is there whole: reads it, since every page has a checksum."""
+        return self.whole_texts(space, batch) is not None
+
+    def whole_texts(self, space: str, batch: str) -> list[str] | None:
+        """Hashes of the texts of a batch that is there whole; None where it is not."""
         try:
-            self._files.read_table(_batch(space, batch))
+            return self._files.read_table(_batch(space, batch))["text_hash"].to_pylist()
         except (MissingFile, DamagedFile):
-            return False
-        return True
+            return None
 
     def write_batch(self, batch: EmbeddingBatch) -> int:
         """Write a batch down; returns its size in bytes."""

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from resources.chunks import encode
+from resources.keys import key
 from resources.search_index.local import Hit
 from resources.search_index.scores import score
 from resources.vector_store.formats import Element
@@ -26,10 +26,10 @@ def rescored(
         element: Of the finer vectors: int8 or float32.
         limit: How many to keep.
     """
-    known = [hit for hit in candidates if encode(hit.id) in fine]
+    known = [hit for hit in candidates if key(hit.id) in fine]
     if not known:
         return []
-    rows = np.stack([fine[encode(hit.id)] for hit in known])
+    rows = np.stack([fine[key(hit.id)] for hit in known])
     scores = score(element, "cosine", rows, query)
     # Of equal ones, the order of the coarse index stays.
     order = np.argsort(-scores, kind="stable")[:limit]

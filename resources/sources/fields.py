@@ -50,3 +50,8 @@ def without_nested(paths: Iterable[str]) -> list[str]:
 
 def inside(path: str, other: str) -> bool:
     return path.startswith(f"{other}.")
+
+
+def overlap(path: str, other: str) -> bool:
+    """Whether writing one changes what is read at the other."""
+    return path == other or inside(path, other) or inside(other, path)

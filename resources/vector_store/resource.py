@@ -9,9 +9,13 @@ from resources.config import StrictResource
 from resources.embedders.space import EmbeddingSpace
 from resources.errors import ConfigurationError
 from resources.sources.collection import CollectionOrigin
+from resources.sources.fields import overlap
+from resources.sources.filter_paths import depends_on
 from resources.sources.resource import SourceResource
+from resources.sources.text import parse_text
 from resources.vector_store.formats import Dtype, Element, VectorFormat, element_of
 from resources.vector_store.lineage import lineage_path, rescore_path
+from resources.vector_store.ownership import INSERTED_FIELD
 from resources.vector_store.store import SOURCE_FIELD, TEXT_FIELD, VectorStore
 
 
@@ -46,6 +50,11 @@ class VectorStoreResource(StrictResource):
         le=1,
         description="Stop instead of deleting more than this share of the stored vectors.",
     )
+    adopt: bool = Field(
+        default=False,
+        description="Replace what is at `path` in the source's documents and has no lineage: "
+        "vectors made by something else. Without it a run that meets one stops.",
+    )
     allow_delete: bool = Field(
         default=False, description="Delete however many source documents have vanished."
     )
@@ -54,7 +63,11 @@ class VectorStoreResource(StrictResource):
     @classmethod
     def _no_reserved_path(cls, path: str) -> str:
         root = path.split(".")[0]
-        if root in {"_id", TEXT_FIELD, SOURCE_FIELD} or path.startswith("$") or ".." in path:
+        if (
+            root in {"_id", TEXT_FIELD, SOURCE_FIELD, INSERTED_FIELD}
+            or path.startswith("$")
+            or ".." in path
+        ):
             raise ValueError(f"path {path!r} is taken: choose a field of its own, e.g. embedding")
         return path
 
@@ -99,12 +112,47 @@ class VectorStoreResource(StrictResource):
             )
         return VectorFormat(space.element, dtype, self.rescore)
 
+    def check_source(self, source: SourceResource) -> None:
+        """Refuse a source that the run itself would change; needs no server.
+
+        Raises:
+            ConfigurationError: The vectors' own collection is the source's, without `in_place`;
+                or, in place, the source reads or filters by what the run writes.
+        """
+        origin = source.origin
+        if not isinstance(origin, CollectionOrigin):
+            return
+        if not self.in_place:
+            if (self.database, self.collection) == (origin.database, origin.collection):
+                raise ConfigurationError(
+                    f"vector_store names {origin.namespace}, the source's own collection: set "
+                    "`in_place: true` to put the vectors into its documents, or name a collection "
+                    "of their own"
+                )
+            return
+        for path in (self.path, self.lineage_path, self.rescore_path):
+            if depends_on(origin.filter, path):
+                raise ConfigurationError(
+                    f"the source's filter depends on {path!r}, which the run itself writes: take "
+                    "it out; a run finds by itself what is new or changed"
+                )
+            for setting, used in (
+                ("text", parse_text(source.text).fields),
+                ("carry", source.carry),
+            ):
+                if any(overlap(path, name) for name in used):
+                    raise ConfigurationError(
+                        f"the source's `{setting}` reads {path!r}, which the run itself writes: "
+                        "take it out, or choose another `path` in vector_store"
+                    )
+
     def namespace(self, source: SourceResource) -> tuple[str, str]:
         """Database and collection.
 
         Raises:
-            ConfigurationError: They are missing, or contradict the source.
+            ConfigurationError: They are missing, or contradict the source; or as `check_source`.
         """
+        self.check_source(source)
         origin = source.origin
         if self.in_place and source.chunking.describe():
             raise ConfigurationError(
@@ -154,7 +202,7 @@ class VectorStoreResource(StrictResource):
         database, collection = self.namespace(source)
         stored_as = self.format(space)
         if not self.in_place:
-            taken = {"_id", TEXT_FIELD, SOURCE_FIELD, self.path.split(".")[0]}
+            taken = {"_id", TEXT_FIELD, SOURCE_FIELD, INSERTED_FIELD, self.path.split(".")[0]}
             taken.add(self.lineage_path.split(".")[0])
             if stored_as.rescore:
                 taken.add(self.rescore_path.split(".")[0])
@@ -174,4 +222,5 @@ class VectorStoreResource(StrictResource):
             carried=tuple(source.carry),
             pipeline=pipeline,
             chunker=source.chunking.describe(),
+            adopt=self.adopt,
         )

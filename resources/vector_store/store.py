@@ -6,11 +6,13 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from bson.codec_options import DatetimeConversion
 from pymongo.collection import Collection
 
-from resources.chunks import encode
+from resources.chunks import Chunk
 from resources.embedders.space import EmbeddingSpace
 from resources.errors import DeploymentError
+from resources.keys import key
 from resources.sources.fields import without_nested
 from resources.vector_store.conditions import of_width
 from resources.vector_store.formats import (
@@ -22,19 +24,29 @@ from resources.vector_store.formats import (
     from_bson,
 )
 from resources.vector_store.lineage import Lineage
+from resources.vector_store.ownership import Occupant, why_not_ours, why_not_shared
 
 TEXT_FIELD, SOURCE_FIELD = "text", "source_id"
 
 
 @dataclass(frozen=True, slots=True)
 class StoredState:
-    """What the store says of one chunk: enough to decide whether anything is to be done."""
+    """What the store says of one chunk: enough to decide whether anything is to be done.
 
-    space: str | None
-    text_hash: str | None
-    fields_hash: str | None
-    format: str | None
-    chunker: str | None
+    Attributes:
+        owner: The pipeline that made the vector; None where there is none of ours.
+        foreign: There is something at the vector's path that nobody's lineage explains.
+        occupant: Of a collection of vectors: the document that is there with nothing at our path.
+    """
+
+    space: str | None = None
+    text_hash: str | None = None
+    fields_hash: str | None = None
+    format: str | None = None
+    chunker: str | None = None
+    owner: str | None = None
+    foreign: bool = False
+    occupant: Occupant | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,8 +93,14 @@ class VectorStore:
         carried: tuple[str, ...],
         pipeline: str,
         chunker: str | None = None,
+        adopt: bool = False,
     ) -> None:
-        self.collection = collection
+        # A date that Python cannot hold is kept: by default it would end the whole read.
+        self.collection = collection.with_options(
+            codec_options=collection.codec_options.with_options(
+                datetime_conversion=DatetimeConversion.DATETIME_AUTO
+            )
+        )
         self.path = path
         self.lineage_path = lineage_path
         self.rescore_path = rescore_path
@@ -91,6 +109,7 @@ class VectorStore:
         self.carried = carried
         self.pipeline = pipeline
         self.chunker = chunker
+        self.adopt = adopt
         self.mine = {f"{lineage_path}.pipeline": pipeline}
 
     @property
@@ -128,21 +147,62 @@ class VectorStore:
         )
 
     def stored(self, ids: Sequence[Any]) -> dict[str, StoredState]:
-        """State of the chunks that have a vector, by encoded id; one command."""
+        """State of the chunks that have a vector or a document here, by key.
+
+        One command where all have a vector of ours or nothing; one more for what else is there.
+        """
         lineage = self.lineage_path
-        names = ("space", "text_hash", "fields_hash", "stored_as", "chunker")
+        names = ("space", "text_hash", "fields_hash", "stored_as", "chunker", "pipeline")
         wanted = [f"{lineage}.{name}" for name in names]
         cursor = self.collection.find(
             {"_id": {"$in": list(ids)}}, dict.fromkeys(wanted, 1), batch_size=len(ids) + 1
         )
-        states = {}
+        states, bare = {}, []
         for document in cursor:
-            found = _at(document, lineage)
-            if isinstance(found, Mapping):
+            found = at_path(document, lineage)
+            if isinstance(found, Mapping) and found.get("space"):
                 # Before there was a choice, every vector was stored as float32.
                 found = {"stored_as": "float32", **found}
-                states[encode(document["_id"])] = StoredState(*map(found.get, names))
+                values: Any = map(found.get, names)
+                states[key(document["_id"])] = StoredState(*values)
+            else:
+                bare.append(document["_id"])
+        return states | self._bare(bare) if bare else states
+
+    def _bare(self, ids: Sequence[Any]) -> dict[str, StoredState]:
+        """Documents without a vector of ours: in place most of a source's; elsewhere somebody's."""
+        wanted: dict[str, Any] = {"_id": {"$in": list(ids)}}
+        if self.in_place:
+            found = self.collection.find({**wanted, self.path: {"$ne": None}}, {"_id": 1})
+            return {key(row["_id"]): StoredState(foreign=True) for row in found}
+        states = {}
+        for document in self.collection.find(wanted):
+            foreign = at_path(document, self.path) is not None
+            there = Occupant.of(document)
+            states[key(document["_id"])] = StoredState(foreign=foreign, occupant=there)
         return states
+
+    def why_not(self, chunk: Chunk, state: StoredState) -> str:
+        """Why a chunk may not be written where something is already; empty where it may."""
+        if state.owner is not None and state.owner != self.pipeline:
+            return why_not_ours(state.owner, state.space)
+        if state.space is not None or (state.foreign and self.adopt):
+            return ""
+        if state.foreign:
+            return (
+                f"something is at {self.path!r} that no lineage explains: choose another `path`, "
+                "or let `vector_store: {adopt: true}` replace it"
+            )
+        return self.why_not_shared(chunk, state.occupant) if state.occupant else ""
+
+    def why_not_shared(self, chunk: Chunk, there: Occupant) -> str:
+        """Why a chunk may not be written into a document that holds other vectors, or none."""
+        return why_not_shared(chunk, there, pipeline=self.pipeline, text_field=TEXT_FIELD)
+
+    def occupants(self, ids: Sequence[Any]) -> dict[str, Occupant]:
+        """Documents that are there, by key, in full: to be asked where something is wrong."""
+        found = self.collection.find({"_id": {"$in": list(ids)}})
+        return {key(document["_id"]): Occupant.of(document) for document in found}
 
     def known_texts(self, space: str, text_hashes: Sequence[str]) -> set[str]:
         """Which of the texts have a vector of this space here, as the provider returned it."""
@@ -150,7 +210,7 @@ class VectorStore:
             return set()
         name = f"{self.lineage_path}.text_hash"
         cursor = self.collection.find(self._by_text(space, text_hashes), {name: 1, "_id": 0})
-        return {_at(document, name) for document in cursor}
+        return {at_path(document, name) for document in cursor}
 
     def by_text(
         self, space: str, text_hashes: Sequence[str]
@@ -162,9 +222,9 @@ class VectorStore:
         )
         found = {}
         for document in cursor:
-            lineage = _at(document, self.lineage_path)
+            lineage = at_path(document, self.lineage_path)
             names = ("space", "model", "text_hash", "batch", "run", "at")
-            vector = _readable(_at(document, path))
+            vector = _readable(at_path(document, path))
             if vector is not None:
                 made = Lineage(*(lineage[name] for name in names))
                 found[lineage["text_hash"]] = (vector, made)
@@ -222,8 +282,15 @@ class VectorStore:
     def without_lineage(self) -> int:
         """Documents that have something at the vector's path but no lineage."""
         return self.collection.count_documents(
-            {self.path: {"$exists": True}, f"{self.lineage_path}.space": {"$exists": False}}
+            {f"{self.lineage_path}.space": None, self.path: {"$ne": None}}
         )
+
+    def other_owner(self, lineage: Mapping[str, Any]) -> str | None:
+        """Another pipeline that has a vector here whose lineage is like this, if there is one."""
+        wanted = {f"{self.lineage_path}.{name}": value for name, value in lineage.items()}
+        owner = f"{self.lineage_path}.pipeline"
+        found = self.collection.find_one({**wanted, owner: {"$ne": self.pipeline}}, {owner: 1})
+        return str(at_path(found, owner) or "unknown") if found else None
 
     def misshapen(self, space: EmbeddingSpace) -> Iterator[Examined]:
         """This pipeline's vectors that are not of the type and width that their lineage says."""
@@ -240,8 +307,8 @@ class VectorStore:
         stored_as = {f"{self.lineage_path}.stored_as": {"$in": _names(self.format)}}
         fields = dict.fromkeys([self.path, self.rescore_path, self.lineage_path], 1)
         for document in self.collection.find({**wanted, **stored_as, **self.mine}, fields):
-            found, value = _at(document, self.lineage_path), _at(document, self.path)
-            vector, fine = _readable(value), _readable(_at(document, self.rescore_path))
+            found, value = at_path(document, self.lineage_path), at_path(document, self.path)
+            vector, fine = _readable(value), _readable(at_path(document, self.rescore_path))
             dtype = None if vector is None else dtype_of(value)
             # Already distrusted ones have no hash.
             text_hash, batch = found.get("text_hash", ""), found.get("batch")
@@ -258,7 +325,7 @@ class VectorStore:
         rows: list[StoredVector] = []
         for document in cursor:
             try:
-                vector = from_bson(_at(document, self.path))
+                vector = from_bson(at_path(document, self.path))
             except ValueError as error:
                 raise DeploymentError(
                     f"{self.collection.full_name}, _id {document['_id']!r} has a lineage, but at "
@@ -273,23 +340,23 @@ class VectorStore:
             yield rows
 
     def fine_vectors(self, ids: Sequence[Any]) -> dict[str, np.ndarray]:
-        """Vectors of the finer field, by encoded id."""
+        """Vectors of the finer field, by key."""
         cursor = self.collection.find({"_id": {"$in": list(ids)}}, {self.rescore_path: 1})
-        found = ((document["_id"], _at(document, self.rescore_path)) for document in cursor)
-        return {encode(key): from_bson(value) for key, value in found if value is not None}
+        found = ((document["_id"], at_path(document, self.rescore_path)) for document in cursor)
+        return {key(chunk_id): from_bson(value) for chunk_id, value in found if value is not None}
 
     def documents(
         self, ids: Sequence[Any], fields: Sequence[str] = ()
     ) -> dict[str, dict[str, Any]]:
-        """Documents without their vectors, by encoded id: some fields with the lineage, or all."""
+        """Documents without their vectors, by key: some fields with the lineage, or all."""
         projection = dict.fromkeys([self.path, self.rescore_path], 0)
         if fields:
             projection = dict.fromkeys(without_nested([*fields, self.lineage_path]), 1)
         cursor = self.collection.find({"_id": {"$in": list(ids)}}, projection)
-        return {encode(document["_id"]): document for document in cursor}
+        return {key(document["_id"]): document for document in cursor}
 
     def lineage(self, document: Mapping[str, Any]) -> Mapping[str, Any] | None:
-        found = _at(document, self.lineage_path)
+        found = at_path(document, self.lineage_path)
         return found if isinstance(found, Mapping) else None
 
 
@@ -306,7 +373,7 @@ def _readable(value: Any) -> np.ndarray | None:
         return None
 
 
-def _at(document: Mapping[str, Any], path: str) -> Any:
+def at_path(document: Mapping[str, Any], path: str) -> Any:
     value: Any = document
     for name in path.split("."):
         if not isinstance(value, Mapping):

@@ -1,28 +1,52 @@
 """Writing vectors with their lineage, refreshing what is carried along, removing what vanished."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from pymongo import InsertOne, UpdateOne
-from pymongo.errors import BulkWriteError
+from pymongo import DeleteOne, InsertOne, UpdateOne
 
-from resources.chunks import Chunk, encode
-from resources.errors import DeploymentError
+from resources.chunks import Chunk
+from resources.keys import key
 from resources.lease import Lease
-from resources.sources.fields import MISSING, lookup
 from resources.sources.fields import store as put
 from resources.vector_store.formats import to_bson
 from resources.vector_store.lineage import Lineage
-from resources.vector_store.store import SOURCE_FIELD, TEXT_FIELD, VectorStore
+from resources.vector_store.ownership import (
+    INSERTED_FIELD,
+    Occupant,
+    nothing_but,
+    only_lineage,
+)
+from resources.vector_store.store import SOURCE_FIELD, TEXT_FIELD, StoredState, VectorStore
+from resources.vector_store.writes import Write, write_all
 
-DUPLICATE_KEY = 11000
-TOO_LARGE = {10334, 17419, 17420}
-"""BSONObjectTooLarge, and an update whose result is."""
+ROUNDS = 3
+"""Looks at documents that came or went while they were being written."""
+
+Row = tuple[Chunk, np.ndarray, Lineage]
 
 
-class _TakenMeanwhile(Exception):
-    """A document to insert was there already, since a moment ago."""
+@dataclass(frozen=True)
+class _Change:
+    """What shall be set in a chunk's document: with its vector, or of its fields only."""
+
+    chunk: Chunk
+    values: dict[str, Any]
+    vector: bool
+    gone: Sequence[str] = ()
+
+    def is_done(self, state: StoredState | None, store: VectorStore) -> bool:
+        if state is None or state.owner != store.pipeline:
+            # There may be no vector any more beside which fields could be refreshed.
+            return not self.vector
+        if not self.vector:
+            return state.fields_hash == self.chunk.fields_hash
+        lineage = self.values[store.lineage_path]
+        wanted = ("space", "text_hash", "fields_hash", "stored_as")
+        have = (state.space, state.text_hash, state.fields_hash, state.format)
+        return have == tuple(lineage[name] for name in wanted)
 
 
 class VectorWriter:
@@ -32,36 +56,45 @@ class VectorWriter:
         store: Where to.
         lease: Held for as long as there is something to write.
         drops_rescore: Remove the finer field that an earlier format kept.
+        carried_before: Paths that an earlier setting of `carry` has left in documents.
 
     Attributes:
         clipped: Values so far that were out of the range of int8.
-        too_large: Chunks so far whose document has no room for their vector.
+        aside: Chunks so far that could not be written, each with the reason.
     """
 
     def __init__(
-        self, store: VectorStore, lease: Lease | None = None, *, drops_rescore: bool = False
+        self,
+        store: VectorStore,
+        lease: Lease | None = None,
+        *,
+        drops_rescore: bool = False,
+        carried_before: Sequence[str] = (),
     ) -> None:
         self.clipped = 0
-        self.too_large: list[Chunk] = []
+        self.aside: list[tuple[Chunk, str]] = []
         self._store, self._collection, self._lease = store, store.collection, lease
         self._drops_rescore = drops_rescore
+        self._carried = {path.split(".")[0] for path in (*store.carried, *carried_before)}
 
-    def write(self, rows: Sequence[tuple[Chunk, np.ndarray, Lineage]]) -> int:
-        """Store vectors with their lineage, in one unordered bulk write.
+    # --- vectors
+
+    def write(self, rows: Sequence[Row]) -> int:
+        """Store vectors with their lineage, in unordered bulk writes.
 
         Args:
             rows: Chunk, vector as the provider returned it, lineage.
 
         Returns:
-            How many chunks were written; fewer than given where documents vanished meanwhile.
+            How many chunks were written; the others vanished meanwhile, or stand `aside`.
 
         Raises:
-            DeploymentError: The server refuses some of them.
+            DeploymentError: The server takes no writes.
             LeaseError: Another run has taken the pipeline over.
         """
+        store, stored_as = self._store, self._store.format
         if not rows:
             return 0
-        store, stored_as = self._store, self._store.format
         main, fine, clipped = stored_as.fields(np.stack([vector for _, vector, _ in rows]))
         self.clipped += clipped
         wanted: list[tuple[Chunk, dict[str, Any]]] = []
@@ -71,65 +104,191 @@ class VectorWriter:
                 values[store.rescore_path] = to_bson(fine[row], stored_as.rescore)
             values[store.lineage_path] = self._lineage(chunk, lineage)
             wanted.append((chunk, values))
-        if store.in_place:
-            return self._bulk(
-                [self._in_place(chunk, values) for chunk, values in wanted],
-                [chunk for chunk, _ in wanted],
-            )
-        ids = {"_id": {"$in": [chunk.id for chunk, _ in wanted]}}
-        there = {encode(found["_id"]) for found in self._collection.find(ids, {"_id": 1})}
-        try:
-            # An insert costs the server half of an upsert.
-            return self._bulk(
-                [
-                    self._replace(chunk, values)
-                    if encode(chunk.id) in there
-                    else InsertOne(self._document(chunk, values))
-                    for chunk, values in wanted
-                ]
-            )
-        except _TakenMeanwhile:
-            return self._bulk([self._replace(chunk, values) for chunk, values in wanted])
+        return self._settled([_Change(chunk, values, vector=True) for chunk, values in wanted])
 
     def refresh(self, chunks: Sequence[Chunk]) -> int:
         """Write carried fields and a chunker that changed; vectors stay."""
         lineage, chunker = self._store.lineage_path, self._store.chunker
-        return self._bulk(
+        token = {f"{lineage}.token": self._lease.token} if self._lease else {}
+        named = {f"{lineage}.chunker": chunker} if chunker else {}
+        gone = () if chunker else (f"{lineage}.chunker",)
+        return self._settled(
             [
-                self._carry(
+                _Change(
                     chunk,
-                    {
-                        f"{lineage}.fields_hash": chunk.fields_hash,
-                        **({f"{lineage}.chunker": chunker} if chunker else {}),
-                        **({f"{lineage}.token": self._lease.token} if self._lease else {}),
-                    },
-                    gone=() if chunker else (f"{lineage}.chunker",),
+                    {f"{lineage}.fields_hash": chunk.fields_hash, **named, **token},
+                    vector=False,
+                    gone=gone,
                 )
                 for chunk in chunks
             ]
         )
 
-    def delete(self, ids: Sequence[Any]) -> int:
-        """Remove the vectors of chunks whose source vanished; only this pipeline's own."""
-        if self._lease:
-            self._lease.check()
+    def _settled(self, wanted: list["_Change"]) -> int:
+        """Write all that may be written; what others change meanwhile is looked at anew."""
+        written, store = 0, self._store
+        for attempt in range(ROUNDS):
+            if not wanted:
+                break
+            ready, writes = self._prepared(wanted, suspicious=attempt > 0)
+            if not writes:
+                return written
+            self._check()
+            outcome = write_all(self._collection, writes)
+            self.aside += [(ready[at].chunk, reason) for at, reason in outcome.refused.items()]
+            written += outcome.written
+            if outcome.written + len(outcome.refused) == len(writes):
+                return written
+            self._check_overtaken()
+            states = store.stored([change.chunk.id for change in ready])
+            wanted = [
+                change
+                for at, change in enumerate(ready)
+                if at not in outcome.refused
+                and not change.is_done(states.get(key(change.chunk.id)), store)
+            ]
+        return written
+
+    def _prepared(
+        self, wanted: list["_Change"], *, suspicious: bool
+    ) -> tuple[list["_Change"], list[Write]]:
+        """The changes that may be made, and their writes; the others go `aside`.
+
+        Where we are to write into documents that are there, the filters of the updates say whose
+        they are; only if one finds nothing is it looked at why.
+        """
         store = self._store
-        mine = {**self._fenced({"$in": list(ids)}), **store.mine}
+        ids = [change.chunk.id for change in wanted]
+        makes = not store.in_place
+        states = store.stored(ids) if suspicious or (makes and wanted[0].vector) else {}
+        shared = store.occupants(ids) if suspicious and makes else {}
+        ready: list[_Change] = []
+        writes: list[Write] = []
+        for change in wanted:
+            state, there = states.get(key(change.chunk.id)), shared.get(key(change.chunk.id))
+            reason = store.why_not(change.chunk, state) if state else ""
+            if state is not None and state.occupant is not None:
+                there = state.occupant
+            elif there is not None and not reason:
+                reason = store.why_not_shared(change.chunk, there)
+            if reason:
+                self.aside.append((change.chunk, reason))
+                continue
+            ready.append(change)
+            # An insert costs the server half of an upsert.
+            if state is None and makes and change.vector:
+                writes.append(InsertOne(self._document(change.chunk, change.values)))
+            else:
+                writes.append(self._update(change, there))
+        return ready, writes
+
+    def _update(self, change: "_Change", there: Occupant | None) -> UpdateOne:
+        store, chunk = self._store, change.chunk
+        update: dict[str, Any] = {"$set": dict(change.values)}
+        found, gone = self._free(chunk.id), [*change.gone]
+        if not change.vector:
+            found = {**self._fenced(chunk.id), **store.mine}
         if not store.in_place:
-            return self._collection.delete_many(mine).deleted_count
+            if change.vector:
+                update["$set"] |= {TEXT_FIELD: chunk.text, SOURCE_FIELD: chunk.source_id}
+            # Whole fields, so that one which changed its shape, or lost a part, is as it is now.
+            update["$set"] |= chunk.fields
+            if there is None or there.pipelines <= {store.pipeline}:
+                gone += [name for name in self._carried if name not in chunk.fields]
+            if there is None:  # else it has been looked at
+                mine = {INSERTED_FIELD: store.pipeline}
+                found["$and"] = [{"$or": [mine, only_lineage(store.lineage_path)]}]
+        if self._drops_rescore:
+            gone.append(store.rescore_path)
+        if gone:
+            update["$unset"] = dict.fromkeys(gone, "")
+        return UpdateOne(found, update)
+
+    # --- removing
+
+    def delete(self, ids: Sequence[Any]) -> int:
+        """Remove the vectors of chunks whose source vanished; only this pipeline's own.
+
+        A document goes with them if we made it and no other vector is left in it.
+        """
+        return self._removed([{**self._fenced(chunk_id), **self._store.mine} for chunk_id in ids])
+
+    def withdraw(self, chunks: Sequence[tuple[Chunk, bool]], space: str) -> int:
+        """Remove what is stored of chunks that got no vector, because their text was refused.
+
+        A vector of another space would be left for ever, and make two spaces of one index; one of
+        an older text stays until it is certain that there will be no new one.
+
+        Args:
+            chunks: Each with whether the refusal is for good.
+            space: The one that every vector shall be in.
+        """
+        lineage, wanted = self._store.lineage_path, []
+        for chunk, lasting in chunks:
+            wrong: list[dict[str, Any]] = [{f"{lineage}.space": {"$ne": space}}]
+            if lasting:
+                wrong.append({f"{lineage}.text_hash": {"$ne": chunk.text_hash}})
+                wrong.append({f"{lineage}.cut": True})
+            wanted.append({**self._fenced(chunk.id), **self._store.mine, "$or": wrong})
+        return self._removed(wanted)
+
+    def _removed(self, wanted: Sequence[dict[str, Any]]) -> int:
+        if not wanted:
+            return 0
+        store = self._store
         paths = [store.path, store.lineage_path]
         if store.format.rescore or self._drops_rescore:
             paths.append(store.rescore_path)
-        gone = {"$unset": dict.fromkeys(paths, "")}
-        return self._collection.update_many(mine, gone).modified_count
+        removed = 0
+        if not store.in_place:
+            ours = {INSERTED_FIELD: {"$exists": True}, **only_lineage(store.lineage_path)}
+            self._check()
+            deletes = [DeleteOne({**condition, **ours}) for condition in wanted]
+            removed += write_all(self._collection, deletes).written
+        if removed < len(wanted):
+            self._check()
+            unset = {"$unset": dict.fromkeys(paths, "")}
+            updates = [UpdateOne(condition, unset) for condition in wanted]
+            removed += write_all(self._collection, updates).written
+        if "." in store.lineage_path:
+            self._sweep(store.lineage_path, [condition["_id"] for condition in wanted])
+        return removed
+
+    def _sweep(self, path: str, ids: Sequence[Any]) -> None:
+        """Take away what held a lineage and holds nothing now: it was ours alone."""
+        parents = path.split(".")[:-1]
+        while parents:
+            name = ".".join(parents)
+            empty = {"_id": {"$in": list(ids)}, name: {}}
+            self._collection.update_many(empty, {"$unset": {name: ""}})
+            parents.pop()
 
     def distrust(self, ids: Sequence[Any]) -> int:
         """Forget which text the vectors are of, so that the next run writes them anew."""
-        if self._lease:
-            self._lease.check()
+        self._check()
         mine = {**self._fenced({"$in": list(ids)}), **self._store.mine}
         change = {"$unset": {f"{self._store.lineage_path}.text_hash": ""}}
         return self._collection.update_many(mine, change).modified_count
+
+    def mark(self, paths: Sequence[str] = ()) -> int:
+        """Say of documents stored before there was a mark that they are ours, where they are.
+
+        Those that hold nothing but what we write; of others only our paths ever go.
+
+        Args:
+            paths: What else of a document is ours: vectors and lineages at other paths.
+        """
+        store = self._store
+        if store.in_place:
+            return 0
+        self._check()
+        ours = ["_id", TEXT_FIELD, SOURCE_FIELD, store.path, store.lineage_path, store.rescore_path]
+        nothing_else = nothing_but([*ours, INSERTED_FIELD, *self._carried, *paths])
+        unmarked = {**store.mine, INSERTED_FIELD: {"$exists": False}, **nothing_else}
+        mark = {"$set": {INSERTED_FIELD: store.pipeline}}
+        return self._collection.update_many(unmarked, mark).modified_count
+
+    # --- pieces
 
     def _lineage(self, chunk: Chunk, lineage: Lineage) -> dict[str, Any]:
         chunker = self._store.chunker
@@ -147,48 +306,22 @@ class VectorWriter:
             **({"token": self._lease.token} if self._lease else {}),
         }
 
-    def _in_place(self, chunk: Chunk, values: dict[str, Any]) -> UpdateOne:
-        update: dict[str, Any] = {"$set": values}
-        if self._drops_rescore:
-            update["$unset"] = {self._store.rescore_path: ""}
-        return UpdateOne(self._fenced(chunk.id), update)
-
-    def _replace(self, chunk: Chunk, values: dict[str, Any]) -> UpdateOne:
-        own = {TEXT_FIELD: chunk.text, SOURCE_FIELD: chunk.source_id}
-        return self._carry(chunk, {**values, **own}, upsert=True)
-
     def _document(self, chunk: Chunk, values: dict[str, Any]) -> dict[str, Any]:
-        """What `_replace` makes where nothing is."""
         document = {"_id": chunk.id, SOURCE_FIELD: chunk.source_id, TEXT_FIELD: chunk.text}
         document |= chunk.fields
         for path, value in values.items():
             put(document, path, value)
+        document[INSERTED_FIELD] = self._store.pipeline
         return document
 
-    def _carry(
-        self,
-        chunk: Chunk,
-        values: dict[str, Any],
-        *,
-        upsert: bool = False,
-        gone: Sequence[str] = (),
-    ) -> UpdateOne:
-        carried = {path: lookup(chunk.fields, path) for path in self._store.carried}
-        roots = {path.split(".")[0] for path in carried}
-        update: dict[str, Any] = {
-            "$set": {
-                **values,
-                # what the source adds by itself, such as the path of a file
-                **{name: value for name, value in chunk.fields.items() if name not in roots},
-                **{path: value for path, value in carried.items() if value is not MISSING},
-            }
-        }
-        gone = [*gone, *(path for path, value in carried.items() if value is MISSING)]
-        if self._drops_rescore:
-            gone.append(self._store.rescore_path)
-        if gone:
-            update["$unset"] = dict.fromkeys(gone, "")
-        return UpdateOne(self._fenced(chunk.id), update, upsert=upsert)
+    def _free(self, chunk_id: Any) -> dict[str, Any]:
+        """Finds a document in which our path is this pipeline's, or nobody's."""
+        store = self._store
+        owner = f"{store.lineage_path}.pipeline"
+        nobody: dict[str, Any] = {f"{store.lineage_path}.space": None}
+        if not store.adopt:
+            nobody[store.path] = None
+        return {**self._fenced(chunk_id), "$or": [{owner: store.pipeline}, nobody]}
 
     def _fenced(self, chunk_id: Any) -> dict[str, Any]:
         """Finds a chunk, unless a newer holder of the pipeline's lease has written it."""
@@ -197,31 +330,10 @@ class VectorWriter:
         token = f"{self._store.lineage_path}.token"
         return {"_id": chunk_id, token: {"$not": {"$gt": self._lease.token}}}
 
-    def _bulk(self, writes: Sequence[UpdateOne | InsertOne], in_place: Sequence[Chunk] = ()) -> int:
-        """How many were written; of documents in place those that are too large are set aside."""
-        if not writes:
-            return 0
+    def _check(self) -> None:
         if self._lease:
             self._lease.check()
-        try:
-            result = self._collection.bulk_write(writes, ordered=False)
-        except BulkWriteError as error:
-            refused = error.details.get("writeErrors", [])
-            if in_place and {entry["code"] for entry in refused} <= TOO_LARGE:
-                self.too_large += [in_place[entry["index"]] for entry in refused]
-                return error.details["nMatched"]
-            # A document that the fence does not let through would be inserted anew.
-            if {entry["code"] for entry in refused} == {DUPLICATE_KEY}:
-                if self._lease and self._lease.overtaken():
-                    raise self._lease.stale() from error
-                if any(isinstance(write, InsertOne) for write in writes):
-                    raise _TakenMeanwhile from error
-            first = refused[0].get("errmsg") if refused else error
-            raise DeploymentError(
-                f"{self._collection.full_name} refused {len(refused)} of {len(writes)} writes, "
-                f"the first: {first}"
-            ) from error
-        written = result.inserted_count + result.matched_count + result.upserted_count
-        if written < len(writes) and self._lease and self._lease.overtaken():
+
+    def _check_overtaken(self) -> None:
+        if self._lease and self._lease.overtaken():
             raise self._lease.stale()
-        return written

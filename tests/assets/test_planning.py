@@ -5,8 +5,9 @@ from dataclasses import dataclass
 import pytest
 
 from assets.planning import Part, Planner, batch_id
-from resources.chunks import Chunk, encode, hash_text
+from resources.chunks import Chunk, hash_text
 from resources.errors import SourceError
+from resources.keys import key
 
 SPACE = "space-a"
 
@@ -25,21 +26,21 @@ class Store:
 
     def __init__(self, texts: dict[str, str] | None = None, space: str = SPACE) -> None:
         self.rows = {
-            f'"{key}"': State(space, hash_text(text)) for key, text in (texts or {}).items()
+            key(name): State(space, hash_text(text)) for name, text in (texts or {}).items()
         }
         self.asked: list[int] = []
 
     def stored(self, ids):
         self.asked.append(len(ids))
-        keys = [f'"{i}"' for i in ids]
-        return {key: self.rows[key] for key in keys if key in self.rows}
+        keys = [key(i) for i in ids]
+        return {name: self.rows[name] for name in keys if name in self.rows}
 
     def known_texts(self, space, hashes):
         mine = {state.text_hash for state in self.rows.values() if state.space == space}
         return mine & set(hashes)
 
     def ids(self):
-        return [(key.strip('"'), key.strip('"')) for key in self.rows]
+        return [(name[1:], name[1:]) for name in self.rows]
 
 
 def chunks(texts: dict[str, str]) -> list[Chunk]:
@@ -57,7 +58,7 @@ def plan(
     max_fraction: float = 1.0,
 ) -> tuple[Planner, list[Part], list[Chunk]]:
     with Planner(SPACE, store.stored, window=window) as planner:
-        repeated = [chunk for window_ in planner.add(texts) for chunk in window_]
+        repeated = [chunk for window_ in planner.add(texts) for chunk, _ in window_]
         planner.vanished(store.ids, len(store.rows), max_fraction=max_fraction)
         planner.resolve(
             store.known_texts,
@@ -203,8 +204,8 @@ def test_batches_are_named_by_their_content():
 def test_another_format_is_written_from_batches_and_not_embedded():
     first, second = chunks({"a": "one", "b": "two"})
     states = {
-        encode(first.id): State(SPACE, first.text_hash, format="float32"),
-        encode(second.id): State(SPACE, second.text_hash, format="int8"),
+        key(first.id): State(SPACE, first.text_hash, format="float32"),
+        key(second.id): State(SPACE, second.text_hash, format="int8"),
     }
     with Planner(SPACE, lambda _: states, format="int8") as planner:
         list(planner.add([first, second]))

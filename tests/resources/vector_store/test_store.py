@@ -9,9 +9,10 @@ import pytest
 from bson import ObjectId
 from bson.binary import Binary, BinaryVectorDtype
 
-from resources.chunks import Chunk, encode
+from resources.chunks import Chunk
 from resources.embedders.space import EmbeddingSpace
 from resources.errors import ConfigurationError
+from resources.keys import key
 from resources.sources.collection import CollectionOrigin
 from resources.sources.inline import TextsOrigin
 from resources.sources.resource import SourceResource
@@ -81,6 +82,7 @@ def test_a_document_holds_text_fields_vector_and_lineage(store):
             "pipeline": "films",
             "stored_as": "float32",
         },
+        "embedding_inserted_by": "films",
     }
 
 
@@ -92,15 +94,18 @@ def test_writing_twice_changes_nothing(store):
     assert list(store.collection.find().sort("_id")) == before
 
 
-def test_a_document_that_is_there_without_a_vector_keeps_what_it_has(store):
+def test_a_document_that_was_there_is_left_as_it_is(store):
     store.collection.insert_one({"_id": "a", "note": "not ours"})
-    put(store, Chunk.whole("a", "the text", {"kind": "film"}), Chunk.whole("b", "more", {}))
-    there = store.collection.find_one({"_id": "a"})
-    assert (there["note"], there["text"], there["kind"]) == ("not ours", "the text", "film")
-    assert from_bson(there["embedding"]).shape == (8,)
+    writer = VectorWriter(store)
+    chunks = [Chunk.whole("a", "the text", {"kind": "film"}), Chunk.whole("b", "more", {})]
+    assert writer.write([(c, vector(n), lineage(c)) for n, c in enumerate(chunks)]) == 1
+    assert store.collection.find_one({"_id": "a"}) == {"_id": "a", "note": "not ours"}
+    ((chunk, reason),) = writer.aside
+    assert chunk.id == "a"
+    assert "was there before" in reason
 
 
-def test_a_document_that_appears_while_it_is_written_is_updated(store, monkeypatch):
+def test_a_document_that_appears_while_it_is_written_is_left_as_it_is(store, monkeypatch):
     chunks = [Chunk.whole("a", "the text", {}), Chunk.whole("b", "more", {})]
     find, looks = pymongo.collection.Collection.find, []
 
@@ -111,13 +116,13 @@ def test_a_document_that_appears_while_it_is_written_is_updated(store, monkeypat
             return []
         return find(self, *args, **options)
 
+    writer = VectorWriter(store)
     monkeypatch.setattr(pymongo.collection.Collection, "find", before_it_appeared)
-    put(store, *chunks)
+    assert writer.write([(c, vector(0), lineage(c)) for c in chunks]) == 1
     monkeypatch.undo()
-    there = {document["_id"]: document for document in store.collection.find()}
-    assert there["a"]["note"] == "faster"
-    assert {document["text"] for document in there.values()} == {"the text", "more"}
-    assert store.count() == 2
+    assert [chunk.id for chunk, _ in writer.aside] == ["a"]
+    assert store.collection.find_one({"_id": "a"}) == {"_id": "a", "note": "faster"}
+    assert store.count() == 1
 
 
 @pytest.mark.parametrize(
@@ -129,8 +134,8 @@ def test_any_id_is_found_again(store, chunk_id):
     chunk = Chunk.whole(chunk_id, "text", {})
     put(store, chunk)
     state = store.stored([chunk_id, "absent"])
-    assert list(state) == [encode(chunk_id)]
-    assert state[encode(chunk_id)].text_hash == chunk.text_hash
+    assert list(state) == [key(chunk_id)]
+    assert state[key(chunk_id)].text_hash == chunk.text_hash
     assert VectorWriter(store).delete([chunk_id]) == 1
     assert store.count() == 0
 
@@ -143,7 +148,7 @@ def test_refresh_writes_fields_and_removes_those_that_went(store):
     assert document["kind"] == "place"
     assert "country" not in document.get("place", {})
     assert document["embedding"] == to_bson(vector(0), "float32")
-    assert store.stored(["a"])['"a"'].fields_hash == new.fields_hash
+    assert store.stored(["a"])[key("a")].fields_hash == new.fields_hash
 
 
 def test_a_vector_is_found_by_its_text_within_its_space(store):
@@ -177,7 +182,7 @@ def test_an_empty_list_deletes_nothing(store):
     writer = VectorWriter(store)
     assert writer.delete([]) == writer.refresh([]) == writer.write([]) == writer.distrust([]) == 0
     assert store.count() == 1
-    assert store.stored(["a"])['"a"'].text_hash
+    assert store.stored(["a"])[key("a")].text_hash
 
 
 def test_every_look_up_goes_by_an_index(mongod_uri):
@@ -265,7 +270,7 @@ def test_in_place_vectors_join_the_source_documents(database, listings):
     # deletion takes the vector, not the document
     assert VectorWriter(store).delete([1]) == 1
     assert database["listings"].find_one({"_id": 1}) == {
-        "_id": 1, "summary": "s1", "beds": 1, "ai": {}, "ai_lineage": {},
+        "_id": 1, "summary": "s1", "beds": 1, "ai": {},
     }  # fmt: skip
 
 
@@ -318,7 +323,7 @@ def test_a_format_decides_what_is_stored_and_what_can_be_copied(
     (document,) = store.collection.find()
     main = document["embedding"]
     assert isinstance(main, list) if stored_as is None else main.as_vector().dtype is stored_as
-    assert store.stored(["a"])[encode("a")].format == str(store.format)
+    assert store.stored(["a"])[key("a")].format == str(store.format)
     # Only where nothing was lost can the provider's vector be had back.
     copies = store.by_text("space-a", [chunk.text_hash]) if store.keeps_all else {}
     assert store.known_texts("space-a", [chunk.text_hash]) == set(copies)
@@ -326,8 +331,8 @@ def test_a_format_decides_what_is_stored_and_what_can_be_copied(
     for copied, _ in copies.values():
         assert np.array_equal(copied, vector(0))
     if rescore:
-        assert np.array_equal(store.fine_vectors(["a"])[encode("a")], vector(0))
-        assert "embedding_rescore" not in store.documents(["a"])[encode("a")]
+        assert np.array_equal(store.fine_vectors(["a"])[key("a")], vector(0))
+        assert "embedding_rescore" not in store.documents(["a"])[key("a")]
 
 
 @pytest.mark.parametrize(
