@@ -76,7 +76,7 @@ def test_what_mongodb_stores_is_not_too_deep(mongod_uri: str, path: str, as_list
             if stored:
                 assert storable(value, "v", above) == value
             else:
-                with pytest.raises(BadRecord, match="^v is nested too deeply: a document of Mong"):
+                with pytest.raises(BadRecord, match=r"^v is nested too deeply"):
                     storable(value, "v", above)
         client.drop_database("test_levels")
 

@@ -17,6 +17,7 @@ from resources.sources.files import JsonlOrigin
 from resources.sources.records import RejectedRecord, SourceDocument
 from resources.sources.resource import SourceResource
 from tests.resources.sources.reading import read, source, write
+from tests.workshop import Workshop
 
 type_of_records = list[SourceDocument | RejectedRecord]
 
@@ -80,6 +81,31 @@ def test_texts() -> None:
         (None, "documents[4]", "a document is text or an object, and this is null"),
         (None, "documents[5]", "id field '_id' is missing"),
     ]
+
+
+def test_a_list_of_texts(workshop: Workshop) -> None:
+    """From the pipeline's YAML, and overridden for one run."""
+    documents = [{"_id": "a", "tags": ["sea", "ship"]}, {"_id": "b", "tags": "one text"}]
+    workshop.configure(
+        {
+            "source": {
+                "origin": {"texts": {"documents": documents}},
+                "text": "tags",
+                "carry": [],
+            },
+            "search_index": {"filter_fields": []},
+        }
+    )
+    assert workshop.run().success
+    assert list(workshop.stored()) == ["b"]
+    assert "the setting join" in workshop.quarantine()["a"]
+    workshop.configure({"source": {"join": ", "}})
+    assert workshop.run().success
+    assert {one["text"] for one in workshop.stored().values()} == {"sea, ship", "one text"}
+    assert not workshop.quarantine()
+    config = {"resources": {"source": {"config": {"join": "; "}}}}
+    assert workshop.run(config=config).success
+    assert {one["text"] for one in workshop.stored().values()} == {"sea; ship", "one text"}
 
 
 def test_jsonl(records: Path) -> None:
