@@ -10,8 +10,9 @@ from pydantic import Field, field_validator, model_validator
 from resources.chunking import PLACE_FIELD, Chunking, NoChunking
 from resources.config import StrictResource
 from resources.sources.collection import CollectionOrigin
+from resources.sources.csv_files import CsvOrigin
 from resources.sources.fields import check_path, inside
-from resources.sources.files import CsvOrigin, JsonlOrigin
+from resources.sources.files import JsonlOrigin
 from resources.sources.folder import FolderOrigin
 from resources.sources.inline import TextsOrigin
 from resources.sources.parquet import ParquetOrigin

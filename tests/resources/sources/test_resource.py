@@ -141,6 +141,23 @@ def test_csv(records: Path) -> None:
     assert found == [SourceDocument("1", "A: x")]
 
 
+def test_csv_written_otherwise(workshop: Workshop) -> None:
+    """A null in the YAML is no quote, and a list names the columns."""
+    write(workshop.folder / "a.tsv", '1\t"12" of snow\n2\t one\n')
+    settings = {
+        "path": str(workshop.folder / "a.tsv"),
+        "delimiter": "\t",
+        "quote": None,
+        "header": False,
+        "columns": ["_id", "text"],
+        "skip_initial_space": True,
+    }
+    workshop.configure({"source": {"origin": {"csv": settings}, "carry": []}})
+    workshop.configure({"search_index": {"filter_fields": []}})
+    assert workshop.run().success
+    assert {one["text"] for one in workshop.stored().values()} == {'"12" of snow', "one"}
+
+
 def test_parquet(records: Path) -> None:
     found = run(
         f"""
