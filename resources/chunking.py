@@ -2,33 +2,31 @@
 
 A chunk's id comes from its content: an edit elsewhere in the document leaves it alone. Where it
 stands is a carried field, so that a chunk that only moved is written again but not embedded.
-The splitters are those of langchain-text-splitters, used such that a chunk is always a piece of
-the text as it is.
+A chunk is always a piece of the text as it is.
 """
 
+import re
 from collections import Counter
 from collections.abc import Iterator
 from functools import lru_cache
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
 from pydantic import Field, model_validator
 
+from resources.chunk_ids import chunk_id
 from resources.chunks import Chunk, hash_fields, hash_text
 from resources.config import StrictConfig
 from resources.embedders.model_folder import find_model
 from resources.errors import ConfigurationError
-from resources.keys import encode
 from resources.sources.records import SourceDocument
-
-if TYPE_CHECKING:
-    from langchain_text_splitters import RecursiveCharacterTextSplitter
+from resources.spans import Length, Span, spans
 
 PLACE_FIELD = "chunk"
 """Carried with every chunk: `{index, start, end}`, and `headings` for Markdown."""
 
 CodeLanguage = Literal[
     "c", "cobol", "cpp", "csharp", "elixir", "go", "haskell", "html", "java", "js", "kotlin",
-    "latex", "lua", "perl", "php", "powershell", "proto", "python", "r", "rst", "ruby", "rust",
+    "latex", "lua", "php", "powershell", "proto", "python", "r", "rst", "ruby", "rust",
     "scala", "sol", "swift", "ts", "visualbasic6",
 ]  # fmt: skip
 
@@ -72,9 +70,8 @@ class _Chunking(StrictConfig):
             fields = {**document.fields, PLACE_FIELD: {**place, **self._about(document, start)}}
             text_hash = hash_text(text)
             repeats[text_hash] += 1
-            number = f"-{repeats[text_hash]}" if repeats[text_hash] > 1 else ""
             yield Chunk(
-                id=f"{_name(document.id)}#{text_hash[:16]}{number}",
+                id=chunk_id(document.id, text_hash, repeats[text_hash]),
                 source_id=document.id,
                 text=text,
                 text_hash=text_hash,
@@ -84,11 +81,10 @@ class _Chunking(StrictConfig):
 
     def _pieces(self, whole: str) -> Iterator[tuple[int, str]]:
         """Offset and text of every piece, without the white space around it."""
-        begin, before = -1, (-1, "")
-        for raw in self._splitter().split_text(whole):
-            # With their white space, each begins after the beginning of the one before.
-            begin = whole.index(raw, begin + 1)
-            piece = (begin + len(raw) - len(raw.lstrip()), raw.strip())
+        before = (-1, "")
+        for start, end in self._spans(whole):
+            raw = whole[start:end]
+            piece = (end - len(raw.lstrip()), raw.strip())
             if piece[1] and piece != before:  # two may differ in white space only
                 yield piece
             before = piece
@@ -102,8 +98,8 @@ class _Chunking(StrictConfig):
     def _about(self, document: SourceDocument, start: int) -> dict[str, Any]:
         return {}
 
-    def _splitter(self) -> "RecursiveCharacterTextSplitter":
-        return _splitter(self.size, self.overlap)
+    def _spans(self, text: str) -> Iterator[Span]:
+        return spans(text, size=self.size, overlap=self.overlap)
 
 
 class RecursiveChunking(_Chunking):
@@ -122,8 +118,9 @@ class TokenChunking(_Chunking):
         description="The model whose tokens count: a name on the hub, or a folder."
     )
 
-    def _splitter(self) -> "RecursiveCharacterTextSplitter":
-        return _splitter(self.size, self.overlap, tokenizer=self.tokenizer)
+    def _spans(self, text: str) -> Iterator[Span]:
+        length = _tokens(self.tokenizer)
+        return spans(text, size=self.size, overlap=self.overlap, length=length)
 
 
 class MarkdownChunking(_Chunking):
@@ -131,8 +128,8 @@ class MarkdownChunking(_Chunking):
 
     kind: Literal["markdown"] = "markdown"
 
-    def _splitter(self) -> "RecursiveCharacterTextSplitter":
-        return _splitter(self.size, self.overlap, language="markdown")
+    def _spans(self, text: str) -> Iterator[Span]:
+        return spans(text, size=self.size, overlap=self.overlap, language="markdown")
 
     def _about(self, document: SourceDocument, start: int) -> dict[str, Any]:
         path: list[tuple[int, str]] = []
@@ -149,44 +146,18 @@ class CodeChunking(_Chunking):
     kind: Literal["code"] = "code"
     language: CodeLanguage = Field(description="The language of all documents of the source.")
 
-    def _splitter(self) -> "RecursiveCharacterTextSplitter":
-        return _splitter(self.size, self.overlap, language=self.language)
+    def _spans(self, text: str) -> Iterator[Span]:
+        return spans(text, size=self.size, overlap=self.overlap, language=self.language)
 
+
+_LINE_END = re.compile(r"\r{0,2}\n|\r")
 
 Chunking = NoChunking | RecursiveChunking | TokenChunking | MarkdownChunking | CodeChunking
 
 
-def _name(source_id: Any) -> str:
-    if isinstance(source_id, dict | list | bytes):
-        return encode(source_id)
-    return str(source_id)
-
-
 @lru_cache(maxsize=8)
-def _splitter(
-    size: int, overlap: int, *, language: str = "", tokenizer: str = ""
-) -> "RecursiveCharacterTextSplitter":
-    from langchain_text_splitters import Language, RecursiveCharacterTextSplitter
-
-    options: dict[str, Any] = {
-        "chunk_size": size,
-        "chunk_overlap": overlap,
-        "strip_whitespace": False,
-    }
-    if tokenizer:
-        counter = _tokenizer(tokenizer)
-        options["length_function"] = lambda text: len(
-            counter.encode(text, add_special_tokens=False).ids
-        )
-    if language:
-        options["separators"] = RecursiveCharacterTextSplitter.get_separators_for_language(
-            Language(language)
-        )
-        options["is_separator_regex"] = True
-    return RecursiveCharacterTextSplitter(**options)
-
-
-def _tokenizer(model: str) -> Any:
+def _tokens(model: str) -> Length:
+    """Counts the tokens of a text as the model's tokenizer does."""
     from tokenizers import Tokenizer
 
     folder = find_model(model).path
@@ -199,7 +170,7 @@ def _tokenizer(model: str) -> Any:
     tokenizer = Tokenizer.from_file(str(files[0]))
     tokenizer.no_truncation()
     tokenizer.no_padding()
-    return tokenizer
+    return lambda text: len(tokenizer.encode(text, add_special_tokens=False).ids)
 
 
 @lru_cache(maxsize=2)
@@ -207,10 +178,11 @@ def _headings(text: str) -> list[tuple[int, int, str]]:
     """Offset, level and title of every heading, as CommonMark has them."""
     from markdown_it import MarkdownIt
 
-    starts = [0]
-    for line in text.split("\n"):
-        starts.append(starts[-1] + len(line) + 1)
-    tokens = MarkdownIt("commonmark").parse(text)
+    # markdown-it knows lines, not offsets, and would take CRCRLF, one line end that was written
+    # as text twice, for two.
+    lines = _LINE_END.split(text)
+    starts = [0, *(match.end() for match in _LINE_END.finditer(text))]
+    tokens = MarkdownIt("commonmark").parse("\n".join(lines))
     return [
         (starts[token.map[0]], int(token.tag[1:]), tokens[position + 1].content)
         for position, token in enumerate(tokens)

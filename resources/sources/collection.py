@@ -5,7 +5,8 @@ from collections.abc import Iterator
 from typing import Any, Literal
 
 import pymongo
-from bson.codec_options import DatetimeConversion
+from bson.binary import UuidRepresentation
+from bson.codec_options import CodecOptions, DatetimeConversion
 from pydantic import Field, field_validator
 from pymongo.collection import Collection
 
@@ -61,7 +62,7 @@ class CollectionOrigin(StrictConfig):
                 where = self.namespace
                 if shape.id_field != "_id":
                     where += f" (_id {record.get('_id')!r})"
-                yield shape.document(record, where)
+                yield shape.document(record, where, is_bson=True)
         # Asked last, and only then: a user who may read need not be allowed to list collections.
         if not found:
             self._check_exists(client)
@@ -69,12 +70,14 @@ class CollectionOrigin(StrictConfig):
     def _tolerant(self, client: pymongo.MongoClient) -> Collection:
         # By default PyMongo ends the whole read at the first date beyond the year 9999 or string
         # that is not UTF-8. So decoded, such a date is kept, and such a string is rejected by us.
-        plain = client[self.database].get_collection(self.collection)
-        options = plain.codec_options.with_options(
+        # Whatever the client's URI says of UUIDs: a binary keeps its subtype and its bytes.
+        options: CodecOptions[dict[str, Any]] = CodecOptions(
             datetime_conversion=DatetimeConversion.DATETIME_AUTO,
             unicode_decode_error_handler="surrogateescape",
+            uuid_representation=UuidRepresentation.UNSPECIFIED,
         )
-        return plain.with_options(codec_options=options)
+        database = client[self.database]
+        return database.get_collection(self.collection, codec_options=options)
 
     def _check_exists(self, client: pymongo.MongoClient) -> None:
         names = sorted(client[self.database].list_collection_names())

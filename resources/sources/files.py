@@ -1,11 +1,10 @@
-"""Records of JSONL and CSV files."""
+"""Files of one format, and records of JSONL files."""
 
 import codecs
-import csv
 import io
 import json
 from collections.abc import Iterator
-from typing import IO, Any, Literal
+from typing import IO, Literal
 
 from pydantic import Field, field_validator
 
@@ -16,10 +15,9 @@ from resources.sources.records import RejectedRecord, SourceDocument
 from resources.sources.rejection import rejected
 from resources.sources.shape import RecordShape
 
-# More than a MongoDB document can hold. A longer line or quoted field is taken for damage: reading
-# on could bring the whole file into memory.
+# More than a MongoDB document can hold. A longer line is taken for damage: reading on could
+# bring the whole file into memory.
 LONGEST_LINE = 64 * 1024**2
-LONGEST_FIELD = 16 * 1024**2
 READ_AHEAD = 1024**2
 
 ENCODING = "The encoding of the file; a byte order mark of UTF-8 is ignored."
@@ -73,7 +71,7 @@ class JsonlOrigin(FileOrigin):
     @field_validator("encoding")
     @classmethod
     def _line_by_line(cls, value: str) -> str:
-        if _encoded("a\n", value).removeprefix(codecs.BOM_UTF8) != b"a\n":
+        if encoded("a\n", value).removeprefix(codecs.BOM_UTF8) != b"a\n":
             raise ValueError(f"encoding {value} has no plain line ends: convert the file to utf-8")
         return value
 
@@ -119,94 +117,7 @@ def _skip_line(stream: IO[bytes]) -> None:
         pass
 
 
-class CsvOrigin(FileOrigin):
-    kind: Literal["csv"] = "csv"
-    delimiter: str = Field(default=",", description='What separates columns; "\\t" for a tab.')
-    encoding: str = Field(default="utf-8", description=ENCODING)
-
-    @field_validator("delimiter")
-    @classmethod
-    def _one_character(cls, value: str) -> str:
-        if len(value) != 1 or value in '"\r\n':
-            raise ValueError(f"delimiter {value!r} is not one character that can separate columns")
-        return value
-
-    @field_validator("encoding")
-    @classmethod
-    def _known(cls, value: str) -> str:
-        _encoded("", value)
-        return value
-
-    def _of_file(
-        self, file: FoundFile, shape: RecordShape
-    ) -> Iterator[SourceDocument | RejectedRecord]:
-        # For the whole process, so never lowered.
-        csv.field_size_limit(max(csv.field_size_limit(), LONGEST_FIELD))
-        utf_8 = codecs.lookup(self.encoding).name == "utf-8"
-        encoding = "utf-8-sig" if utf_8 else self.encoding
-        with file.reading(mode="r", encoding=encoding, newline="", compression="infer") as stream:
-            # Not strict, an unclosed quote would swallow the rest of the file without a word.
-            rows = csv.reader(stream, delimiter=self.delimiter, strict=True)
-            try:
-                yield from _of_rows(rows, file, shape)
-            except UnicodeError as error:
-                raise SourceError(
-                    f"{file.name} is not {self.encoding}, after line {rows.line_num}: set "
-                    f"`encoding` of origin csv to what it is, for example cp1252 or utf-16"
-                ) from error
-
-
-def _of_rows(
-    rows: Any, file: FoundFile, shape: RecordShape
-) -> Iterator[SourceDocument | RejectedRecord]:
-    try:
-        header = next((row for row in rows if row), None)
-    except csv.Error as error:
-        raise SourceError(f"{file.name}: the row of column names is malformed: {error}") from error
-    if header is None:
-        raise SourceError(f"{file.name} is empty: its first row must name the columns")
-    _check_header(header, file, shape)
-    while True:
-        line = rows.line_num + 1
-        where = f"{file.name}:{line}"
-        try:
-            row = next(rows, None)
-        except csv.Error as error:
-            # Within one line the damage ends with it; across lines other records are in it.
-            if rows.line_num > line:
-                raise SourceError(
-                    f"{file.name}: the row that starts in line {line} is malformed as far as line "
-                    f"{rows.line_num} ({error}): look for a quote that is never closed"
-                ) from error
-            yield rejected(where, f"malformed CSV: {error}", "")
-            continue
-        if row is None:
-            return
-        if row:
-            yield _of_row(row, header, where, shape)
-
-
-def _check_header(header: list[str], file: FoundFile, shape: RecordShape) -> None:
-    known = ", ".join(repr(column) for column in header)
-    check_columns(file, shape, [name for name in shape.required if name not in header], known)
-    for name in shape.fields:
-        if header.count(name) > 1:
-            raise SourceError(f"{file.name} has several columns {name!r}: rename all but one")
-
-
-def _of_row(
-    row: list[str], header: list[str], where: str, shape: RecordShape
-) -> SourceDocument | RejectedRecord:
-    if len(row) != len(header):
-        reason = f"{len(row)} columns where the header has {len(header)}"
-        return rejected(where, reason, ", ".join(row))
-    record = dict(zip(header, row, strict=True))
-    if not record[shape.id_field]:
-        del record[shape.id_field]  # an empty cell is how CSV writes "none"
-    return shape.document(record, where, found=", ".join(row))
-
-
-def _encoded(text: str, encoding: str) -> bytes:
+def encoded(text: str, encoding: str) -> bytes:
     try:
         return text.encode(encoding)
     except LookupError:

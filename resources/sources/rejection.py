@@ -15,13 +15,20 @@ class BadRecord(Exception):
 
 
 def rejected(where: str, reason: str, found: Any, record_id: Any = None) -> RejectedRecord:
-    excerpt = found if isinstance(found, str) else repr(found)
+    excerpt = found if isinstance(found, str) else _repr(found)
     return RejectedRecord(
         id=record_id,
         where=_encodable(where),
         reason=_encodable(reason),
         excerpt=_encodable(excerpt[:EXCERPT_LENGTH])[:EXCERPT_LENGTH],
     )
+
+
+def _repr(found: Any) -> str:
+    try:
+        return repr(found)
+    except RecursionError:  # so deeply nested is what was found
+        return f"{type(found).__name__} of many levels"
 
 
 def _encodable(text: str) -> str:

@@ -10,14 +10,15 @@ from pydantic import Field, field_validator, model_validator
 from resources.chunking import PLACE_FIELD, Chunking, NoChunking
 from resources.config import StrictResource
 from resources.sources.collection import CollectionOrigin
+from resources.sources.csv_files import CsvOrigin
 from resources.sources.fields import check_path, inside
-from resources.sources.files import CsvOrigin, JsonlOrigin
+from resources.sources.files import JsonlOrigin
 from resources.sources.folder import FolderOrigin
 from resources.sources.inline import TextsOrigin
 from resources.sources.parquet import ParquetOrigin
 from resources.sources.records import RejectedRecord, SourceDocument
 from resources.sources.shape import RecordShape
-from resources.sources.text import parse_text
+from resources.sources.text import TextField, TextTemplate, parse_text
 
 
 class SourceResource(StrictResource):
@@ -42,6 +43,11 @@ class SourceResource(StrictResource):
         default="text",
         description="The field to embed, dotted if nested, or a template over several: "
         "'{title}: {plot}'. Does not apply to a folder, whose files are embedded whole.",
+    )
+    join: str | None = Field(
+        default=None,
+        description="What stands between texts where a field that `text` names holds a list of "
+        'them, such as ", "; without it such a record is rejected.',
     )
     carry: list[str] = Field(
         default=[],
@@ -93,6 +99,10 @@ class SourceResource(StrictResource):
         """Whether `read` needs a client."""
         return isinstance(self.origin, CollectionOrigin)
 
+    def text_shape(self) -> TextField | TextTemplate:
+        """Where a record has its text."""
+        return parse_text(self.text, self.join)
+
     def read(self, client: pymongo.MongoClient | None) -> Iterator[SourceDocument | RejectedRecord]:
         """Streams the source; files and cursors are closed when the iterator is."""
         with closing(self._records(client)) as records:
@@ -101,7 +111,7 @@ class SourceResource(StrictResource):
     def _records(
         self, client: pymongo.MongoClient | None
     ) -> Generator[SourceDocument | RejectedRecord, None, None]:
-        shape = RecordShape(self.id_field, parse_text(self.text), tuple(self.carry))
+        shape = RecordShape(self.id_field, self.text_shape(), tuple(self.carry))
         if not isinstance(self.origin, CollectionOrigin):
             yield from self.origin.records(shape)
         elif client is None:

@@ -29,7 +29,7 @@ class RecordShape:
         return (*self.required, *self.carry)
 
     def document(
-        self, record: Mapping[str, Any], where: str, found: Any = None
+        self, record: Mapping[str, Any], where: str, found: Any = None, *, is_bson: bool = False
     ) -> SourceDocument | RejectedRecord:
         """The document that a record of named fields makes.
 
@@ -37,12 +37,14 @@ class RecordShape:
             record: The fields of the record.
             where: The place of the record, for a person to look at.
             found: What to show of a rejected record, where that is not its fields.
+            is_bson: Its values come from MongoDB, and are not to be converted.
         """
         record_id = None
         try:
             raw_id = lookup(record, self.id_field)
-            record_id = storable_id(raw_id, f"id field {self.id_field!r}")
-            return SourceDocument(record_id, self.text.render(record), self._carried(record))
+            record_id = storable_id(raw_id, f"id field {self.id_field!r}", is_bson=is_bson)
+            fields = self._carried(record, is_bson=is_bson)
+            return SourceDocument(record_id, self.text.render(record), fields)
         except BadRecord as bad:
             shown = bad.found if bad.found is not None else found if found is not None else record
             return rejected(where, bad.reason, shown, record_id)
@@ -59,10 +61,11 @@ class RecordShape:
             shown = bad.found if bad.found is not None else text
             return rejected(where, bad.reason, shown, valid_id)
 
-    def _carried(self, record: Mapping[str, Any]) -> dict[str, Any]:
+    def _carried(self, record: Mapping[str, Any], *, is_bson: bool = False) -> dict[str, Any]:
         carried: dict[str, Any] = {}
         for path in self.carry:
             value = lookup(record, path)
             if value is not MISSING:
-                store(carried, path, storable(value, f"carried field {path!r}"))
+                what, levels = f"carried field {path!r}", path.count(".") + 1
+                store(carried, path, storable(value, what, levels, is_bson=is_bson))
         return carried

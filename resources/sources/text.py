@@ -17,13 +17,17 @@ from resources.sources.values import describe_type
 @dataclass(frozen=True, slots=True)
 class TextField:
     path: str
+    join: str | None = None
 
     @property
     def fields(self) -> tuple[str, ...]:
         return (self.path,)
 
     def render(self, record: Mapping[str, Any]) -> str:
-        return embeddable(lookup(record, self.path), f"text field {self.path!r}")
+        value, what = lookup(record, self.path), f"text field {self.path!r}"
+        if isinstance(value, list):
+            value = _joined(value, what, self.join)
+        return embeddable(value, what)
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +38,7 @@ class TextTemplate:
     """
 
     parts: tuple[tuple[str, str | None], ...]
+    join: str | None = None
 
     @property
     def fields(self) -> tuple[str, ...]:
@@ -41,24 +46,52 @@ class TextTemplate:
 
     def render(self, record: Mapping[str, Any]) -> str:
         rendered = "".join(
-            literal + ("" if path is None else _inserted(lookup(record, path), path))
+            literal + ("" if path is None else self._inserted(lookup(record, path), path))
             for literal, path in self.parts
         )
         return embeddable(rendered, "the text that the template makes")
 
-
-def _inserted(value: Any, path: str) -> str:
-    match value:
-        case str():
+    def _inserted(self, value: Any, path: str) -> str:
+        what = f"template field {path!r}"
+        if isinstance(value, list):
+            value = _joined(value, what, self.join)
+        if isinstance(value, str):
+            # The frame alone, "title: " without a title, would be embedded as a text.
+            if not value.strip():
+                blank = "only whitespace" if value else "empty"
+                raise BadRecord(f"{what} is {blank}, which counts as missing")
             return value
+        number = _number(value)
+        if number is not None:
+            return number
+        found = describe_type(value)
+        if value is not MISSING and value is not None:
+            found += ", and a template takes text, numbers and true or false"
+        raise BadRecord(f"{what} is {found}")
+
+
+def _number(value: Any) -> str | None:
+    match value:
         case bool():
             return "true" if value else "false"  # as the record spells it, not as Python does
         case int() | float() | Decimal() | Decimal128():
             return str(value)
-    found = describe_type(value)
-    if value is not MISSING and value is not None:
-        found += ", and a template takes text, numbers and true or false"
-    raise BadRecord(f"template field {path!r} is {found}")
+    return None
+
+
+def _joined(values: list[Any], what: str, join: str | None) -> str:
+    """A list of texts as one text, with what the setting `join` says between them."""
+    if join is None:
+        raise BadRecord(
+            f"{what} is a list, not text: where it holds texts, the setting join makes them one",
+            found=values,
+        )
+    for position, value in enumerate(values):
+        if not isinstance(value, str):
+            found = f"{what} is a list whose element {position} is {describe_type(value)}, not text"
+            raise BadRecord(found, found=values)
+    # Separators alone are no text.
+    return join.join(values) if any(value.strip() for value in values) else ""
 
 
 def embeddable(text: Any, what: str) -> str:
@@ -81,12 +114,12 @@ def embeddable(text: Any, what: str) -> str:
     return text
 
 
-def parse_text(setting: str) -> TextField | TextTemplate:
+def parse_text(setting: str, join: str | None = None) -> TextField | TextTemplate:
     """What the setting `text` means; ValueError if it is neither a field nor a template."""
     if not setting.strip():
         raise ValueError("text is empty: name a field or write a template, as '{title}: {plot}'")
     if "{" not in setting and "}" not in setting:
-        return TextField(check_path(setting, "text"))
+        return TextField(check_path(setting, "text"), join)
     try:
         parsed = list(string.Formatter().parse(setting))
     except ValueError as error:
@@ -96,7 +129,7 @@ def parse_text(setting: str) -> TextField | TextTemplate:
     parts = tuple((literal, _plain(*field)) for literal, *field in parsed)
     if all(path is None for _, path in parts):
         raise ValueError(f"text: the template {setting!r} names no field: write one as '{{title}}'")
-    return TextTemplate(parts)
+    return TextTemplate(parts, join)
 
 
 def _plain(path: str | None, spec: str | None, conversion: str | None) -> str | None:

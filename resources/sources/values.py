@@ -10,6 +10,7 @@ from uuid import UUID
 import bson
 from bson import json_util
 from bson.binary import Binary
+from bson.codec_options import DatetimeConversion
 from bson.decimal128 import Decimal128
 from bson.errors import BSONError
 from bson.regex import Regex
@@ -17,8 +18,18 @@ from bson.regex import Regex
 from resources.sources.fields import MISSING
 from resources.sources.rejection import BadRecord
 
+MAX_LEVELS = 180
+"""Levels of nesting that mongod stores, the document itself being the first: BSON's 200 less 20."""
+
+# A date that BSON has and Python has not stays as it is.
+_EXTENDED_JSON = json_util.JSONOptions(
+    tz_aware=False, datetime_conversion=DatetimeConversion.DATETIME_AUTO
+)
+
 # What bson_value raises for Extended JSON that is none, and bson.encode for what BSON cannot hold.
-UNCONVERTIBLE = (BSONError, ValueError, TypeError, ArithmeticError)
+UNCONVERTIBLE = (
+    BSONError, ValueError, TypeError, ArithmeticError, LookupError, AttributeError
+)  # fmt: skip
 
 
 def bson_value(value: Any) -> Any:
@@ -58,12 +69,20 @@ def _extended_json(value: dict[str, Any]) -> Any:
     # json_util would take {$regex: …} for a literal and drop the query operators beside it.
     if "$regex" in value or not any(str(key).startswith("$") for key in value):
         return value
-    converted = json_util.object_hook(value)
+    converted = json_util.object_hook(value, _EXTENDED_JSON)
     return Binary.from_uuid(converted) if isinstance(converted, UUID) else converted
 
 
-def storable(value: Any, what: str) -> Any:
-    """The value as BSON takes it; BadRecord if it takes it not."""
+def storable(value: Any, what: str, levels: int = 1, *, is_bson: bool = False) -> Any:
+    """The value as BSON takes it; BadRecord if it takes it not.
+
+    Args:
+        value: Of any source.
+        what: The field, for the reason.
+        levels: Of the stored document above the value: 1 for a field, 2 for a field in a field.
+        is_bson: It comes from MongoDB, and goes back as it came: what looks like Extended JSON
+            in a document is no Extended JSON.
+    """
     # Most values are plain; to encode each of them as BSON takes a tenth of reading a source.
     if value is None or type(value) in (bool, float):
         return value
@@ -71,25 +90,45 @@ def storable(value: Any, what: str) -> Any:
         return value
     if type(value) is str and value.isascii():
         return value
+    deep = (
+        f"{what} is nested too deeply: a document of MongoDB has {MAX_LEVELS} levels at most, "
+        f"{levels} of them above this value"
+    )
     try:
-        converted = bson_value(value)
+        converted = value if is_bson else bson_value(value)
+        if _deeper_than(MAX_LEVELS - levels, converted):
+            raise BadRecord(deep)
         bson.encode({"": converted})
+    except RecursionError:
+        raise BadRecord(deep) from None
     except UnicodeEncodeError:
         raise BadRecord(f"{what} is not valid UTF-8: it holds a lone surrogate") from None
     except OverflowError:
         raise BadRecord(f"{what} holds an integer beyond 64 bits") from None
-    except RecursionError:
-        raise BadRecord(f"{what} is nested too deeply") from None
     except UNCONVERTIBLE as error:
         raise BadRecord(f"{what} cannot be stored in MongoDB: {str(error)[:120]}") from None
     return converted
 
 
-def storable_id(value: Any, what: str) -> Any:
+def _deeper_than(levels: int, value: Any) -> bool:
+    inside = [value]
+    for _ in range(levels + 1):
+        inside = [outer for outer in inside if isinstance(outer, (dict, list, Mapping))]
+        if not inside:
+            return False
+        inside = [
+            inner
+            for outer in inside
+            for inner in (outer if isinstance(outer, list) else outer.values())
+        ]
+    return True
+
+
+def storable_id(value: Any, what: str, *, is_bson: bool = False) -> Any:
     """The value as an `_id`; BadRecord if MongoDB would refuse it as one."""
     if value is MISSING or value is None:
         raise BadRecord(f"{what} is {describe_type(value)}")
-    converted = storable(value, what)
+    converted = storable(value, what, is_bson=is_bson)
     if isinstance(converted, list | Regex | re.Pattern):
         raise BadRecord(f"{what} is {describe_type(converted)}, which MongoDB refuses as an _id")
     if _has_operator_key(converted):

@@ -155,6 +155,47 @@ def test_a_chunk_of_markdown_carries_its_headings():
     assert found[-1].fields["chunk"]["headings"] == ["Air"]
 
 
+ENDS = st.sampled_from(["\n", "\r\n", "\r", "\r\r\n"])
+
+
+@settings(deadline=None, max_examples=200)
+@given(
+    st.lists(
+        st.tuples(
+            st.sampled_from(["# One", "## Two", "### Three ###", "Four\n===", "text", ""]), ENDS
+        ),
+        min_size=1,
+        max_size=30,
+    ),
+    st.one_of(st.none(), ENDS),
+)
+def test_headings_are_found_at_every_line_end(blocks, everywhere):
+    """Whatever the line ends, a chunk stands under the same headings."""
+    text, path, expected = "", [], []
+    for block, own_end in blocks:
+        end = everywhere or own_end
+        start = len(text)
+        text += block.replace("\n", end) + end + end
+        level = {"#": block.count("#", 0, 3), "F": 1}.get(block[:1], 0)
+        if level:
+            path = [*(above for above in path if above[0] < level), (level, block.split("\n")[0])]
+        expected.append((start, [title.strip("# ") for _, title in path]))
+    for chunk in cut(MarkdownChunking(size=12, overlap=0), text):
+        place = chunk.fields["chunk"]
+        at = max(entry for entry in expected if entry[0] <= place["start"])
+        assert place["headings"] == at[1]
+
+
+def test_markdown_is_cut_at_its_headings_at_every_line_end():
+    for end in ("\n", "\r\n", "\r", "\r\r\n"):
+        text = end.join(["# Alpha", "first part of it", "# Beta", "second part", ""])
+        found = cut(MarkdownChunking(size=30, overlap=0), text)
+        assert [(chunk.text.split()[1], chunk.fields["chunk"]["headings"]) for chunk in found] == [
+            ("Alpha", ["Alpha"]),
+            ("Beta", ["Beta"]),
+        ]
+
+
 def test_code_is_cut_at_its_functions():
     text = "\n\n".join(f"def f{n}(x):\n    y = x + {n}\n    return y * {n}" for n in range(6))
     found = cut(CodeChunking(size=60, overlap=0, language="python"), text)

@@ -6,7 +6,6 @@ import pytest
 from bson.objectid import ObjectId
 
 import resources.sources.files
-from resources.errors import SourceError
 from resources.sources.records import SourceDocument
 from tests.resources.sources.reading import lines, read, reasons, source, write
 
@@ -116,78 +115,3 @@ def test_the_limit_counts_rejected_records(tmp_path: Path) -> None:
     )
     documents, rejections = read(source({"jsonl": {"path": path}}, limit=2))
     assert (len(documents), len(rejections)) == (1, 1)
-
-
-def test_csv(tmp_path: Path) -> None:
-    content = '\ufeffid;text;n\r\n1;"two\r\nlines; ""quoted""";x\r\n\r\n2;b\0;\r\n'
-    origin = {"csv": {"path": write(tmp_path / "a.csv", content), "delimiter": ";"}}
-    documents, rejections = read(source(origin, id_field="id", carry=["n", "absent"]))
-    assert documents == [
-        SourceDocument("1", 'two\r\nlines; "quoted"', {"n": "x"}),
-        SourceDocument("2", "b\0", {"n": ""}),
-    ]
-    assert not rejections
-
-
-def test_a_cell_larger_than_the_limit_of_the_csv_module(tmp_path: Path) -> None:
-    path = write(tmp_path / "a.csv", f"_id,text\n1,{'a' * 500_000}\n")
-    assert len(read(source({"csv": {"path": path}}))[0][0].text) == 500_000
-
-
-def test_bad_rows_of_csv(tmp_path: Path) -> None:
-    rows = [
-        ('1,"a\nb",x', None),
-        ("1,a", "2 columns where the header has 3"),
-        ("1,a,b,c", "4 columns where the header has 3"),
-        ('1,"a" b,c', "malformed CSV: ',' expected after '\"'"),
-        (",a,b", "id field '_id' is missing"),
-        ("1,,b", "text field 'text' is empty"),
-        ("1, ,b", "text field 'text' is only whitespace"),
-        ("2,a,b", None),
-        ('3,"never closed', "malformed CSV: unexpected end of data"),
-    ]
-    path = write(tmp_path / "a.csv", "_id,text,n\n" + "\n".join(row for row, _ in rows))
-    documents, rejections = read(source({"csv": {"path": path}}))
-    assert [document.id for document in documents] == ["1", "2"]
-    assert list(reasons(rejections).items()) == [
-        (str(number), reason)
-        for number, (_, reason) in enumerate(rows, start=3)
-        if reason is not None
-    ]
-
-
-@pytest.mark.parametrize(
-    ("content", "sentence"),
-    [
-        (b"", "is empty: its first row must name the columns"),
-        (b"id,text\n", "has no column '_id', .* id_field asks for: its columns are 'id', 'text'"),
-        (b"_id, text\n", "has no column 'text', .* text asks for: its columns are '_id', ' text'"),
-        (b"_id,text,text\n", "has several columns 'text'"),
-        (b'_id,"text\n', "the row of column names is malformed"),
-        (b'_id,text\n1,"a\n2,b\n3,c\n', "starts in line 2 is malformed as far as line 4"),
-        (b"_id,text\n1,caf\xe9\n", "is not utf-8, after line .: set `encoding` of origin csv"),
-        ("_id,text\n".encode("utf-16"), "is not utf-8, after line 0"),
-    ],
-)
-def test_csv_files_that_cannot_be_read(tmp_path: Path, content: bytes, sentence: str) -> None:
-    path = write(tmp_path / "a.csv", content)
-    with pytest.raises(SourceError, match=sentence) as raised:
-        read(source({"csv": {"path": path}}))
-    assert str(raised.value).startswith(path)
-
-
-def test_csv_in_another_encoding(tmp_path: Path) -> None:
-    for encoding in ("cp1252", "utf-16"):
-        path = write(tmp_path / "a.csv", "_id,text\n1,café\n".encode(encoding))
-        documents, _ = read(source({"csv": {"path": path, "encoding": encoding}}))
-        assert documents == [SourceDocument("1", "café")]
-
-
-def test_every_file_of_a_glob_has_its_own_columns(tmp_path: Path) -> None:
-    write(tmp_path / "1.csv", "_id,text\n1,a\n")
-    write(tmp_path / "2.csv", "text,_id\nb,2\n")
-    write(tmp_path / "3.csv", "_id\n3\n")
-    records = source({"csv": {"path": f"{tmp_path}/*.csv"}}).read(None)
-    assert [next(records), next(records)] == [SourceDocument("1", "a"), SourceDocument("2", "b")]
-    with pytest.raises(SourceError, match=r"3\.csv has no column 'text'"):
-        next(records)

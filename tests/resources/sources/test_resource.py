@@ -17,6 +17,7 @@ from resources.sources.files import JsonlOrigin
 from resources.sources.records import RejectedRecord, SourceDocument
 from resources.sources.resource import SourceResource
 from tests.resources.sources.reading import read, source, write
+from tests.workshop import Workshop
 
 type_of_records = list[SourceDocument | RejectedRecord]
 
@@ -82,6 +83,31 @@ def test_texts() -> None:
     ]
 
 
+def test_a_list_of_texts(workshop: Workshop) -> None:
+    """From the pipeline's YAML, and overridden for one run."""
+    documents = [{"_id": "a", "tags": ["sea", "ship"]}, {"_id": "b", "tags": "one text"}]
+    workshop.configure(
+        {
+            "source": {
+                "origin": {"texts": {"documents": documents}},
+                "text": "tags",
+                "carry": [],
+            },
+            "search_index": {"filter_fields": []},
+        }
+    )
+    assert workshop.run().success
+    assert list(workshop.stored()) == ["b"]
+    assert "the setting join" in workshop.quarantine()["a"]
+    workshop.configure({"source": {"join": ", "}})
+    assert workshop.run().success
+    assert {one["text"] for one in workshop.stored().values()} == {"sea, ship", "one text"}
+    assert not workshop.quarantine()
+    config = {"resources": {"source": {"config": {"join": "; "}}}}
+    assert workshop.run(config=config).success
+    assert {one["text"] for one in workshop.stored().values()} == {"sea; ship", "one text"}
+
+
 def test_jsonl(records: Path) -> None:
     found = run(
         f"""
@@ -113,6 +139,23 @@ def test_csv(records: Path) -> None:
         """
     )
     assert found == [SourceDocument("1", "A: x")]
+
+
+def test_csv_written_otherwise(workshop: Workshop) -> None:
+    """A null in the YAML is no quote, and a list names the columns."""
+    write(workshop.folder / "a.tsv", '1\t"12" of snow\n2\t one\n')
+    settings = {
+        "path": str(workshop.folder / "a.tsv"),
+        "delimiter": "\t",
+        "quote": None,
+        "header": False,
+        "columns": ["_id", "text"],
+        "skip_initial_space": True,
+    }
+    workshop.configure({"source": {"origin": {"csv": settings}, "carry": []}})
+    workshop.configure({"search_index": {"filter_fields": []}})
+    assert workshop.run().success
+    assert {one["text"] for one in workshop.stored().values()} == {'"12" of snow', "one"}
 
 
 def test_parquet(records: Path) -> None:
