@@ -13,7 +13,7 @@ or replaces it.
 
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from datetime import datetime, timedelta
 from typing import Any
@@ -38,7 +38,8 @@ class Lease:
         asked: When the server was asked for it: the term began then, not when it answered.
 
     Attributes:
-        token: Grows with every new holder.
+        pipeline: What is held.
+        token: Grows with every new holder of it.
     """
 
     def __init__(
@@ -51,8 +52,8 @@ class Lease:
         seconds: float,
         asked: float,
     ) -> None:
-        self.token = token
-        self._collection, self._pipeline, self._run = collection, pipeline, run
+        self.pipeline, self.token = pipeline, token
+        self._collection, self._run = collection, run
         self._seconds = seconds
         self._until = asked + seconds
         self._lost = False
@@ -71,12 +72,31 @@ class Lease:
 
     def overtaken(self) -> bool:
         """Whether another run holds the lease by now; asks the server."""
-        found = self._collection.find_one({"_id": self._pipeline}, {"token": 1})
+        found = self._collection.find_one({"_id": self.pipeline}, {"token": 1})
         return found is None or found["token"] != self.token
+
+    def put(self, collection: Collection, key: str, values: Mapping[str, Any]) -> None:
+        """Set values of an entry that run after run writes, unless a newer holder has written it.
+
+        Pipelines may share an entry: each has a token of its own there.
+
+        Raises:
+            LeaseError: A newer holder has, or the lease was lost.
+        """
+        self.check()
+        token = f"tokens.{self.pipeline}"
+        fenced = {"_id": key, token: {"$not": {"$gt": self.token}}}
+        change = {"$set": {**values, token: self.token}}
+        try:
+            collection.update_one(fenced, change, upsert=True)
+        except DuplicateKeyError as error:
+            # The fence has not let it through, or another pipeline was faster to make the entry.
+            if not collection.update_one(fenced, change).matched_count:
+                raise self.stale() from error
 
     def stale(self) -> LeaseError:
         return LeaseError(
-            f"run {self._run} held the pipeline {self._pipeline} but was not heard of for "
+            f"run {self._run} held the pipeline {self.pipeline} but was not heard of for "
             f"{self._seconds:g} s, and may have been replaced by another run: nothing more is "
             "written; run it again (where machines pause longer, raise `mongodb: lease_seconds`)"
         )
@@ -94,7 +114,7 @@ class Lease:
         return bool(freed.matched_count)
 
     def _own(self) -> dict[str, Any]:
-        return {"_id": self._pipeline, "run": self._run, "token": self.token}
+        return {"_id": self.pipeline, "run": self._run, "token": self.token}
 
     def _renew(self) -> None:
         while not self._stop.wait(self._seconds / RENEWALS_PER_TERM):

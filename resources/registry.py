@@ -9,6 +9,7 @@ from pymongo.collection import Collection
 
 from resources.embedders.batch_jobs import Job
 from resources.embedders.space import EmbeddingSpace
+from resources.lease import Lease
 from resources.moment import now
 from resources.quarantine import Quarantine
 
@@ -63,17 +64,27 @@ class Registry:
         return self.int8_scale(space_id)
 
     def record_store(
-        self, store: str, *, pipeline: str, space: str, stored_as: str, revision: str
+        self,
+        store: str,
+        *,
+        pipeline: str,
+        space: str,
+        stored_as: str,
+        revision: str,
+        lease: Lease | None = None,
     ) -> None:
-        """Note that a store's vectors changed; `revision` changes with every change."""
+        """Note that a store's vectors changed; `revision` changes with every change.
+
+        Raises:
+            LeaseError: A newer holder of the lease has noted one.
+        """
         values = {
             "pipeline": pipeline,
             "space": space,
             "stored_as": stored_as,
             "revision": revision,
-            "at": now(),
         }
-        self._stores.update_one({"_id": store}, {"$set": values}, upsert=True)
+        _put(self._stores, store, values, lease)
 
     def stores(self, space: str) -> list[dict[str, Any]]:
         """Every store of a space: `_id` as `database.collection:path`, `pipeline`, `stored_as`."""
@@ -88,8 +99,17 @@ class Registry:
         document = self._stores.find_one({"_id": store})
         return document["revision"] if document else None
 
-    def record_index(self, index: str, entry: dict[str, Any]) -> None:
-        self._indexes.update_one({"_id": index}, {"$set": {**entry, "at": now()}}, upsert=True)
+    def record_index(self, index: str, entry: dict[str, Any], lease: Lease | None = None) -> None:
+        """Note what an index was built from, and what serves it.
+
+        Raises:
+            LeaseError: A newer holder of the lease has noted another.
+        """
+        _put(self._indexes, index, entry, lease)
+
+    def note_on_index(self, index: str, values: dict[str, Any]) -> None:
+        """Add to an index's entry what holds for whichever run has made it."""
+        self._indexes.update_one({"_id": index}, {"$set": values})
 
     def index(self, index: str) -> dict[str, Any] | None:
         return self._indexes.find_one({"_id": index})
@@ -183,6 +203,14 @@ class PipelineJobs:
     def _id(self, name: str) -> str:
         # Another pipeline may embed the same texts, and wait for a job of its own.
         return f"{self.pipeline}/{name}"
+
+
+def _put(collection: Collection, key: str, values: dict[str, Any], lease: Lease | None) -> None:
+    values = {**values, "at": now()}
+    if lease is None:
+        collection.update_one({"_id": key}, {"$set": values}, upsert=True)
+    else:
+        lease.put(collection, key, values)
 
 
 def _utc(moment: datetime) -> datetime:
