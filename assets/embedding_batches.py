@@ -1,6 +1,7 @@
 """The asset `embedding_batches`: embed what the plan asks for, and write every batch down."""
 
-from collections.abc import Callable, Iterator
+import secrets
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
@@ -15,6 +16,7 @@ from assets.heap import settled_heap
 from assets.plan import Plan, PlannedPart, read_chunks, read_plan
 from assets.planning import batch_id
 from assets.source_documents import cell
+from resources import ledger
 from resources.batch_store.resource import BatchStoreResource
 from resources.batch_store.store import BatchStore, EmbeddingBatch
 from resources.chunks import Chunk, encode
@@ -94,9 +96,11 @@ def embed_plan(
     """
     outcome = Outcome()
     todo: list[PlannedPart] = []
+    there: list[str] = []
     for part in plan.of_kind("copy", "embed"):
         if batches.has_batch(plan.space.id, part.batch):
             outcome.already_there += part.chunks
+            there.append(part.batch)
         elif part.kind == "embed" or not _copy(plan, part, batches, stores, outcome):
             todo.append(part)
     wanted = estimate(
@@ -107,6 +111,9 @@ def embed_plan(
         price_factor=embedder.price_factor,
     )
     outcome.estimate = wanted
+    made = {part.batch for part in plan.of_kind("copy", "embed")}
+    there += [part.batch for part in plan.of_kind("reuse") if part.batch not in made]
+    _note_found(plan, there, batches, registry)
     check_budget(
         wanted,
         model=embedder.model,
@@ -143,6 +150,8 @@ def embed_plan(
         reply = without_zeros(given)
         chunks = under_way.pop(name, None) or read_chunks(batches, plan, parts[name])
         batch = _batch(plan, name, chunks, reply, embedder, run)
+        spent = _spent(plan, batch, reply, embedder, run) | {"seconds": progress.seconds}
+        batch.details["spent"] = spent
         if batch.lineage or not reply.unfinished:
             # Before anything else, and before the next is embedded: this is what a kill would cost.
             outcome.bytes += batches.write_batch(batch)
@@ -158,8 +167,7 @@ def embed_plan(
             for position, reason in reply.refused.items()
         ]
         registry.quarantine.add(plan.pipeline, run, refused, space=embedder.refusal_scope)
-        spent = _spent(plan, batch, reply, embedder, run) | {"seconds": progress.seconds}
-        registry.record_spend(spent)
+        registry.ledger.record(ledger.entry(batch.details))
         outcome.count(reply)
         if spent["cost_usd"] is not None:
             outcome.cost_usd = (outcome.cost_usd or 0.0) + spent["cost_usd"]
@@ -182,7 +190,11 @@ def _spent(
     """The ledger's entry for one batch."""
     usage = reply.usage
     cost = catalogue.cost_usd(plan.space.provider, embedder.model, usage.tokens or 0)
+    key = f"{run}/{batch.id}"
+    if not batch.lineage:  # nothing came of it: it has no file, and no name of its own
+        key += f"/{secrets.token_hex(4)}"
     return {
+        "_id": key,
         "pipeline": plan.pipeline,
         "provider": plan.space.provider,
         "model": embedder.model,
@@ -195,7 +207,17 @@ def _spent(
         "requests": usage.requests,
         "retries": usage.retries,
         "throttled_seconds": usage.throttled_seconds,
+        "request_ids": list(usage.request_ids),
+        "at": now().isoformat(),
     }
+
+
+def _note_found(plan: Plan, names: Iterable[str], batches: BatchStore, registry: Registry) -> None:
+    """Note what batches took that a run wrote and, killed right then, did not come to note."""
+    for name in registry.ledger.unrecorded(dict.fromkeys(names)):
+        entry = ledger.entry_of(batches.read_batch(plan.space.id, name))
+        if entry is not None:
+            registry.ledger.record(entry)
 
 
 def _batch(
@@ -283,7 +305,13 @@ def build_embedding_batches(pipeline: str, kinds: set[str]) -> dg.AssetsDefiniti
                 written = partial(batches.has_batch, plan.space.id)
                 registry = Registry(client, mongodb.registry)
                 jobs = registry.jobs(pipeline, context.run_id, written)
-                with embedder.open(jobs, context.log.info) as provider:
+                journal = registry.ledger.journal(
+                    pipeline=pipeline,
+                    run=context.run_id,
+                    provider=plan.space.provider,
+                    model=embedder.provider.model,
+                )
+                with embedder.open(jobs, context.log.info, journal) as provider:
                     outcome = embed_plan(
                         plan,
                         batches=batches,

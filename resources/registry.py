@@ -10,6 +10,7 @@ from pymongo.collection import Collection
 from resources.embedders.batch_jobs import Job
 from resources.embedders.space import EmbeddingSpace
 from resources.lease import Lease
+from resources.ledger import Ledger
 from resources.moment import now
 from resources.quarantine import Quarantine
 
@@ -20,7 +21,7 @@ class Registry:
     `embedding_spaces` says what each space id means; `vector_stores` which space each path holds
     and when it last changed; `search_indexes` what each index was built from;
     `embedding_quarantine` what cannot be embedded, and why; `embedding_spend` what every embedding
-    batch took.
+    batch took; `embedding_requests` the remote requests that are in no batch yet.
     """
 
     def __init__(self, client: MongoClient, database: str) -> None:
@@ -30,12 +31,12 @@ class Registry:
         self._indexes = self._database["search_indexes"]
         self.quarantine = Quarantine(self._database["embedding_quarantine"])
         self._jobs = self._database["embedding_jobs"]
-        self._spend = self._database["embedding_spend"]
+        self.ledger = Ledger(self._database)
 
     def prepare(self) -> None:
         """Create the indexes of what grows: quarantine and ledger."""
         self.quarantine.prepare()
-        self._spend.create_index([("model", 1), ("at", -1)])
+        self.ledger.prepare()
 
     def record_space(self, space: EmbeddingSpace) -> None:
         self._spaces.update_one(
@@ -113,43 +114,6 @@ class Registry:
 
     def index(self, index: str) -> dict[str, Any] | None:
         return self._indexes.find_one({"_id": index})
-
-    def record_spend(self, entry: dict[str, Any]) -> None:
-        """Note what one embedding batch of a run took; see `spend` for the keys."""
-        self._spend.insert_one({**entry, "at": now()})
-
-    def spend(self, pipeline: str | None = None) -> list[dict[str, Any]]:
-        """Sums by day, pipeline and model, the latest first.
-
-        Returns:
-            `{day, pipeline, model, texts, tokens, cost_usd, requests, retries}`; `tokens` and
-            `cost_usd` leave out what was not known.
-        """
-        sums = ("texts", "tokens", "cost_usd", "requests", "retries")
-        group: dict[str, Any] = {name: {"$sum": f"${name}"} for name in sums}
-        day = {"$dateToString": {"format": "%Y-%m-%d", "date": "$at"}}
-        rows = self._spend.aggregate(
-            [
-                {"$match": {"pipeline": pipeline} if pipeline else {}},
-                {
-                    "$group": {
-                        "_id": {"day": day, "pipeline": "$pipeline", "model": "$model"},
-                        **group,
-                    }
-                },
-                {"$sort": {"_id.day": -1, "_id.pipeline": 1, "_id.model": 1}},
-            ]
-        )
-        return [{**row.pop("_id"), **row} for row in rows]
-
-    def texts_per_second(self, provider: str, model: str) -> float | None:
-        """How fast the model was in its latest run here; None before the first."""
-        latest = self._spend.find_one({"model": model, "provider": provider}, sort=[("at", -1)])
-        if latest is None:
-            return None
-        batches = list(self._spend.find({"model": model, "run": latest["run"]}))
-        seconds = max(batch["seconds"] for batch in batches)
-        return sum(batch["texts"] for batch in batches) / seconds if seconds else None
 
     def jobs(self, pipeline: str, run: str, written: Callable[[str], bool]) -> "PipelineJobs":
         """A pipeline's batch jobs; `written` tells whether the batch store has a batch."""
