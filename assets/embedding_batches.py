@@ -1,7 +1,8 @@
 """The asset `embedding_batches`: embed what the plan asks for, and write every batch down."""
 
 import dataclasses
-from collections.abc import Callable, Iterator, Sequence
+import secrets
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
@@ -16,6 +17,7 @@ from assets.heap import settled_heap
 from assets.plan import Plan, PlannedPart, read_chunks, read_plan
 from assets.planning import batch_id
 from assets.source_documents import cell
+from resources import ledger
 from resources.batch_store.resource import BatchStoreResource
 from resources.batch_store.store import BatchStore, EmbeddingBatch
 from resources.chunks import Chunk
@@ -97,10 +99,13 @@ def embed_plan(
     """
     outcome = Outcome()
     todo: list[_Todo] = []
+    there: list[str] = []
     refused_texts = partial(registry.quarantine.refused_texts, embedder.refusal_scope)
     for part in plan.of_kind("copy", "embed"):
         work = _left(plan, part, batches, refused_texts)
         outcome.already_there += part.chunks - work.texts
+        if work.there or not work.texts:
+            there.append(part.batch)
         if work.texts and (
             part.kind == "embed" or work.there or not _copy(plan, part, batches, stores, outcome)
         ):
@@ -113,6 +118,9 @@ def embed_plan(
         price_factor=embedder.price_factor,
     )
     outcome.estimate = wanted
+    made = {part.batch for part in plan.of_kind("copy", "embed")}
+    there += [part.batch for part in plan.of_kind("reuse") if part.batch not in made]
+    _note_found(plan, there, batches, registry)
     check_budget(
         wanted,
         model=embedder.model,
@@ -150,6 +158,8 @@ def embed_plan(
         reply = without_zeros(given)
         chunks = under_way.pop(name, None) or parts[name].chunks(plan, batches)
         batch = _batch(plan, name, chunks, reply, embedder, run)
+        spent = _spent(plan, batch, reply, embedder, run) | {"seconds": progress.seconds}
+        batch.details["spent"] = spent
         if parts[name].there and not reply.unfinished:
             batch = _joined(batches.read_batch(plan.space.id, name), batch)
         if batch.lineage or not reply.unfinished:
@@ -169,13 +179,12 @@ def embed_plan(
         registry.quarantine.add(
             plan.pipeline, run, refused, space=embedder.refusal_scope, stage="provider"
         )
-        spent = _spent(plan, batch, reply, embedder, run) | {"seconds": progress.seconds}
-        registry.record_spend(spent)
+        registry.ledger.record(ledger.entry(batch.details))
         outcome.count(reply)
         if spent["cost_usd"] is not None:
             outcome.cost_usd = (outcome.cost_usd or 0.0) + spent["cost_usd"]
         outcome.refused += len(refused)
-        outcome.embedded += len(batch.lineage)
+        outcome.embedded += spent["texts"]
         outcome.batches += 1
         if not outcome.preview:
             outcome.preview = _preview_rows(chunks, reply)
@@ -242,7 +251,11 @@ def _spent(
     """The ledger's entry for one batch."""
     usage = reply.usage
     cost = catalogue.cost_usd(plan.space.provider, embedder.model, usage.tokens or 0)
+    key = f"{run}/{batch.id}"
+    if not batch.lineage:  # nothing came of it: it has no file, and no name of its own
+        key += f"/{secrets.token_hex(4)}"
     return {
+        "_id": key,
         "pipeline": plan.pipeline,
         "provider": plan.space.provider,
         "model": embedder.model,
@@ -255,7 +268,17 @@ def _spent(
         "requests": usage.requests,
         "retries": usage.retries,
         "throttled_seconds": usage.throttled_seconds,
+        "request_ids": list(usage.request_ids),
+        "at": now().isoformat(),
     }
+
+
+def _note_found(plan: Plan, names: Iterable[str], batches: BatchStore, registry: Registry) -> None:
+    """Note what batches took that a run wrote and, killed right then, did not come to note."""
+    for name in registry.ledger.unrecorded(dict.fromkeys(names)):
+        entry = ledger.entry_of(batches.read_batch(plan.space.id, name))
+        if entry is not None:
+            registry.ledger.record(entry)
 
 
 def _batch(
@@ -343,7 +366,13 @@ def build_embedding_batches(pipeline: str, kinds: set[str]) -> dg.AssetsDefiniti
                 written = partial(batches.has_batch, plan.space.id)
                 registry = Registry(client, mongodb.registry)
                 jobs = registry.jobs(pipeline, context.run_id, written)
-                with embedder.open(jobs, context.log.info) as provider:
+                journal = registry.ledger.journal(
+                    pipeline=pipeline,
+                    run=context.run_id,
+                    provider=plan.space.provider,
+                    model=embedder.provider.model,
+                )
+                with embedder.open(jobs, context.log.info, journal) as provider:
                     outcome = embed_plan(
                         plan,
                         batches=batches,

@@ -119,7 +119,7 @@ def build_search_index(pipeline: str) -> dg.AssetsDefinition:
         with (
             explained(),
             mongodb.connect() as client,
-            exclusive(context, client, mongodb),
+            exclusive(context, client, mongodb) as lease,
         ):
             engine, store, space = open_engine(
                 client,
@@ -132,7 +132,7 @@ def build_search_index(pipeline: str) -> dg.AssetsDefinition:
                 pipeline=pipeline,
                 log=context.log.info,
             )
-            report = engine.reconcile(context.log.info)
+            report = engine.reconcile(context.log.info, lease)
             # Search nodes follow a write within a second or so, which no count shows.
             patiently = Retrying(
                 retry=retry_if_result(lambda found: not all(p.right for p in found)),

@@ -93,7 +93,7 @@ def dry_run(
         with embedder.open() as provider:
             space, model, factor = provider.space, provider.model, provider.price_factor
         cost = estimate(space.provider, model, **totals, price_factor=factor)
-        rate = opened.registry.texts_per_second(space.provider, model)
+        rate = opened.registry.ledger.texts_per_second(space.provider, model)
         return DryRun(
             found.counts,
             found.rejected,

@@ -4,70 +4,58 @@ A lock that expires cannot stop a process that was frozen while it held it; a nu
 every holder and that every write carries can (Martin Kleppmann, "How to do distributed locking",
 2016). The token goes into each vector's lineage, and a write only matches documents whose token is
 not newer than its own. The lease document stays when it is released, so that tokens never repeat.
+
+What a holder sends after its last check, frozen in between, is refused wherever it would change
+what a newer one has written. It may still bring what no newer one has: at most what is in flight at
+once. The next run that reads its source whole compares every chunk with what is stored, and removes
+or replaces it.
 """
 
-import os
-import socket
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
-import psutil
 from pymongo import MongoClient, ReturnDocument
 from pymongo.collection import Collection
 from pymongo.errors import DuplicateKeyError, PyMongoError
 from tenacity import Retrying, retry_if_result, stop_after_delay, wait_fixed
 
 from resources.errors import LeaseError
+from resources.holder import Holder
 
 COLLECTION = "embedding_leases"
 POLL_SECONDS = 1.0
 RENEWALS_PER_TERM = 4
-CLOCK_SET_SECONDS = 10
-
-
-@dataclass(frozen=True)
-class Holder:
-    """Who holds a lease: a run, in a process of a machine."""
-
-    run: str
-    host: str
-    pid: int
-    started: float
-
-    @classmethod
-    def here(cls, run: str) -> "Holder":
-        return cls(run, socket.gethostname(), os.getpid(), psutil.Process().create_time())
-
-    def died(self) -> bool:
-        """Whether it ran on this machine and its process is gone."""
-        if self.host != socket.gethostname():
-            return False
-        try:
-            # The start is reckoned from the machine's clock, which may have been set since.
-            return abs(psutil.Process(self.pid).create_time() - self.started) > CLOCK_SET_SECONDS
-        except psutil.NoSuchProcess:
-            return True
 
 
 class Lease:
     """A pipeline, held by this run until it is released or was not renewed in time.
 
+    Args:
+        asked: When the server was asked for it: the term began then, not when it answered.
+
     Attributes:
-        token: Grows with every new holder.
+        pipeline: What is held.
+        token: Grows with every new holder of it.
     """
 
     def __init__(
-        self, collection: Collection, pipeline: str, run: str, token: int, seconds: float
+        self,
+        collection: Collection,
+        pipeline: str,
+        run: str,
+        token: int,
+        *,
+        seconds: float,
+        asked: float,
     ) -> None:
-        self.token = token
-        self._collection, self._pipeline, self._run = collection, pipeline, run
+        self.pipeline, self.token = pipeline, token
+        self._collection, self._run = collection, run
         self._seconds = seconds
-        self._until = time.monotonic() + seconds
+        self._until = asked + seconds
         self._lost = False
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._renew, name="lease", daemon=True)
@@ -79,17 +67,36 @@ class Lease:
         Raises:
             LeaseError: The lease was lost, or could not be renewed in time.
         """
-        if self._lost or time.monotonic() > self._until:
+        if self._lost or _clock() > self._until:
             raise self.stale()
 
     def overtaken(self) -> bool:
         """Whether another run holds the lease by now; asks the server."""
-        found = self._collection.find_one({"_id": self._pipeline}, {"token": 1})
+        found = self._collection.find_one({"_id": self.pipeline}, {"token": 1})
         return found is None or found["token"] != self.token
+
+    def put(self, collection: Collection, key: str, values: Mapping[str, Any]) -> None:
+        """Set values of an entry that run after run writes, unless a newer holder has written it.
+
+        Pipelines may share an entry: each has a token of its own there.
+
+        Raises:
+            LeaseError: A newer holder has, or the lease was lost.
+        """
+        self.check()
+        token = f"tokens.{self.pipeline}"
+        fenced = {"_id": key, token: {"$not": {"$gt": self.token}}}
+        change = {"$set": {**values, token: self.token}}
+        try:
+            collection.update_one(fenced, change, upsert=True)
+        except DuplicateKeyError as error:
+            # The fence has not let it through, or another pipeline was faster to make the entry.
+            if not collection.update_one(fenced, change).matched_count:
+                raise self.stale() from error
 
     def stale(self) -> LeaseError:
         return LeaseError(
-            f"run {self._run} held the pipeline {self._pipeline} but was not heard of for "
+            f"run {self._run} held the pipeline {self.pipeline} but was not heard of for "
             f"{self._seconds:g} s, and may have been replaced by another run: nothing more is "
             "written; run it again (where machines pause longer, raise `mongodb: lease_seconds`)"
         )
@@ -99,19 +106,19 @@ class Lease:
         self._stop.set()
         self._thread.join()
 
-    def release(self) -> None:
-        """Let the next run begin at once."""
+    def release(self) -> bool:
+        """Let the next run begin at once; returns whether it was still held."""
         self.pause()
-        self._collection.update_one(
-            self._own(), {"$set": {"run": None}, "$unset": {"host": "", "pid": ""}}
-        )
+        gone = dict.fromkeys(("host", "pid", "started", "boot", "namespace"), "")
+        freed = self._collection.update_one(self._own(), {"$set": {"run": None}, "$unset": gone})
+        return bool(freed.matched_count)
 
     def _own(self) -> dict[str, Any]:
-        return {"_id": self._pipeline, "run": self._run, "token": self.token}
+        return {"_id": self.pipeline, "run": self._run, "token": self.token}
 
     def _renew(self) -> None:
         while not self._stop.wait(self._seconds / RENEWALS_PER_TERM):
-            asked = time.monotonic()
+            asked = _clock()
             try:
                 until = server_time(self._collection) + timedelta(seconds=self._seconds)
                 renewed = self._collection.update_one(self._own(), {"$set": {"expires_at": until}})
@@ -150,14 +157,15 @@ def held(
         log: Takes a line when there is something to wait for.
 
     Raises:
-        LeaseError: Another run holds it.
+        LeaseError: Another run holds it, or took it over before the block ended.
     """
     collection = client[registry][COLLECTION]
     holder = Holder.here(run)
-    waiting = False
+    waiting, asked = False, 0.0
 
     def attempt() -> int | None:
-        nonlocal waiting
+        nonlocal waiting, asked
+        asked = _clock()
         token = _take(collection, pipeline, holder, seconds, finished)
         if token is None and not waiting:
             waiting = True
@@ -175,7 +183,7 @@ def held(
             f"{_who(collection, pipeline)}: two runs of one pipeline would do the work twice; "
             "wait for it to end, or raise `mongodb: lease_wait_seconds`"
         )
-    lease = Lease(collection, pipeline, run, token, seconds)
+    lease = Lease(collection, pipeline, run, token, seconds=seconds, asked=asked)
     try:
         yield lease
     except BaseException:
@@ -184,9 +192,13 @@ def held(
             lease.release()
         raise
     if last:
-        lease.release()
+        kept = lease.release()
     else:
         lease.pause()
+        kept = not lease.overtaken()
+    if not kept:
+        # Frozen after its last check: what it has done since may not be what the newer one wants.
+        raise lease.stale()
 
 
 def _take(
@@ -213,7 +225,7 @@ def _take(
         other is None
         or current["expires_at"] <= now
         or finished(other)
-        or Holder(other, current["host"], current["pid"], current["started"]).died()
+        or Holder.of(current).died()
     ):
         token = current["token"] + 1
     else:
@@ -225,6 +237,12 @@ def _take(
         return_document=ReturnDocument.AFTER,
     )
     return token if taken else None
+
+
+def _clock() -> float:
+    """Seconds that go on while the machine is suspended, where the system counts those."""
+    boottime = getattr(time, "CLOCK_BOOTTIME", None)
+    return time.monotonic() if boottime is None else time.clock_gettime(boottime)
 
 
 def server_time(collection: Collection) -> datetime:

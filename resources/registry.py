@@ -10,6 +10,8 @@ from pymongo.collection import Collection
 
 from resources.embedders.batch_jobs import Job
 from resources.embedders.space import EmbeddingSpace
+from resources.lease import Lease
+from resources.ledger import Ledger
 from resources.moment import now
 from resources.quarantine import Quarantine
 
@@ -41,7 +43,7 @@ class Registry:
     and when it last changed; `vector_store_claims` which pipelines have ever written to it, and
     what they carried; `search_indexes` what each index was built from;
     `embedding_quarantine` what cannot be embedded, and why; `embedding_spend` what every embedding
-    batch took.
+    batch took; `embedding_requests` the remote requests that are in no batch yet.
     """
 
     def __init__(self, client: MongoClient, database: str) -> None:
@@ -52,12 +54,12 @@ class Registry:
         self._indexes = self._database["search_indexes"]
         self.quarantine = Quarantine(self._database["embedding_quarantine"])
         self._jobs = self._database["embedding_jobs"]
-        self._spend = self._database["embedding_spend"]
+        self.ledger = Ledger(self._database)
 
     def prepare(self) -> None:
         """Create the indexes of what grows: quarantine and ledger."""
         self.quarantine.prepare()
-        self._spend.create_index([("model", 1), ("at", -1)])
+        self.ledger.prepare()
 
     def record_space(self, space: EmbeddingSpace) -> None:
         self._spaces.update_one(
@@ -86,17 +88,27 @@ class Registry:
         return self.int8_scale(space_id)
 
     def record_store(
-        self, store: str, *, pipeline: str, space: str, stored_as: str, revision: str
+        self,
+        store: str,
+        *,
+        pipeline: str,
+        space: str,
+        stored_as: str,
+        revision: str,
+        lease: Lease | None = None,
     ) -> None:
-        """Note that a store's vectors changed; `revision` changes with every change."""
+        """Note that a store's vectors changed; `revision` changes with every change.
+
+        Raises:
+            LeaseError: A newer holder of the lease has noted one.
+        """
         values = {
             "pipeline": pipeline,
             "space": space,
             "stored_as": stored_as,
             "revision": revision,
-            "at": now(),
         }
-        self._stores.update_one({"_id": store}, {"$set": values}, upsert=True)
+        _put(self._stores, store, values, lease)
 
     def store_claim(self, store: str) -> StoreClaim:
         """Who is known to have written to a store."""
@@ -135,48 +147,20 @@ class Registry:
         document = self._stores.find_one({"_id": store})
         return document["revision"] if document else None
 
-    def record_index(self, index: str, entry: dict[str, Any]) -> None:
-        self._indexes.update_one({"_id": index}, {"$set": {**entry, "at": now()}}, upsert=True)
+    def record_index(self, index: str, entry: dict[str, Any], lease: Lease | None = None) -> None:
+        """Note what an index was built from, and what serves it.
+
+        Raises:
+            LeaseError: A newer holder of the lease has noted another.
+        """
+        _put(self._indexes, index, entry, lease)
+
+    def note_on_index(self, index: str, values: dict[str, Any]) -> None:
+        """Add to an index's entry what holds for whichever run has made it."""
+        self._indexes.update_one({"_id": index}, {"$set": values})
 
     def index(self, index: str) -> dict[str, Any] | None:
         return self._indexes.find_one({"_id": index})
-
-    def record_spend(self, entry: dict[str, Any]) -> None:
-        """Note what one embedding batch of a run took; see `spend` for the keys."""
-        self._spend.insert_one({**entry, "at": now()})
-
-    def spend(self, pipeline: str | None = None) -> list[dict[str, Any]]:
-        """Sums by day, pipeline and model, the latest first.
-
-        Returns:
-            `{day, pipeline, model, texts, tokens, cost_usd, requests, retries}`; `tokens` and
-            `cost_usd` leave out what was not known.
-        """
-        sums = ("texts", "tokens", "cost_usd", "requests", "retries")
-        group: dict[str, Any] = {name: {"$sum": f"${name}"} for name in sums}
-        day = {"$dateToString": {"format": "%Y-%m-%d", "date": "$at"}}
-        rows = self._spend.aggregate(
-            [
-                {"$match": {"pipeline": pipeline} if pipeline else {}},
-                {
-                    "$group": {
-                        "_id": {"day": day, "pipeline": "$pipeline", "model": "$model"},
-                        **group,
-                    }
-                },
-                {"$sort": {"_id.day": -1, "_id.pipeline": 1, "_id.model": 1}},
-            ]
-        )
-        return [{**row.pop("_id"), **row} for row in rows]
-
-    def texts_per_second(self, provider: str, model: str) -> float | None:
-        """How fast the model was in its latest run here; None before the first."""
-        latest = self._spend.find_one({"model": model, "provider": provider}, sort=[("at", -1)])
-        if latest is None:
-            return None
-        batches = list(self._spend.find({"model": model, "run": latest["run"]}))
-        seconds = max(batch["seconds"] for batch in batches)
-        return sum(batch["texts"] for batch in batches) / seconds if seconds else None
 
     def jobs(self, pipeline: str, run: str, written: Callable[[str], bool]) -> "PipelineJobs":
         """A pipeline's batch jobs; `written` tells whether the batch store has a batch."""
@@ -230,6 +214,14 @@ class PipelineJobs:
     def _id(self, name: str) -> str:
         # Another pipeline may embed the same texts, and wait for a job of its own.
         return f"{self.pipeline}/{name}"
+
+
+def _put(collection: Collection, key: str, values: dict[str, Any], lease: Lease | None) -> None:
+    values = {**values, "at": now()}
+    if lease is None:
+        collection.update_one({"_id": key}, {"$set": values}, upsert=True)
+    else:
+        lease.put(collection, key, values)
 
 
 def _utc(moment: datetime) -> datetime:

@@ -1,17 +1,22 @@
-"""Runs in processes of their own that can be killed, and connections that can be cut.
+"""Runs in processes of their own that can be killed and frozen, and connections that can be cut.
 
 The processes come from a fork server that has everything imported, so that a run begins at once.
 """
 
+import importlib
 import multiprocessing
 import os
 import signal
 import socket
 import threading
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
+from datetime import UTC, datetime
 from multiprocessing.connection import Connection
 from typing import Any
+
+import psutil
 
 from tests.workshop import Workshop
 
@@ -19,34 +24,99 @@ FORKS = multiprocessing.get_context("forkserver")
 FORKS.set_forkserver_preload(["tests.killing", "sentence_transformers"])
 
 
-def _run(fields: dict[str, Any], channel: Connection) -> None:
+def stop_before(method: str, collection: str = "") -> None:
+    """Freeze this process once, right before it calls a method.
+
+    Args:
+        method: As `module:Class.method`.
+        collection: Only where it is called on the collection of this name.
+    """
+    module, _, names = method.partition(":")
+    owner = getattr(importlib.import_module(module), names.split(".")[0])
+    name = names.split(".")[1]
+    call = getattr(owner, name)
+    stopped = []
+
+    def wrapped(self: Any, *args: Any, **options: Any) -> Any:
+        if not stopped and (not collection or self.name == collection):
+            stopped.append(True)
+            # To this thread, which goes no step further; to the process, another might take it.
+            signal.pthread_kill(threading.get_ident(), signal.SIGSTOP)
+        return call(self, *args, **options)
+
+    setattr(owner, name, wrapped)
+
+
+def _run(
+    fields: dict[str, Any],
+    environment: Mapping[str, str],
+    prepare: Callable[[], None] | None,
+    channel: Connection,
+) -> None:
     os.close(1)  # what Dagster logs would drown pytest's own output
     os.close(2)
+    os.environ.update(environment)
     workshop = Workshop(**fields)
+    if prepare is not None:
+        prepare()
     channel.send("begins")
     done = workshop.run()
     channel.send((done.success, done.failures))
 
 
 class RunningChild:
-    """A run of a workshop's pipeline in another process."""
+    """A run of a workshop's pipeline in another process.
 
-    def __init__(self, workshop: Workshop) -> None:
+    Args:
+        workshop: Whose.
+        environment: Variables that it needs; those of the fork server are of its start.
+        prepare: Called in the process before the run, such as a partial of `stop_before`.
+    """
+
+    def __init__(
+        self,
+        workshop: Workshop,
+        *,
+        environment: Mapping[str, str] | None = None,
+        prepare: Callable[[], None] | None = None,
+    ) -> None:
         names = ("folder", "uri", "database", "model", "name", "settings")
         fields = {name: getattr(workshop, name) for name in names}
         self._channel, theirs = FORKS.Pipe()
-        self._process = FORKS.Process(target=_run, args=(fields, theirs))
+        arguments = (fields, environment or {}, prepare, theirs)
+        self._process = FORKS.Process(target=_run, args=arguments)
         self._process.start()
         theirs.close()
         assert self._channel.recv() == "begins"
+
+    @property
+    def alive(self) -> bool:
+        return self._process.is_alive()
+
+    def kill(self) -> None:
+        """SIGKILL, which ends frozen ones too; nothing where it has ended."""
+        with suppress(ProcessLookupError):
+            self._signal(signal.SIGKILL)
+        self._process.join()
+
+    def wait_until_frozen(self) -> None:
+        while psutil.Process(self._process.pid).status() != psutil.STATUS_STOPPED:
+            assert self.alive, "it ended before it came to what it was to stop at"
+            time.sleep(0.01)
+
+    def thaw(self) -> None:
+        self._signal(signal.SIGCONT)
+
+    def _signal(self, number: signal.Signals) -> None:
+        assert self._process.pid
+        os.kill(self._process.pid, number)
 
     def kill_after(self, seconds: float) -> bool:
         """SIGKILL, unless it has ended by then; returns whether it was killed."""
         self._process.join(seconds)
         killed = self._process.is_alive()
         if killed:
-            assert self._process.pid
-            os.kill(self._process.pid, signal.SIGKILL)
+            self._signal(signal.SIGKILL)
         self._process.join()
         return killed
 
@@ -55,6 +125,13 @@ class RunningChild:
         found = self._channel.recv()
         self._process.join()
         return found
+
+
+def expire_lease(workshop: Workshop) -> None:
+    """As if its holder had been frozen for longer than its term."""
+    leases = workshop.client[workshop.database]["embedding_leases"]
+    past = datetime.fromtimestamp(0, UTC)
+    assert leases.update_one({"_id": workshop.name}, {"$set": {"expires_at": past}}).matched_count
 
 
 class CutProxy:

@@ -58,7 +58,7 @@ def spend_(
     """Sum up what embedding took: tokens and money by day, pipeline and model."""
     with sentences():
         with catalog.open_pipeline(pipeline, config or []) as opened:
-            rows = opened.registry.spend(None if everything else opened.pipeline.name)
+            rows = opened.registry.ledger.spend(None if everything else opened.pipeline.name)
         if as_json:
             print_json(rows)
         else:

@@ -111,6 +111,12 @@ def spend(rows: Sequence[Mapping[str, Any]]) -> None:
         numbers = (f"{row[name]:,}" for name in ("texts", "tokens", "requests"))
         table.add_row(row["day"], row["pipeline"], row["model"], *numbers, dollars(row["cost_usd"]))
     console.print(table)
+    if unanswered := sum(row["unanswered"] for row in rows):
+        tokens = sum(row["unanswered_tokens"] for row in rows)
+        console.print(
+            f"{unanswered:,} requests without an answer, at most {tokens:,} tokens as estimated: "
+            "under way, or cut off by a kill or a time-out, so nobody knows whether they are billed"
+        )
 
 
 def answer(found: SearchAnswer, *, explain: bool = False) -> None:

@@ -76,8 +76,11 @@ class Files:
             self._fs.rm(self._path(path), recursive=recursive)
 
     def prune(self, folder: str, keep: Sequence[str]) -> None:
-        """Remove versions that are neither kept nor young: another run may be using those."""
-        limit = version_name(datetime.now(UTC) - PRUNED_AFTER)
+        """Remove versions that are neither kept nor young: another run may be using those.
+
+        Nor newer than what is kept: to a process that was frozen those may look old.
+        """
+        limit = min([version_name(datetime.now(UTC) - PRUNED_AFTER), *keep])
         for name in self.names(folder):
             if _VERSION.fullmatch(name) and name < limit and name not in keep:
                 self.remove(f"{folder}/{name}", recursive=True)

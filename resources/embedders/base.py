@@ -26,6 +26,7 @@ class Usage:
         truncated: Texts of which the model saw only the beginning.
         retries: Requests sent again.
         throttled_seconds: Time that requests waited for the provider's limits.
+        request_ids: Under which the requests stand in the journal.
     """
 
     requests: int = 0
@@ -33,6 +34,7 @@ class Usage:
     truncated: int = 0
     retries: int = 0
     throttled_seconds: float = 0.0
+    request_ids: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

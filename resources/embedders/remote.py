@@ -3,6 +3,7 @@
 import asyncio
 import base64
 import threading
+import uuid
 from abc import abstractmethod
 from collections.abc import Coroutine, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, wait
@@ -25,6 +26,7 @@ from resources.embedders.base import (
     check_reply,
     of_batch,
 )
+from resources.embedders.journal import Journal
 from resources.embedders.pace import Pace, Turn
 from resources.embedders.packing import estimate_tokens, pack
 from resources.embedders.space import EmbeddingSpace
@@ -126,6 +128,7 @@ class _Batch:
     retries: int = 0
     tokens: int = 0
     waited: float = 0.0
+    request_ids: list[str] = field(default_factory=list)
 
     def reply(self) -> Embeddings:
         usage = Usage(
@@ -133,6 +136,7 @@ class _Batch:
             retries=self.retries,
             tokens=self.tokens,
             throttled_seconds=self.waited,
+            request_ids=tuple(self.request_ids),
         )
         unfinished = frozenset(range(len(self.texts))) - self.finished - set(self.refused)
         return Embeddings(self.vectors, None, usage, self.refused, unfinished)
@@ -140,6 +144,8 @@ class _Batch:
 
 class RemoteEmbedder(Embedder):
     """Runs an event loop of its own, in which all batches share one pace."""
+
+    journal: Journal | None = None
 
     def __init__(self, settings: RemoteProvider, space: EmbeddingSpace, model: str) -> None:
         self.space = space
@@ -347,11 +353,21 @@ class RemoteEmbedder(Embedder):
                 raise self._fatal
             batch.requests += 1
             batch.retries += again
+            name = uuid.uuid4().hex
+            if self.journal:
+                await asyncio.to_thread(
+                    self.journal.opened, name, texts=len(texts), tokens=estimate
+                )
             try:
                 reply = await self.request(texts, batch.input_type)
             except RequestFailed as failure:
+                if self.journal and failure.kind in ("throttled", "refused"):
+                    await asyncio.to_thread(self.journal.closed, name, tokens=0)
                 self._note(failure, turn)
                 raise
+            if self.journal:
+                await asyncio.to_thread(self.journal.closed, name, tokens=reply.tokens)
+                batch.request_ids.append(name)
             self._failures_in_a_row = 0
             self._pace.succeeded()
             self._pace.used(estimate, reply.tokens)

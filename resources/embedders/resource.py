@@ -8,7 +8,9 @@ from pydantic import Field
 from resources.config import StrictResource
 from resources.embedders.base import Embedder
 from resources.embedders.batch_jobs import Jobs
+from resources.embedders.journal import Journal
 from resources.embedders.openai import OpenAIProvider
+from resources.embedders.remote import RemoteEmbedder
 from resources.embedders.sentence_transformers import SentenceTransformersProvider
 from resources.embedders.space import EmbeddingSpace
 from resources.embedders.voyage import VoyageProvider
@@ -45,17 +47,23 @@ class EmbedderResource(StrictResource):
 
     @contextmanager
     def open(
-        self, jobs: Jobs | None = None, log: Callable[[str], None] | None = None
+        self,
+        jobs: Jobs | None = None,
+        log: Callable[[str], None] | None = None,
+        journal: Journal | None = None,
     ) -> Iterator[Embedder]:
         """The provider, ready to embed.
 
         Args:
             jobs: Where batch jobs are written down, for a provider that has any.
             log: Where their progress is told.
+            journal: Where a remote provider's requests are written down before they are sent.
         """
         provider = self.provider
         batched = isinstance(provider, OpenAIProvider)
         embedder = provider.open(jobs, log) if batched else provider.open()
+        if isinstance(embedder, RemoteEmbedder):
+            embedder.journal = journal
         try:
             yield embedder
         finally:

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from resources.lease import Lease
 from resources.search_index.local import Hit
 
 
@@ -50,11 +51,16 @@ class SearchEngine(ABC):
     name: str
 
     @abstractmethod
-    def reconcile(self, log: Callable[[str], None]) -> IndexReport:
+    def reconcile(self, log: Callable[[str], None], lease: Lease | None = None) -> IndexReport:
         """Make the index match its declaration and the stored vectors, and wait until it serves.
+
+        Args:
+            log: Takes lines of progress.
+            lease: Asked before every step that costs or shows; what it fences is not replaced.
 
         Raises:
             SearchIndexError: It cannot be built.
+            LeaseError: Another run has taken the pipeline over; what that has made stays.
         """
 
     @abstractmethod

@@ -13,6 +13,7 @@ from resources.batch_store.files import version_name
 from resources.batch_store.store import BatchStore
 from resources.embedders.space import EmbeddingSpace
 from resources.errors import SearchIndexError
+from resources.lease import Lease
 from resources.progress import Progress
 from resources.registry import Registry
 from resources.search_index.engine import Coverage, IndexReport, SearchEngine
@@ -46,7 +47,7 @@ class LocalEngine(SearchEngine):
         self._folder = batches.index_folder(pipeline, index)
         self._declaration = dict(declaration)
 
-    def reconcile(self, log: Callable[[str], None]) -> IndexReport:
+    def reconcile(self, log: Callable[[str], None], lease: Lease | None = None) -> IndexReport:
         start = time.monotonic()
         stored = self._store.count_space(self._space.id)
         fingerprint = self._fingerprint(stored)
@@ -58,7 +59,7 @@ class LocalEngine(SearchEngine):
                 log(f"{error}; building it again")
             else:
                 return self._report(index, stored, start, changed=False)
-        index, version = self._build(stored, log)
+        index, version = self._build(stored, log, lease)
         self._registry.record_index(
             self._key,
             {
@@ -70,11 +71,15 @@ class LocalEngine(SearchEngine):
                 "indexed": len(index),
                 "declaration": self._declaration,
             },
+            lease,
         )
         self._batches.prune_index(self._pipeline, self._index, keep=[version])
         return self._report(index, stored, start, changed=True)
 
-    def _build(self, stored: int, log: Callable[[str], None]) -> tuple[LocalIndex, str]:
+    def _build(
+        self, stored: int, log: Callable[[str], None], lease: Lease | None
+    ) -> tuple[LocalIndex, str]:
+        """A new version, which nobody searches before the registry names it."""
         declared = self._declaration
         builder = LocalIndexBuilder(
             dimensions=self._space.dimensions,
@@ -88,6 +93,8 @@ class LocalEngine(SearchEngine):
         )
         progress = Progress(log, "vectors indexed", stored)
         for rows in self._store.vectors(self._space.id, declared["filter_fields"]):
+            if lease:
+                lease.check()
             builder.add(
                 [row.id for row in rows],
                 np.stack([row.vector for row in rows]),
@@ -95,6 +102,8 @@ class LocalEngine(SearchEngine):
             )
             progress.advance(len(rows))
         index = builder.finish()
+        if lease:
+            lease.check()
         version = version_name()
         save_index(index, f"{self._folder}/{version}")
         progress.finish()

@@ -10,6 +10,7 @@ from pymongo.operations import SearchIndexModel
 
 from resources.embedders.space import EmbeddingSpace
 from resources.errors import SearchIndexError
+from resources.lease import Lease
 from resources.registry import Registry
 from resources.search_index import vector_search
 from resources.search_index.engine import Coverage, IndexReport, SearchEngine
@@ -54,7 +55,7 @@ class MongoDBEngine(SearchEngine):
 
     # --- lifecycle
 
-    def reconcile(self, log: Callable[[str], None]) -> IndexReport:
+    def reconcile(self, log: Callable[[str], None], lease: Lease | None = None) -> IndexReport:
         start = time.monotonic()
         stored = self._store.count_space(self._space.id)
         wanted = build_definition(
@@ -77,9 +78,19 @@ class MongoDBEngine(SearchEngine):
                 log(f"index {self._index} is being deleted: waiting until it is gone")
                 wait.until_gone()
                 state = self._find()
+            if lease:
+                # The server knows no fence: what a holder frozen right here declares stands until
+                # the next run finds it different. The registry's entry has one.
+                lease.check()
             changed = self._declare(state, wanted, log)
+
+            def arrived(found: IndexState) -> bool:
+                if lease:  # a newer run may have declared another: this one would wait in vain
+                    lease.check()
+                return self._arrived(found, state, wanted, changed=changed)
+
             state = wait.until_serving(
-                lambda found: self._arrived(found, state, wanted, changed=changed),
+                arrived,
                 was_failed=state is not None and state.status == "FAILED",
             )
             state = wait.until_caught_up(state)
@@ -94,6 +105,7 @@ class MongoDBEngine(SearchEngine):
                 "version": state.version,
                 "indexed": indexed,
             },
+            lease,
         )
         return IndexReport(
             engine=self.name,
@@ -211,7 +223,7 @@ class MongoDBEngine(SearchEngine):
             return LeftOut()
         found = left_out(self._collection, {self._space_path: self._space.id}, **how)
         if entry and not found.count:
-            self._registry.record_index(self._key, {"nothing_left_out": seen})
+            self._registry.note_on_index(self._key, {"nothing_left_out": seen})
         return found
 
     def _on_their_way(self, state: IndexState) -> int:

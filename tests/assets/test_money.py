@@ -6,7 +6,9 @@ from collections.abc import Iterator
 import pytest
 
 from pipelines.catalog import open_pipeline
+from pipelines.cli import render
 from pipelines.dry_run import dry_run
+from resources.ledger import Ledger
 from tests.providers.behaviour import count_tokens
 from tests.workshop import Workshop
 
@@ -64,9 +66,9 @@ def test_what_was_billed_is_in_metadata_and_ledger(paid, openai_api):
     assert run.embedding_batches["cost (USD)"] == pytest.approx(cost)
     assert run.embedding_batches["requests"] == 3
     with open_pipeline(paid.pipeline) as opened:
-        (row,) = opened.registry.spend("films")
-        assert opened.registry.spend("another") == []
-        assert opened.registry.texts_per_second("openai", "text-embedding-3-small") > 0
+        (row,) = opened.registry.ledger.spend("films")
+        assert opened.registry.ledger.spend("another") == []
+        assert opened.registry.ledger.texts_per_second("openai", "text-embedding-3-small") > 0
     assert (row["model"], row["texts"], row["tokens"]) == ("text-embedding-3-small", 25, tokens)
     assert row["cost_usd"] == pytest.approx(cost)
     # nothing to embed costs nothing
@@ -110,3 +112,42 @@ def test_a_refused_text_is_asked_for_once_and_retried_when_it_changes(paid, open
     assert healed.success, healed.failures
     assert len(paid.stored()) == 25
     assert paid.quarantine() == {}
+
+
+@pytest.mark.parametrize("change", [False, True], ids=["planned again", "met as reuse"])
+def test_a_batch_that_a_killed_run_wrote_but_did_not_note_is_noted(
+    paid, openai_api, monkeypatch, change
+):
+    record, left = Ledger.record, [1]
+
+    def killed(self: Ledger, entry: dict) -> None:
+        if not left:
+            raise KeyboardInterrupt
+        left.pop()
+        record(self, entry)
+
+    monkeypatch.setattr(Ledger, "record", killed)
+    assert not paid.run().success
+    monkeypatch.setattr(Ledger, "record", record)
+    if change:  # the borders of the batches fall elsewhere
+        paid.configure({"embedder": {"max_batch_chunks": 7}})
+    again = paid.run()
+    assert again.success, again.failures
+    with open_pipeline(paid.pipeline) as opened:
+        (row,) = opened.registry.ledger.spend("films")
+    served = sum(openai_api.texts_served.values())
+    assert (row["texts"], row["tokens"]) == (served, openai_api.tokens_billed)
+    assert row["unanswered"] == 0
+    entries = list(paid.client[paid.database]["embedding_spend"].find())
+    files = list(paid.folder.glob("batch_store/batches/*/*.parquet"))
+    assert len(entries) == len(files), "one for each batch"
+
+
+def test_a_request_that_is_never_answered_is_shown_as_unknown(paid, openai_api, capsys):
+    openai_api.behaviour.fail_next("reset")
+    run = paid.run()
+    assert run.success, run.failures
+    with open_pipeline(paid.pipeline) as opened:
+        rows = opened.registry.ledger.spend("films")
+    render.spend(rows)
+    assert "1 requests without an answer, at most" in " ".join(capsys.readouterr().out.split())

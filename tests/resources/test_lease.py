@@ -5,12 +5,13 @@ import subprocess
 import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, suppress
 from datetime import timedelta
 
 import numpy as np
 import pytest
 
+from resources import lease as lease_module
 from resources.chunks import Chunk
 from resources.embedders.space import EmbeddingSpace
 from resources.errors import LeaseError
@@ -29,6 +30,12 @@ SPACE = EmbeddingSpace("p", "model", "", 8, "", normalized=False)
 def hold(database, run: str, **changes) -> AbstractContextManager[Lease]:
     settings = {"seconds": 30, "wait_seconds": 0} | changes
     return held(database.client, database.name, "films", run, **settings)
+
+
+def gone_pid() -> int:
+    """The pid of a process that has ended."""
+    command = [sys.executable, "-c", "import os; print(os.getpid())"]
+    return int(subprocess.run(command, capture_output=True, text=True, check=True).stdout)
 
 
 def open_writer(database, lease: Lease | None) -> VectorWriter:
@@ -112,10 +119,8 @@ def test_of_many_runs_at_once_one_gets_it(database):
 
 
 def test_a_run_whose_process_died_is_replaced_at_once(database):
-    child = subprocess.run([sys.executable, "-c", "import os; print(os.getpid())"],
-                           capture_output=True, text=True, check=True)  # fmt: skip
     with hold(database, "run-1", last=False):
-        database[COLLECTION].update_one({"_id": "films"}, {"$set": {"pid": int(child.stdout)}})
+        database[COLLECTION].update_one({"_id": "films"}, {"$set": {"pid": gone_pid()}})
     with hold(database, "run-2") as lease:
         assert lease.token == 2
 
@@ -146,10 +151,38 @@ def test_a_lease_is_renewed_while_it_is_held(database):
             pytest.fail("run-1 is at work")
 
 
+def replaced(database) -> None:
+    database[COLLECTION].update_one({"_id": "films"}, {"$set": {"run": "run-2", "token": 2}})
+
+
+@pytest.mark.parametrize("last", [True, False])
+def test_a_holder_that_was_replaced_hears_of_it_at_the_end(database, last):
+    lease = (holding := hold(database, "run-1", last=last)).__enter__()
+    replaced(database)
+    lease.check()  # it does not know yet
+    with pytest.raises(LeaseError, match="run run-1 held the pipeline films"):
+        holding.__exit__(None, None, None)
+    assert database[COLLECTION].find_one({"_id": "films"})["run"] == "run-2"
+
+
+def test_the_term_begins_when_it_is_asked_for(database, monkeypatch):
+    def frozen(*args):
+        token = take(*args)
+        # As if the process had been frozen after the server's answer.
+        monkeypatch.setattr("resources.lease._clock", lambda: clock() + 31)
+        return token
+
+    take, clock = lease_module._take, lease_module._clock
+    monkeypatch.setattr("resources.lease._take", frozen)
+    with hold(database, "run-1") as lease, pytest.raises(LeaseError, match="not heard of"):
+        lease.check()
+
+
 def test_a_lease_that_cannot_be_renewed_stops_its_holder(database):
-    with hold(database, "run-1", seconds=0.5) as lease:
-        database[COLLECTION].update_one({"_id": "films"}, {"$set": {"run": "run-2", "token": 2}})
-        time.sleep(1)
+    with suppress(LeaseError), hold(database, "run-1", seconds=0.5) as lease:
+        replaced(database)
+        while not lease._lost:
+            time.sleep(0.05)
         with pytest.raises(LeaseError, match="replaced"):
             lease.check()
     # what the other run holds stays held
@@ -161,7 +194,7 @@ class TestStaleHolder:
 
     @pytest.fixture
     def leases(self, database):
-        with hold(database, "run-1") as old:
+        with suppress(LeaseError), hold(database, "run-1") as old:
             database[COLLECTION].update_one({"_id": "films"}, {"$set": {"host": "elsewhere"}})
             past = server_time(database[COLLECTION]) - timedelta(seconds=1)
             database[COLLECTION].update_one({"_id": "films"}, {"$set": {"expires_at": past}})
