@@ -3,7 +3,7 @@
 import hashlib
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 from pymongo import UpdateOne
@@ -12,6 +12,10 @@ from pymongo.collection import Collection
 from resources.chunks import encode
 from resources.moment import now
 from resources.sources.records import RejectedRecord
+
+FIRST_PAUSE = timedelta(minutes=10)
+"""Until a text is asked for again whose refusal may not last; doubled each time it is refused."""
+LONGEST_PAUSE = timedelta(days=1)
 
 
 @dataclass(frozen=True)
@@ -50,38 +54,61 @@ class Quarantine:
             space: The space that a provider would not put the text into.
         """
         seen = now()
+        named = [(_name(pipeline, record), record) for record in records]
+        tried = self._tried([name for name, record in named if not record.lasting])
         writes = []
-        for record in records:
-            # A record without an id is known by its place.
-            key = encode(record.id) if record.id is not None else record.where
-            writes.append(
-                UpdateOne(
-                    {"_id": hashlib.sha256(f"{pipeline}\0{key}".encode()).hexdigest()[:32]},
-                    {
-                        "$setOnInsert": {"first_seen": seen},
-                        "$set": {
-                            "pipeline": pipeline,
-                            "id": record.id,
-                            "where": record.where,
-                            "reason": record.reason,
-                            "excerpt": record.excerpt,
-                            "text_hash": record.text_hash,
-                            "space": space,
-                            "last_seen": seen,
-                            "run": run,
-                        },
-                        "$inc": {"count": 1},
-                    },
-                    upsert=True,
-                )
-            )
+        for name, record in named:
+            change: dict[str, Any] = {
+                "$setOnInsert": {"first_seen": seen},
+                "$set": {
+                    "pipeline": pipeline,
+                    "id": record.id,
+                    "where": record.where,
+                    "reason": record.reason,
+                    "excerpt": record.excerpt,
+                    "text_hash": record.text_hash,
+                    "space": space,
+                    "last_seen": seen,
+                    "run": run,
+                },
+                "$inc": {"count": 1},
+            }
+            if record.lasting:
+                change["$unset"] = {"attempts": "", "again_at": ""}
+            else:
+                attempts = tried.get((name, record.text_hash), 0) + 1
+                pause = FIRST_PAUSE * 2 ** min(attempts - 1, 16)
+                change["$set"] |= {
+                    "attempts": attempts,
+                    "again_at": seen + min(pause, LONGEST_PAUSE),
+                }
+            writes.append(UpdateOne({"_id": name}, change, upsert=True))
         if writes:
             self._entries.bulk_write(writes, ordered=False)
 
+    def _tried(self, names: Sequence[str]) -> dict[tuple[str, str], int]:
+        """How often the texts of entries were refused before in a way that may not last."""
+        if not names:
+            return {}
+        rows = self._entries.find(
+            {"_id": {"$in": list(names)}, "attempts": {"$exists": True}},
+            {"text_hash": 1, "attempts": 1},
+        )
+        return {(row["_id"], row["text_hash"]): row["attempts"] for row in rows}
+
     def refused_texts(self, space: str, text_hashes: Sequence[str]) -> set[str]:
-        """Texts that the space's provider has refused: asking again would cost and not help."""
+        """Texts that the space's provider has refused: asking again would cost and not help.
+
+        Those whose refusal may not last are left out when their pause is over.
+        """
         held = self._entries.find(
-            {"space": space, "text_hash": {"$in": list(text_hashes)}}, {"text_hash": 1}
+            {
+                "space": space,
+                "text_hash": {"$in": list(text_hashes)},
+                # An entry without the field is compared with nothing: it lasts.
+                "$nor": [{"again_at": {"$lte": now()}}],
+            },
+            {"text_hash": 1},
         )
         return {entry["text_hash"] for entry in held}
 
@@ -95,6 +122,17 @@ class Quarantine:
     def release_healed(self, pipeline: str, run: str) -> int:
         """Drop entries that a complete scan of the source by `run` did not meet again."""
         return self._entries.delete_many({"pipeline": pipeline, "run": {"$ne": run}}).deleted_count
+
+    def heal(self, pipeline: str, space: str, text_hashes: Sequence[str]) -> int:
+        """Drop entries of texts that have a vector now."""
+        if not text_hashes:
+            return 0
+        healed = {
+            "pipeline": pipeline,
+            "space": {"$in": [space, ""]},  # empty where a retry was asked for
+            "text_hash": {"$in": list(text_hashes)},
+        }
+        return self._entries.delete_many(healed).deleted_count
 
     def entries(self, pipeline: str, limit: int = 0) -> list[Quarantined]:
         cursor = self._entries.find({"pipeline": pipeline}).sort("first_seen", 1).limit(limit)
@@ -139,3 +177,9 @@ class Quarantine:
         return {
             "_id": {"$in": [row["_id"] for row in rows if {str(row["id"]), row["where"]} & wanted]}
         }
+
+
+def _name(pipeline: str, record: RejectedRecord) -> str:
+    # A record without an id is known by its place.
+    key = encode(record.id) if record.id is not None else record.where
+    return hashlib.sha256(f"{pipeline}\0{key}".encode()).hexdigest()[:32]
