@@ -151,13 +151,17 @@ def embed_plan(
             RejectedRecord(
                 chunks[position].id,
                 where=f"{embedder.space.provider} model {embedder.model}",
-                reason=reason,
+                reason=refusal.reason,
                 excerpt=chunks[position].text[:EXCERPT_LENGTH],
                 text_hash=chunks[position].text_hash,
+                lasting=refusal.lasting,
             )
-            for position, reason in reply.refused.items()
+            for position, refusal in reply.refused.items()
         ]
         registry.quarantine.add(plan.pipeline, run, refused, space=embedder.refusal_scope)
+        registry.quarantine.heal(
+            plan.pipeline, embedder.refusal_scope, [row.text_hash for row in batch.lineage]
+        )
         spent = _spent(plan, batch, reply, embedder, run) | {"seconds": progress.seconds}
         registry.record_spend(spent)
         outcome.count(reply)
