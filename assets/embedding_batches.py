@@ -158,6 +158,7 @@ def embed_plan(
         reply = without_zeros(given)
         chunks = under_way.pop(name, None) or parts[name].chunks(plan, batches)
         batch = _batch(plan, name, chunks, reply, embedder, run)
+        outcome.embedded += len(batch.lineage)
         spent = _spent(plan, batch, reply, embedder, run) | {"seconds": progress.seconds}
         batch.details["spent"] = spent
         if parts[name].there and not reply.unfinished:
@@ -170,21 +171,21 @@ def embed_plan(
             RejectedRecord(
                 chunks[position].id,
                 where=f"{embedder.space.provider} model {embedder.model}",
-                reason=reason,
+                reason=refusal.reason,
                 excerpt=chunks[position].text[:EXCERPT_LENGTH],
                 text_hash=chunks[position].text_hash,
+                lasting=refusal.lasting,
             )
-            for position, reason in reply.refused.items()
+            for position, refusal in reply.refused.items()
         ]
-        registry.quarantine.add(
-            plan.pipeline, run, refused, space=embedder.refusal_scope, stage="provider"
-        )
+        scope = embedder.refusal_scope
+        registry.quarantine.add(plan.pipeline, run, refused, space=scope, stage="provider")
+        registry.quarantine.heal(plan.pipeline, scope, [row.text_hash for row in batch.lineage])
         registry.ledger.record(ledger.entry(batch.details))
         outcome.count(reply)
         if spent["cost_usd"] is not None:
             outcome.cost_usd = (outcome.cost_usd or 0.0) + spent["cost_usd"]
         outcome.refused += len(refused)
-        outcome.embedded += spent["texts"]
         outcome.batches += 1
         if not outcome.preview:
             outcome.preview = _preview_rows(chunks, reply)

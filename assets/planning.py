@@ -285,11 +285,8 @@ class Planner(Generic[S]):
         batches: Iterable[tuple[str, list[str]]],
         refused_texts: Callable[[str, Sequence[str]], set[str]] | None = None,
         whole: Callable[[str], bool] = lambda batch: True,
-    ) -> list[str]:
+    ) -> None:
         """Find the texts that have a vector already: in batches, else elsewhere in the store.
-
-        Returns:
-            Hashes of the texts that are left out, because the provider has refused them.
 
         Args:
             known_texts: Which of the given hashes the store has a vector of, in a given space.
@@ -311,31 +308,33 @@ class Planner(Generic[S]):
                 f"UPDATE work SET kind = 'reuse', batch = ? WHERE {found}", (batch,)
             ).rowcount
             if not pending:
-                return []
+                return
         self._mark("copy", known_texts)
-        held = self._mark("held", refused_texts) if refused_texts else []
-        self._uncount_held()
+        if refused_texts:
+            self._mark("held", refused_texts)
+            self._uncount_held()
         # Of chunks with one text the first is worked on, the others take its vector.
         self._db.execute(
             "UPDATE work SET kind = 'repeat' WHERE kind IN ('vector', 'copy') AND "
             "seq NOT IN (SELECT min(seq) FROM work WHERE kind IN ('vector', 'copy') "
             "GROUP BY text_hash)"
         )
-        return held
 
-    def _mark(self, kind: str, which: Callable[[str, Sequence[str]], set[str]]) -> list[str]:
-        """Give pending chunks whose text is among those found another kind; returns the texts."""
-        marked: list[str] = []
+    def held(self) -> Iterator[list[Chunk]]:
+        """Chunks that are left out, because the provider has refused their text."""
+        for window in windows(self._rows("kind = 'held'", ()), self._window):
+            yield [chunk for _, chunk in window]
+
+    def _mark(self, kind: str, which: Callable[[str, Sequence[str]], set[str]]) -> None:
+        """Give pending chunks whose text is among those found another kind."""
         # The whole list first: rows must not change under an open cursor.
         rows = self._read("SELECT DISTINCT text_hash FROM work WHERE kind = 'vector'")
         for window in windows([row[0] for row in rows], self._window):
             found = which(self._space, window)
-            marked += found
             self._db.executemany(
                 "UPDATE work SET kind = ? WHERE kind = 'vector' AND text_hash = ?",
                 ((kind, value) for value in found),
             )
-        return marked
 
     def _uncount_held(self) -> None:
         """What stands in quarantine is no work of this run."""

@@ -20,6 +20,7 @@ from resources.chunks import Chunk, excess
 from resources.embedders.packing import estimate_tokens
 from resources.embedders.resource import EmbedderResource
 from resources.errors import ConfigurationError
+from resources.keys import shown
 from resources.mongodb.resource import MongoDBResource
 from resources.progress import Progress
 from resources.registry import Registry
@@ -41,7 +42,6 @@ class Comparison:
     Attributes:
         counts: In chunks, as the planner found them.
         whole: The source was read to its end, so what was not met is gone.
-        held: Chunks left out, because the provider has refused their text.
     """
 
     counts: Counts
@@ -49,7 +49,6 @@ class Comparison:
     whole: bool = False
     documents: int = 0
     rejected: int = 0
-    held: int = 0
     characters: int = 0
     seconds: float = 0.0
     rate: float = 0.0
@@ -65,7 +64,7 @@ def compare(
     embedder: EmbedderResource,
     max_delete_fraction: float,
     reject: Callable[[Sequence[RejectedRecord]], None],
-    hold: Callable[[str, Sequence[str]], None],
+    hold: Callable[[str, Sequence[Chunk]], object],
     emit: Callable[[Part], None],
     why_not: Callable[[Chunk, StoredState], str] | None = None,
     log: Callable[[str], None],
@@ -83,7 +82,7 @@ def compare(
         embedder: The space, and the size of a batch.
         max_delete_fraction: Share of the stored chunks that may be deleted.
         reject: Takes records that cannot be embedded.
-        hold: Takes a scope and the hashes of texts that stay in quarantine.
+        hold: Takes a scope and the chunks that stay in quarantine, because of their text.
         emit: Takes the parts of the plan, in order.
         why_not: Says why a chunk cannot be stored; by default what is unexplained stops it all.
         log: Takes lines of progress.
@@ -136,14 +135,14 @@ def compare(
                 store.count(),
                 max_fraction=max_delete_fraction,
             )
-        held = planner.resolve(
+        planner.resolve(
             neighbours(store, client, registry, space).known_texts,
             batches.texts_by_batch(space.id),
             lambda _, hashes: registry.quarantine.refused_texts(scope, hashes),
             whole=partial(batches.has_batch, space.id),
         )
-        found.held = len(held)
-        hold(scope, held)
+        for held in planner.held():
+            hold(scope, held)
         for part in planner.parts(
             max_chunks=embedder.max_batch_chunks,
             max_tokens=embedder.max_batch_tokens,
@@ -227,7 +226,9 @@ def build_source_documents(pipeline: str, kinds: set[str]) -> dg.AssetsDefinitio
                     embedder=embedder,
                     max_delete_fraction=vector_store.deletable,
                     reject=partial(registry.quarantine.add, pipeline, run),
-                    hold=partial(registry.quarantine.hold, pipeline, run),
+                    hold=lambda scope, chunks: registry.quarantine.hold(
+                        pipeline, run, chunks, scope
+                    ),
                     emit=writer.add,
                     log=context.log.info,
                 )
@@ -260,7 +261,7 @@ def build_source_documents(pipeline: str, kinds: set[str]) -> dg.AssetsDefinitio
             "vectors reused": counts["reused"],
             "set aside": counts["set_aside"],
             "rejected now": found.rejected,
-            "refused before": found.held,
+            "refused before": counts["held"],
             "left quarantine": healed,
             "characters": found.characters,
             "seconds": round(found.seconds, 3),
@@ -272,8 +273,8 @@ def build_source_documents(pipeline: str, kinds: set[str]) -> dg.AssetsDefinitio
             metadata["replaces spaces"] = dg.MetadataValue.json(counts["replaced_spaces"])
         if quarantined:
             rows = [
-                {"id": str(entry.id), "where": entry.where, "reason": entry.reason,
-                 "text": entry.excerpt, "times seen": entry.count,
+                {"id": "" if entry.id is None else shown(entry.id), "where": entry.where,
+                 "reason": entry.reason, "text": entry.excerpt, "times seen": entry.count,
                  "first seen": f"{entry.first_seen:%Y-%m-%d %H:%M}",
                  "last seen": f"{entry.last_seen:%Y-%m-%d %H:%M}"}
                 for entry in quarantined

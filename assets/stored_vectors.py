@@ -97,7 +97,7 @@ def store_plan(
     *,
     batches: BatchStore,
     writer: VectorWriter,
-    lasting: Callable[[Sequence[str]], set[str]],
+    hold: Callable[[Sequence[Chunk]], set[str]],
     log: Callable[[str], None],
 ) -> Written:
     """Carry out the plan on the store; doing it twice changes nothing the second time.
@@ -106,14 +106,14 @@ def store_plan(
         plan: What to do.
         batches: Where the vectors lie.
         writer: Writes them.
-        lasting: Which of some texts, by hash, are refused for good.
+        hold: Takes chunks whose text was refused; tells which texts, by hash, are so for good.
         log: Takes lines of progress.
     """
     written = Written()
     progress = Progress(log, "vectors written", plan.chunks("copy", "embed", "reuse"))
 
     def withdraw(chunks: Sequence[Chunk]) -> int:
-        final = lasting([chunk.text_hash for chunk in chunks])
+        final = hold(chunks)
         return writer.withdraw([(c, c.text_hash in final) for c in chunks], plan.space.id)
 
     def put(part: PlannedPart) -> tuple[int, int, int]:
@@ -211,7 +211,7 @@ def build_stored_vectors(pipeline: str) -> dg.AssetsDefinition:
                     plan,
                     batches=batches,
                     writer=writer,
-                    lasting=partial(registry.quarantine.lasting, pipeline),
+                    hold=partial(registry.quarantine.hold, pipeline, context.run_id),
                     log=context.log.info,
                 )
                 aside = [_set_aside(chunk, reason, store) for chunk, reason in writer.aside]

@@ -114,12 +114,12 @@ def _source(opened: OpenPipeline) -> Finding:
 def _model(opened: OpenPipeline) -> Finding:
     provider = opened.embedder.provider
     if not isinstance(provider, SentenceTransformersProvider):
-        space = provider.space()
+        space = provider.embedding_space()
         text = f"{provider.kind} {provider.model}, {space.dimensions} dimensions; key is set"
         return Finding("model", "ok", text)
     folder = provider.find()
     provider.load(folder)
-    space = provider.space()
+    space = provider.embedding_space()
     return Finding(
         "model",
         "ok",

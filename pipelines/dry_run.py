@@ -97,7 +97,7 @@ def dry_run(
         return DryRun(
             found.counts,
             found.rejected,
-            found.held,
+            found.counts.held,
             model,
             space.id,
             cost,

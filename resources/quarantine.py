@@ -3,15 +3,21 @@
 import hashlib
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any, Literal
 
+from bson.codec_options import DatetimeConversion
 from pymongo import UpdateOne
 from pymongo.collection import Collection
 
-from resources.keys import key
+from resources.chunks import Chunk
+from resources.keys import candidates, key
 from resources.moment import now
-from resources.sources.records import RejectedRecord
+from resources.sources.records import EXCERPT_LENGTH, RejectedRecord
+
+FIRST_PAUSE = timedelta(minutes=10)
+"""Until a text is asked for again whose refusal may not last; doubled each time it is refused."""
+LONGEST_PAUSE = timedelta(days=1)
 
 Stage = Literal["source", "provider", "store"]
 
@@ -33,7 +39,12 @@ class Quarantine:
     """Entries of all pipelines of a deployment, in one collection."""
 
     def __init__(self, collection: Collection) -> None:
-        self._entries = collection
+        # Ids are dates too, which Python may not be able to hold.
+        self._entries = collection.with_options(
+            codec_options=collection.codec_options.with_options(
+                datetime_conversion=DatetimeConversion.DATETIME_AUTO
+            )
+        )
 
     def prepare(self) -> None:
         """Create the indexes that find a pipeline's entries, and refused texts."""
@@ -59,48 +70,100 @@ class Quarantine:
             stage: Who refuses: the source's reading and comparing, a provider, or MongoDB.
         """
         seen = now()
+        named = [(_name(pipeline, record.id, record.where), record) for record in records]
+        tried = self._tried([name for name, record in named if not record.lasting])
         writes = []
-        for record in records:
-            # A record without an id is known by its place.
-            name = key(record.id) if record.id is not None else record.where
-            writes.append(
-                UpdateOne(
-                    {"_id": hashlib.sha256(f"{pipeline}\0{name}".encode()).hexdigest()[:32]},
-                    {
-                        "$setOnInsert": {"first_seen": seen},
-                        "$set": {
-                            "pipeline": pipeline,
-                            "id": record.id,
-                            "where": record.where,
-                            "reason": record.reason,
-                            "excerpt": record.excerpt,
-                            "text_hash": record.text_hash,
-                            "space": space,
-                            "stage": stage,
-                            "last_seen": seen,
-                            "run": run,
-                        },
-                        "$inc": {"count": 1},
-                    },
-                    upsert=True,
-                )
-            )
+        for name, record in named:
+            change: dict[str, Any] = {
+                "$setOnInsert": {"first_seen": seen},
+                "$set": {
+                    "pipeline": pipeline,
+                    "id": record.id,
+                    "where": record.where,
+                    "reason": record.reason,
+                    "excerpt": record.excerpt,
+                    "text_hash": record.text_hash,
+                    "space": space,
+                    "stage": stage,
+                    "last_seen": seen,
+                    "run": run,
+                },
+                "$inc": {"count": 1},
+            }
+            if record.lasting:
+                change["$unset"] = {"attempts": "", "again_at": ""}
+            else:
+                attempts = tried.get((name, record.text_hash), 0) + 1
+                pause = FIRST_PAUSE * 2 ** min(attempts - 1, 16)
+                change["$set"] |= {
+                    "attempts": attempts,
+                    "again_at": seen + min(pause, LONGEST_PAUSE),
+                }
+            writes.append(UpdateOne({"_id": name}, change, upsert=True))
         if writes:
             self._entries.bulk_write(writes, ordered=False)
 
+    def _tried(self, names: Sequence[str]) -> dict[tuple[str, str], int]:
+        """How often the texts of entries were refused before in a way that may not last."""
+        if not names:
+            return {}
+        rows = self._entries.find(
+            {"_id": {"$in": list(names)}, "attempts": {"$exists": True}},
+            {"text_hash": 1, "attempts": 1},
+        )
+        return {(row["_id"], row["text_hash"]): row["attempts"] for row in rows}
+
     def refused_texts(self, space: str, text_hashes: Sequence[str]) -> set[str]:
-        """Texts that the space's provider has refused: asking again would cost and not help."""
+        """Texts that the space's provider has refused: asking again would cost and not help.
+
+        Those whose refusal may not last are left out when their pause is over.
+        """
         held = self._entries.find(
-            {"space": space, "text_hash": {"$in": list(text_hashes)}}, {"text_hash": 1}
+            {
+                "space": space,
+                "text_hash": {"$in": list(text_hashes)},
+                # An entry without the field is compared with nothing: it lasts.
+                "$nor": [{"again_at": {"$lte": now()}}],
+            },
+            {"text_hash": 1},
         )
         return {entry["text_hash"] for entry in held}
 
-    def hold(self, pipeline: str, run: str, space: str, text_hashes: Sequence[str]) -> None:
-        """Keep refused texts that the source still has in quarantine."""
-        self._entries.update_many(
-            {"pipeline": pipeline, "space": space, "text_hash": {"$in": list(text_hashes)}},
-            {"$set": {"run": run, "last_seen": now()}},
-        )
+    def hold(
+        self, pipeline: str, run: str, chunks: Sequence[Chunk], space: str | None = None
+    ) -> set[str]:
+        """Keep chunks in quarantine whose text is refused, each with an entry of its own.
+
+        The refusal may have been met by another chunk with the same text, or another pipeline.
+
+        Args:
+            pipeline: Whose chunks they are.
+            run: The run that met them.
+            chunks: Of the source.
+            space: Where their texts are refused; None for wherever this pipeline met it.
+
+        Returns:
+            Those of the chunks' texts, by hash, that are refused for good.
+        """
+        texts = {"$in": [chunk.text_hash for chunk in chunks]}
+        where = {"space": space} if space is not None else {"pipeline": pipeline}
+        known = {row["text_hash"]: row for row in self._entries.find({"text_hash": texts, **where})}
+        seen, writes = now(), []
+        for chunk in chunks:
+            row = known.get(chunk.text_hash)
+            if row is None:
+                continue  # dropped since: the next run asks again
+            kept = ("where", "reason", "text_hash", "space", "attempts", "again_at")
+            values = {name: row[name] for name in kept if name in row}
+            values |= {"pipeline": pipeline, "id": chunk.id, "stage": "provider"}
+            values |= {"excerpt": chunk.text[:EXCERPT_LENGTH], "run": run, "last_seen": seen}
+            first = {"first_seen": seen, "count": 1}
+            name = _name(pipeline, chunk.id, "")
+            change = {"$set": values, "$setOnInsert": first}
+            writes.append(UpdateOne({"_id": name}, change, upsert=True))
+        if writes:
+            self._entries.bulk_write(writes, ordered=False)
+        return {text for text, row in known.items() if "again_at" not in row}
 
     def release_healed(self, pipeline: str, run: str) -> int:
         """Drop entries that a complete scan of the source by `run` did not meet again.
@@ -115,12 +178,16 @@ class Quarantine:
         gone = {"pipeline": pipeline, "run": {"$ne": run}, "stage": "store"}
         return self._entries.delete_many(gone).deleted_count
 
-    def lasting(self, pipeline: str, text_hashes: Sequence[str]) -> set[str]:
-        """Which of some refused texts are refused for good."""
-        held = self._entries.find(
-            {"pipeline": pipeline, "text_hash": {"$in": list(text_hashes)}}, {"text_hash": 1}
-        )
-        return {entry["text_hash"] for entry in held}
+    def heal(self, pipeline: str, space: str, text_hashes: Sequence[str]) -> int:
+        """Drop entries of texts that have a vector now."""
+        if not text_hashes:
+            return 0
+        healed = {
+            "pipeline": pipeline,
+            "space": {"$in": [space, ""]},  # empty where a retry was asked for
+            "text_hash": {"$in": list(text_hashes)},
+        }
+        return self._entries.delete_many(healed).deleted_count
 
     def entries(self, pipeline: str, limit: int = 0) -> list[Quarantined]:
         cursor = self._entries.find({"pipeline": pipeline}).sort("first_seen", 1).limit(limit)
@@ -142,28 +209,41 @@ class Quarantine:
         wanted = {"stage": {"$in": list(stages)}} if stages else {}
         return self._entries.count_documents({"pipeline": pipeline, **wanted})
 
-    def retry(self, pipeline: str, keys: Sequence[str] | None = None) -> int:
+    def retry(self, pipeline: str, names: Sequence[str] | None = None) -> int:
         """Let the next run ask the provider again for texts that it has refused.
 
         Args:
             pipeline: Whose entries.
-            keys: Ids or places, as `entries` shows them; None for all.
+            names: As `find` gives them; None for all.
 
         Returns:
             How many were chosen. They stay until a run finds them healed.
         """
-        chosen = self._chosen(pipeline, keys)
+        chosen = _chosen(pipeline, names)
         return self._entries.update_many(chosen, {"$set": {"space": ""}}).matched_count
 
-    def drop(self, pipeline: str, keys: Sequence[str] | None = None) -> int:
+    def drop(self, pipeline: str, names: Sequence[str] | None = None) -> int:
         """Forget entries; what is still wrong comes back with the next run."""
-        return self._entries.delete_many(self._chosen(pipeline, keys)).deleted_count
+        return self._entries.delete_many(_chosen(pipeline, names)).deleted_count
 
-    def _chosen(self, pipeline: str, keys: Sequence[str] | None) -> dict[str, Any]:
-        if keys is None:
-            return {"pipeline": pipeline}
-        wanted = set(keys)
-        rows = self._entries.find({"pipeline": pipeline}, {"id": 1, "where": 1})
-        return {
-            "_id": {"$in": [row["_id"] for row in rows if {str(row["id"]), row["where"]} & wanted]}
-        }
+    def find(self, pipeline: str, text: str) -> dict[str, Any]:
+        """Entries that somebody may mean: by id, see `keys.candidates`, or by the place.
+
+        Returns:
+            Their names, each with the id, or the place of a record that has none.
+        """
+        wanted = [_name(pipeline, value, "") for value in candidates(text)]
+        wanted.append(_name(pipeline, None, text))
+        found = self._entries.find({"_id": {"$in": wanted}}, {"id": 1, "where": 1})
+        return {row["_id"]: row["where"] if row["id"] is None else row["id"] for row in found}
+
+
+def _name(pipeline: str, record_id: Any, where: str) -> str:
+    # A record without an id is known by its place.
+    name = key(record_id) if record_id is not None else where
+    return hashlib.sha256(f"{pipeline}\0{name}".encode()).hexdigest()[:32]
+
+
+def _chosen(pipeline: str, names: Sequence[str] | None) -> dict[str, Any]:
+    chosen = {} if names is None else {"_id": {"$in": list(names)}}
+    return {"pipeline": pipeline, **chosen}

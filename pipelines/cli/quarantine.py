@@ -10,6 +10,7 @@ from pipelines.cli import render
 from pipelines.cli.options import AsJson, Configs, Pipeline, print_json, sentences
 from pipelines.console import console
 from resources.errors import QueryRefused
+from resources.keys import exactly
 from resources.quarantine import Quarantine
 
 app = typer.Typer(no_args_is_help=True, help="List what cannot be embedded; try or forget it.")
@@ -60,7 +61,7 @@ def drop(
 def _chosen(
     entries: Quarantine, pipeline: str, ids: list[str] | None, everything: bool
 ) -> list[str] | None:
-    """The chosen keys, None for all.
+    """The names of the chosen entries, None for all.
 
     Raises:
         QueryRefused: Nothing is chosen, or something that is not there.
@@ -69,10 +70,17 @@ def _chosen(
         raise QueryRefused("name the ids that `embeddings quarantine list` shows, or give --all")
     if everything:
         return None
-    known = {key for entry in entries.entries(pipeline) for key in (str(entry.id), entry.where)}
-    for key in ids or []:
-        if key not in known:
+    names: list[str] = []
+    for text in ids or []:
+        found = entries.find(pipeline, text)
+        if not found:
             raise QueryRefused(
-                f"{key!r} is not in the quarantine of {pipeline}: see `embeddings quarantine list`"
+                f"{text!r} is not in the quarantine of {pipeline}: see `embeddings quarantine list`"
             )
-    return ids
+        if len(found) > 1:
+            raise QueryRefused(
+                f"{text!r} may be several entries of the quarantine of {pipeline}: say which, as "
+                f"{' or '.join(map(exactly, found.values()))}"
+            )
+        names += found
+    return names

@@ -18,6 +18,7 @@ from pipelines.dry_run import DryRun
 from pipelines.execution import RunOutcome
 from pipelines.lineage import ModelSummary, VectorLineage
 from pipelines.search import SearchAnswer
+from resources.keys import shown
 from resources.progress import duration
 from resources.quarantine import Quarantined
 from resources.search_index.index_lifecycle import IndexState
@@ -290,7 +291,7 @@ def quarantine(pipeline: str, found: Sequence[Quarantined]) -> None:
         table.add_column(name, justify="right")
     for entry in found:
         table.add_row(
-            Text("-" if entry.id is None else str(entry.id)),
+            Text("-" if entry.id is None else shown(entry.id)),
             Text(entry.where),
             Text(entry.reason),
             _shortened(entry.excerpt, 60),

@@ -38,6 +38,19 @@ class Usage:
 
 
 @dataclass(frozen=True)
+class Refusal:
+    """Why a text has no vector.
+
+    Attributes:
+        reason: In the words of who refused it.
+        lasting: It stays so until the text or the settings change; else later runs ask again.
+    """
+
+    reason: str
+    lasting: bool = True
+
+
+@dataclass(frozen=True)
 class Embeddings:
     """The reply to one list of texts.
 
@@ -46,7 +59,7 @@ class Embeddings:
             `resources.vector_store.formats`; row i belongs to text i.
         tokens: Per text, int32 of shape (texts,), or None where they are not known.
         usage: Totals of the whole reply.
-        refused: Position -> reason, for texts the provider refuses one by one.
+        refused: Position -> why, for texts that cannot be embedded while others can.
         unfinished: Positions that an error kept from being embedded; it is raised afterwards.
 
     Rows of `vectors` at refused and unfinished positions mean nothing and are never stored.
@@ -55,7 +68,7 @@ class Embeddings:
     vectors: np.ndarray
     tokens: np.ndarray | None = None
     usage: Usage = Usage()
-    refused: Mapping[int, str] = field(default_factory=dict)
+    refused: Mapping[int, Refusal] = field(default_factory=dict)
     unfinished: frozenset[int] = frozenset()
 
 
@@ -95,6 +108,15 @@ class Embedder(ABC):
                 raise of_batch(error, key) from error
             yield key, reply
 
+    def salvage(self) -> Iterator[tuple[Any, Embeddings]]:
+        """What is finished of batches that `embed_batches` did not come to hand out.
+
+        For a run that breaks off: called after the iterator of `embed_batches` was closed or
+        raised, before `close`. The batch that was handed out last comes again unless it was
+        reported as `written`. What has no answer yet is `unfinished`.
+        """
+        return iter(())
+
     def written(self, key: Any) -> None:  # noqa: B027  (most keep nothing until then)
         """A reply of `embed_batches` is stored for good; called from any thread."""
 
@@ -128,7 +150,7 @@ def without_zeros(reply: Embeddings) -> Embeddings:
         return reply  # zeros of integers and bits are values like others
     left_out = reply.unfinished.union(reply.refused)
     zeros = (int(row) for row in np.flatnonzero(~reply.vectors.any(axis=1)))
-    refused = {row: NO_DIRECTION for row in zeros if row not in left_out}
+    refused = {row: Refusal(NO_DIRECTION) for row in zeros if row not in left_out}
     return replace(reply, refused={**reply.refused, **refused}) if refused else reply
 
 
@@ -137,21 +159,53 @@ def of_batch(error: ProviderError, key: object) -> ProviderError:
     return ProviderError(f"{error} (embedding batch {key})")
 
 
-def _integers(vectors: np.ndarray, name: str, space: EmbeddingSpace) -> np.ndarray:
-    kind = NUMPY_TYPES[space.element]
-    limits = np.iinfo(cast(Any, kind))
-    # NaN fails the comparison as well.
-    fit = (vectors >= limits.min) & (vectors <= limits.max) & (vectors == np.rint(vectors))
-    if not fit.all():
-        raise ProviderError(
-            f"{name} returned values that are no {space.element} for text "
-            f"{int(np.argmin(fit.all(axis=1)))} of {len(vectors)}; nothing is stored"
-        )
-    return np.ascontiguousarray(vectors, dtype=kind)
-
-
 UNIT_LENGTH_TOLERANCE = 1e-2
 """float16 and remote services round; a vector further from length 1 was not normalised at all."""
+
+
+@dataclass(frozen=True)
+class Fault:
+    """What is wrong with one vector of a reply: `it returned {what}{why}`.
+
+    Attributes:
+        settings: The kind that a wrong setting gives to every vector.
+    """
+
+    what: str
+    why: str = ""
+    settings: bool = False
+
+    def __str__(self) -> str:
+        return f"it returned {self.what}{self.why}"
+
+
+def faults(vectors: np.ndarray, space: EmbeddingSpace) -> dict[int, Fault]:
+    """Rows, of the space's width, that cannot be stored. A row of zeros can: `without_zeros`."""
+    if space.element != "float32":
+        limits = np.iinfo(cast(Any, NUMPY_TYPES[space.element]))
+        # NaN fails the comparison as well.
+        fit = (vectors >= limits.min) & (vectors <= limits.max) & (vectors == np.rint(vectors))
+        wrong = Fault(f"values that are no {space.element}", settings=True)
+        return {int(row): wrong for row in np.flatnonzero(~fit.all(axis=1))}
+    finite = np.isfinite(vectors).all(axis=1)
+    found = {int(row): Fault("NaN or infinite values") for row in np.flatnonzero(~finite)}
+    if space.normalized and len(vectors):
+        lengths = np.linalg.norm(np.where(finite.reshape(-1, 1), vectors, 0), axis=1)
+        off = (lengths > 0) & (np.abs(lengths - 1) > UNIT_LENGTH_TOLERANCE)
+        for row in np.flatnonzero(off):
+            found[int(row)] = Fault(
+                f"a vector of length {lengths[row]:.4f}",
+                ", but its space promises unit length",
+                settings=True,
+            )
+    return found
+
+
+def converted(vectors: np.ndarray, space: EmbeddingSpace) -> np.ndarray:
+    """In the space's element type; overflow to infinity is seen by `faults` afterwards."""
+    kind = NUMPY_TYPES[space.element] if space.element == "float32" else vectors.dtype
+    with np.errstate(over="ignore"):
+        return np.ascontiguousarray(vectors, dtype=kind)
 
 
 def check_reply(vectors: np.ndarray, texts: int, space: EmbeddingSpace) -> np.ndarray:
@@ -170,26 +224,20 @@ def check_reply(vectors: np.ndarray, texts: int, space: EmbeddingSpace) -> np.nd
         got = len(vectors) if vectors.ndim else 0
         raise ProviderError(f"{name} returned {got} vectors for {texts} texts; nothing is stored")
     if vectors.shape[1] != space.width:
-        got = vectors.shape[1] * space.dimensions // space.width
         raise ProviderError(
-            f"{name} returned vectors of {got} dimensions, the space {space.id} has "
-            f"{space.dimensions}; nothing is stored"
+            f"{name} returned vectors of {dimensions(vectors.shape[1], space)} dimensions, the "
+            f"space {space.id} has {space.dimensions}; nothing is stored"
         )
-    if space.element != "float32":
-        return _integers(vectors, name, space)
-    vectors = np.ascontiguousarray(vectors, dtype=np.float32)
-    finite = np.isfinite(vectors).all(axis=1)
-    if not finite.all():
+    vectors = converted(vectors, space)
+    wrong = faults(vectors, space)
+    if wrong:
+        row, fault = min(wrong.items())
         raise ProviderError(
-            f"{name} returned NaN or infinite values for text {int(np.argmin(finite))} of "
-            f"{texts}; nothing is stored"
+            f"{name} returned {fault.what} for text {row} of {texts}{fault.why}; nothing is stored"
         )
-    if space.normalized and texts:
-        lengths = np.linalg.norm(vectors, axis=1)
-        worst = int(np.argmax(np.where(lengths > 0, np.abs(lengths - 1), 0)))
-        if lengths[worst] > 0 and abs(lengths[worst] - 1) > UNIT_LENGTH_TOLERANCE:
-            raise ProviderError(
-                f"{name} returned a vector of length {lengths[worst]:.4f} for text {worst} of "
-                f"{texts}, but its space promises unit length; nothing is stored"
-            )
-    return vectors
+    return np.ascontiguousarray(vectors, dtype=NUMPY_TYPES[space.element])
+
+
+def dimensions(columns: int, space: EmbeddingSpace) -> int:
+    """Of a row with so many columns: packed bits have eight in each."""
+    return columns * space.dimensions // space.width

@@ -8,6 +8,8 @@ from typing import Protocol
 
 import numpy as np
 
+from resources.embedders.base import Refusal
+
 DIGEST_BYTES = 16
 SUBMITTING = "submitting"
 
@@ -87,14 +89,14 @@ class Line:
     """The answer to one text: a vector, or why there is none.
 
     Attributes:
-        refusal: The provider will never embed this text.
+        refusal: The provider does not embed this text, though it does others.
         failure: It may the next time.
     """
 
     row: int
     vector: np.ndarray | None = None
     tokens: int = -1
-    refusal: str | None = None
+    refusal: Refusal | None = None
     failure: str = ""
 
 

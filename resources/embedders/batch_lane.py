@@ -17,7 +17,7 @@ import numpy as np
 from resources.embedders.base import Embeddings
 from resources.embedders.batch_jobs import DIGEST_BYTES, SUBMITTING, BatchAPI, Job, Jobs
 from resources.embedders.batch_replies import Flight, Order, assemble
-from resources.embedders.remote import RequestFailed
+from resources.embedders.failures import RequestFailed
 from resources.embedders.space import EmbeddingSpace
 from resources.errors import ProviderError
 

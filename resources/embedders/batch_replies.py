@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from resources.embedders.base import Embeddings, Usage, check_reply
+from resources.embedders.base import Embeddings, Refusal, Usage, check_reply
 from resources.embedders.batch_jobs import BatchAPI, Job, State
 from resources.embedders.space import EmbeddingSpace
 from resources.errors import ProviderError
@@ -53,7 +53,8 @@ def assemble(
     vectors = np.zeros((order.size, space.dimensions), np.float32)
     tokens = np.full(order.size, -1, np.int32)
     finished: set[int] = set()
-    refused: dict[int, str] = {}
+    refused: dict[int, Refusal] = {}
+    damaged: dict[int, str] = {}
     reasons: dict[Flight, str] = {}
     for flight, pairs in order.shares.items():
         positions: dict[int, int] = dict(pairs.tolist())
@@ -72,9 +73,13 @@ def assemble(
                     vectors[position] = check_reply(line.vector[None], 1, space)[0]
                 except ProviderError as error:
                     reasons[flight] = reasons[flight] or str(error)
+                    damaged[position] = str(error).removesuffix("; nothing is stored")
                     continue
                 tokens[position] = line.tokens
                 finished.add(position)
+    if finished:
+        # Others came out well: it is the text. Else every vector may be wrong, by a setting.
+        refused |= {at: Refusal(reason, lasting=False) for at, reason in damaged.items()}
     if refused and not finished:
         try:
             check()

@@ -1,6 +1,7 @@
 """OpenAI, and every server that speaks its embeddings API, through the openai SDK."""
 
 import importlib.metadata
+import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, Literal, TypeVar
 
@@ -11,23 +12,21 @@ from resources.embedders import catalogue
 from resources.embedders.base import Embeddings, InputType
 from resources.embedders.batch_jobs import Jobs
 from resources.embedders.batch_lane import BatchLane
-from resources.embedders.remote import (
-    RemoteEmbedder,
-    RemoteProvider,
-    Reply,
-    RequestFailed,
-    decoded,
-    lower_case,
-    retry_after,
-    unreadable,
-)
-from resources.embedders.space import EmbeddingSpace
+from resources.embedders.failures import RequestFailed, explained, lower_case, unreadable
+from resources.embedders.journal import Journal
+from resources.embedders.remote import RemoteEmbedder
+from resources.embedders.replies import Reply, read_answer
+from resources.embedders.settings import RemoteProvider
+from resources.embedders.space import EmbeddingSpace, endpoint
 from resources.errors import ConfigurationError
 
 K = TypeVar("K")
 
-REFUSALS = (400, 413, 422)
-"""Statuses that say: not this text, ever."""
+VARIABLE = "OPENAI_API_KEY"
+HOME = "https://api.openai.com/v1"
+
+_ENCODINGS: tuple[Literal["base64", "float"], ...] = ("base64", "float")
+"""The first is a quarter of the size; some servers refuse it."""
 
 
 class OpenAIProvider(RemoteProvider):
@@ -55,13 +54,13 @@ class OpenAIProvider(RemoteProvider):
         description="How long a run waits for batch jobs; any later run collects what is left.",
     )
 
-    def space(self) -> EmbeddingSpace:
-        """The space.
+    def embedding_space(self) -> EmbeddingSpace:
+        """The space: another server's model of the same name is another one, unless told.
 
         Raises:
             ConfigurationError: The width is not known, or the model does not offer it.
         """
-        entry = catalogue.find(self.kind, self.model)
+        entry = self.entry()
         width = self.dimensions or (entry.dimensions[0] if entry else None)
         if width is None:
             raise ConfigurationError(
@@ -76,36 +75,57 @@ class OpenAIProvider(RemoteProvider):
                 )
         return EmbeddingSpace(
             provider=self.kind,
-            model=self.model,
+            model=self.space or catalogue.family(self.kind, self.model),
             revision="",
             dimensions=width,
             document_prompt=self.document_prompt,
             normalized=self.normalized,
+            options=self._options(),
         )
 
+    def entry(self) -> catalogue.ModelEntry | None:
+        """What is known of the model, also if a gateway calls it by another name."""
+        known = catalogue.find(self.kind, self.model)
+        return known or (catalogue.find(self.kind, self.space) if self.space else None)
+
+    def _options(self) -> tuple[tuple[str, Any], ...]:
+        # The SDK goes there where nothing is configured.
+        url = self.base_url or os.environ.get("OPENAI_BASE_URL")
+        if self.space is not None or not url:
+            return ()
+        server = endpoint(url)
+        return () if server == HOME else (("endpoint", server),)
+
     def open(
-        self, jobs: Jobs | None = None, log: Callable[[str], None] | None = None
+        self,
+        jobs: Jobs | None = None,
+        log: Callable[[str], None] | None = None,
+        journal: Journal | None = None,
     ) -> "OpenAIEmbedder":
         """Connect.
 
         Args:
             jobs: Where batch jobs are written down; `mode: batch` embeds no documents without.
-            log: Where their progress is told.
+            log: Where their progress is told, and what changes for all requests.
+            journal: Where requests are written down before they are sent.
         """
-        return OpenAIEmbedder(self, jobs, log)
+        return OpenAIEmbedder(self, jobs, log, journal)
 
 
 class OpenAIEmbedder(RemoteEmbedder):
+    manners = len(_ENCODINGS)
+
     def __init__(
         self,
         provider: OpenAIProvider,
         jobs: Jobs | None = None,
         log: Callable[[str], None] | None = None,
+        journal: Journal | None = None,
     ) -> None:
-        super().__init__(provider, provider.space(), provider.model)
+        super().__init__(provider, provider.embedding_space(), provider.model, log, journal)
         self._provider = provider
         self._client: Any = None
-        entry = catalogue.find(provider.kind, provider.model)
+        entry = provider.entry()
         full = entry.dimensions[0] if entry else provider.dimensions
         # Only models that can shrink know the parameter; others refuse it.
         shrunk = self.space.dimensions != full
@@ -145,6 +165,7 @@ class OpenAIEmbedder(RemoteEmbedder):
     def written(self, key: Any) -> None:
         if self._lane is not None:
             self._lane.written(key)
+        super().written(key)
 
     def close(self) -> None:
         if self._lane is not None:
@@ -152,25 +173,31 @@ class OpenAIEmbedder(RemoteEmbedder):
         super().close()
 
     async def request(self, texts: list[str], input_type: InputType) -> Reply:
+        import openai
+
         provider = self._provider
         prompt = provider.query_prompt if input_type == "query" else provider.document_prompt
         try:
             response = await self._connection().embeddings.with_raw_response.create(
                 input=[prompt + text for text in texts] if prompt else texts,
                 model=provider.model,
-                encoding_format="base64",
+                encoding_format=_ENCODINGS[self._sender.manner],
                 **self._options,
             )
             # Not parsed by the SDK, which makes an object of every row.
-            answer = response.http_response.json()
-            return Reply(
-                rows=[decoded(row["embedding"]) for row in answer["data"]],
-                tokens=(answer.get("usage") or {}).get("prompt_tokens") or 0,
-                order=[row["index"] for row in answer["data"]],
-                headers=lower_case(response.headers),
-            )
-        except Exception as error:
-            raise as_failure(error) from error
+            answer = response.http_response
+        except openai.APIStatusError as error:
+            answer = error.response
+        except openai.APIError as error:
+            raise as_failure(error, provider.api_key) from error
+        return read_answer(
+            answer.status_code,
+            lower_case(answer.headers),
+            answer.content,
+            variable=VARIABLE,
+            key=provider.api_key,
+            texts=texts,
+        )
 
     def _connection(self) -> Any:
         if self._client is None:
@@ -197,36 +224,16 @@ class OpenAIEmbedder(RemoteEmbedder):
         return {"mode": self._provider.mode}
 
 
-def as_failure(error: Exception) -> RequestFailed:
+def as_failure(error: Exception, key: str = "") -> RequestFailed:
     """What an error of the SDK means for the request."""
     import openai
 
     if isinstance(error, openai.APIStatusError):
-        return _explained(error)
-    if isinstance(error, openai.APIConnectionError):  # time-outs too
+        answer = error.response
+        headers = lower_case(answer.headers)
+        return explained(answer.status_code, headers, answer.content, variable=VARIABLE, key=key)
+    if isinstance(error, openai.APITimeoutError):
+        return RequestFailed("transient", "no answer in time", timed_out=True)
+    if isinstance(error, openai.APIConnectionError):
         return RequestFailed("transient", str(error).rstrip("."))
     return unreadable(error)
-
-
-def _explained(error: Any) -> RequestFailed:
-    status, headers = error.status_code, lower_case(error.response.headers)
-    body = error.body if isinstance(error.body, dict) else {}
-    said = str(body.get("message") or "the reply cannot be read")[:300].rstrip(".")
-    message = f"{said} (HTTP {status})"
-    if status == 401:
-        return RequestFailed(
-            "fatal", f"it refuses the API key ({status}): set OPENAI_API_KEY to a valid one"
-        )
-    if status == 403:
-        return RequestFailed(
-            "fatal", f"{message}: OPENAI_API_KEY is not of an account that may use the model"
-        )
-    if status == 429:
-        if "insufficient_quota" in (body.get("code"), body.get("type")):
-            return RequestFailed("fatal", f"the account has no credit left: {message}")
-        return RequestFailed("throttled", message, retry_after(headers))
-    if status in REFUSALS:
-        return RequestFailed("refused", message)
-    if status in (408, 409) or status >= 500:
-        return RequestFailed("transient", message, retry_after(headers))
-    return RequestFailed("fatal", message)

@@ -7,9 +7,13 @@ from datetime import datetime
 from itertools import islice
 from typing import Any, TypeVar
 
+import numpy as np
+
+from resources.embedders.base import Refusal
 from resources.embedders.batch_jobs import BatchAPI, Line, State
-from resources.embedders.openai import REFUSALS, OpenAIProvider, as_failure
-from resources.embedders.remote import RequestFailed, decoded
+from resources.embedders.failures import RequestFailed, explained, usage_tokens
+from resources.embedders.openai import VARIABLE, OpenAIProvider, as_failure
+from resources.embedders.replies import decoded
 
 T = TypeVar("T")
 
@@ -119,7 +123,7 @@ class OpenAIBatchAPI(BatchAPI):
         except expected:
             raise
         except Exception as error:
-            raise as_failure(error) from error
+            raise as_failure(error, self._provider.api_key) from error
 
     def _connection(self) -> Any:
         if self._client is None:
@@ -159,9 +163,19 @@ def _line(data: bytes) -> Line:
         status, body = response["status_code"], response["body"]
         if status == 200:
             (answer,) = body["data"]
-            tokens = (body.get("usage") or {}).get("prompt_tokens", -1)
-            return Line(row, decoded(answer["embedding"]), tokens)
-        said = str(body["error"]["message"])[:300].rstrip(".") + f" (HTTP {status})"
+            tokens = usage_tokens(body.get("usage"))
+            return Line(row, _vector(answer), -1 if tokens is None else tokens)
+        failure = explained(status, {}, json.dumps(body), variable=VARIABLE)
     except (ValueError, KeyError, TypeError, AttributeError):
         return Line(row, failure="a line of the results cannot be read")
-    return Line(row, refusal=said) if status in REFUSALS else Line(row, failure=said)
+    if failure.kind == "refused":
+        return Line(row, refusal=Refusal(failure.said, failure.lasting))
+    return Line(row, failure=failure.said)
+
+
+def _vector(answer: Any) -> np.ndarray:
+    """Empty where there is none: other lines tell whether it is the text's fault."""
+    try:
+        return decoded(answer["embedding"])
+    except (KeyError, TypeError, ValueError):
+        return np.zeros(0, np.float32)

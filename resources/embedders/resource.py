@@ -10,7 +10,6 @@ from resources.embedders.base import Embedder
 from resources.embedders.batch_jobs import Jobs
 from resources.embedders.journal import Journal
 from resources.embedders.openai import OpenAIProvider
-from resources.embedders.remote import RemoteEmbedder
 from resources.embedders.sentence_transformers import SentenceTransformersProvider
 from resources.embedders.space import EmbeddingSpace
 from resources.embedders.voyage import VoyageProvider
@@ -43,7 +42,7 @@ class EmbedderResource(StrictResource):
 
     def space(self) -> EmbeddingSpace:
         """The space that documents are embedded in; loads no model where its files say enough."""
-        return self.provider.space()
+        return self.provider.embedding_space()
 
     @contextmanager
     def open(
@@ -56,14 +55,16 @@ class EmbedderResource(StrictResource):
 
         Args:
             jobs: Where batch jobs are written down, for a provider that has any.
-            log: Where their progress is told.
+            log: Where their progress is told, and what changes for all requests.
             journal: Where a remote provider's requests are written down before they are sent.
         """
         provider = self.provider
-        batched = isinstance(provider, OpenAIProvider)
-        embedder = provider.open(jobs, log) if batched else provider.open()
-        if isinstance(embedder, RemoteEmbedder):
-            embedder.journal = journal
+        if isinstance(provider, OpenAIProvider):
+            embedder: Embedder = provider.open(jobs, log, journal)
+        elif isinstance(provider, VoyageProvider):
+            embedder = provider.open(log, journal)
+        else:
+            embedder = provider.open()
         try:
             yield embedder
         finally:

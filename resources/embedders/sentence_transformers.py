@@ -10,10 +10,10 @@ from typing import Any, Literal
 import numpy as np
 from pydantic import Field
 
-from resources.config import StrictConfig
 from resources.embedders import catalogue
-from resources.embedders.base import Embedder, Embeddings, InputType, Usage, check_reply
+from resources.embedders.base import Embedder, Embeddings, InputType, Refusal, Usage, check_reply
 from resources.embedders.model_folder import ModelFolder, find_model
+from resources.embedders.settings import Provider
 from resources.embedders.space import EmbeddingSpace
 from resources.errors import ConfigurationError, ProviderError
 
@@ -40,7 +40,7 @@ _BACKENDS = {"onnx": "onnxruntime", "openvino": "openvino"}
 _BATCH_SIZE, _STATIC_BATCH_SIZE = 32, 1024
 
 
-class SentenceTransformersProvider(StrictConfig):
+class SentenceTransformersProvider(Provider):
     """A model that runs in this process: no key, no cost per token."""
 
     kind: Literal["sentence_transformers"] = "sentence_transformers"
@@ -95,7 +95,7 @@ class SentenceTransformersProvider(StrictConfig):
     def find(self) -> ModelFolder:
         return find_model(self.model, self.revision, self.backend)
 
-    def space(self) -> EmbeddingSpace:
+    def embedding_space(self) -> EmbeddingSpace:
         """The space, from the model's files where they say enough; else the model is loaded.
 
         Raises:
@@ -116,8 +116,9 @@ class SentenceTransformersProvider(StrictConfig):
             options["layer_norm"] = True
         return EmbeddingSpace(
             provider=self.kind,
-            model=folder.name,
-            revision=folder.revision,
+            model=self.space or catalogue.family(self.kind, folder.name),
+            # Other weights make the same vectors, where `space` says so.
+            revision="" if self.space else folder.revision,
             dimensions=self.dimensions or width,
             document_prompt=self.prompt("document", folder),
             normalized=self.normalize,
@@ -213,7 +214,7 @@ class SentenceTransformersEmbedder(Embedder):
         self._folder = provider.find()
         self._loaded: Any = None
         self._pool: Any = None
-        self.space = provider.space()
+        self.space = provider.embedding_space()
         self.model = self._folder.name
 
     def embed(self, texts: Sequence[str], *, input_type: InputType) -> Embeddings:
@@ -226,11 +227,13 @@ class SentenceTransformersEmbedder(Embedder):
         limit = _limit(self._model())
         tokens = None if limit is None else self._count_tokens([prompt + text for text in texts])
         long = np.zeros(len(texts), bool) if tokens is None else tokens > limit
-        refused: dict[int, str] = {}
+        refused: dict[int, Refusal] = {}
         if tokens is not None and not self._provider.truncate:
-            refused = {int(at): self._too_long(int(tokens[at])) for at in np.flatnonzero(long)}
+            refused = {
+                int(at): Refusal(self._too_long(int(tokens[at]))) for at in np.flatnonzero(long)
+            }
         if refused and input_type == "query":
-            raise ProviderError(f"the query {next(iter(refused.values()))}")
+            raise ProviderError(f"the query {next(iter(refused.values())).reason}")
         kept = np.array([at for at in range(len(texts)) if at not in refused], dtype=np.intp)
         vectors = np.zeros((len(texts), self.space.dimensions), np.float32)
         if len(kept):

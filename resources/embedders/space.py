@@ -6,7 +6,9 @@ import json
 import re
 from functools import cached_property
 from typing import Any
+from urllib.parse import urlsplit
 
+from resources.errors import ConfigurationError
 from resources.vector_store.formats import Element, width
 
 
@@ -54,6 +56,11 @@ class EmbeddingSpace:
         """Columns of an array of such vectors."""
         return width(self.element, self.dimensions)
 
+    def without_endpoint(self) -> "EmbeddingSpace":
+        """The space as it was called before servers were told apart."""
+        options = tuple(pair for pair in self.options if pair[0] != "endpoint")
+        return dataclasses.replace(self, options=options)
+
     def to_document(self) -> dict[str, Any]:
         return {**dataclasses.asdict(self), "options": dict(self.options)}
 
@@ -72,3 +79,20 @@ class EmbeddingSpace:
             for name in mine
             if mine[name] != theirs[name]
         )
+
+
+_PORTS = {"http": 80, "https": 443}
+
+
+def endpoint(url: str) -> str:
+    """A server's address in one spelling, without credentials and query."""
+    try:
+        parts = urlsplit(url.strip())
+        number = parts.port
+    except ValueError as error:
+        raise ConfigurationError(f"`base_url: {url}` is no address of a server: {error}") from error
+    scheme, host = parts.scheme.lower(), (parts.hostname or "").rstrip(".")
+    host = f"[{host}]" if ":" in host else host
+    port = "" if number in (None, _PORTS.get(scheme)) else f":{number}"
+    path = "/".join(part for part in parts.path.split("/") if part)
+    return f"{scheme}://{host}{port}" + (f"/{path}" if path else "")

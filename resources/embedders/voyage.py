@@ -1,27 +1,24 @@
 """Voyage AI through its own SDK."""
 
 import importlib.metadata
+from collections.abc import Callable
 from typing import Any, Literal
 
 import dagster as dg
-import numpy as np
 from pydantic import Field
 
 from resources.embedders import catalogue
 from resources.embedders.base import InputType
-from resources.embedders.remote import (
-    RemoteEmbedder,
-    RemoteProvider,
-    Reply,
-    RequestFailed,
-    decoded,
-    lower_case,
-    retry_after,
-    unreadable,
-)
+from resources.embedders.failures import RequestFailed, lower_case
+from resources.embedders.journal import Journal
+from resources.embedders.remote import RemoteEmbedder
+from resources.embedders.replies import Reply, read_answer
+from resources.embedders.settings import RemoteProvider
 from resources.embedders.space import EmbeddingSpace
 from resources.errors import ConfigurationError
 from resources.vector_store.formats import Element
+
+VARIABLE = "VOYAGE_API_KEY"
 
 _DEFAULT_DIMENSIONS = 1024
 
@@ -55,8 +52,11 @@ class VoyageProvider(RemoteProvider):
         description="Let the provider cut a text that is too long; else it goes to quarantine.",
     )
 
-    def space(self) -> EmbeddingSpace:
+    def embedding_space(self) -> EmbeddingSpace:
         """The space; models of one family share it.
+
+        The endpoint is no part of it: api.voyageai.com and MongoDB's ai.mongodb.com, between which
+        `base_url` and the kind of key choose, serve the same models.
 
         `int8` and `uint8` are one space, as are `binary` and `ubinary`: they differ by an offset,
         which is taken off.
@@ -80,7 +80,7 @@ class VoyageProvider(RemoteProvider):
             )
         return EmbeddingSpace(
             provider=self.kind,
-            model=catalogue.family(self.kind, self.model),
+            model=self.space or catalogue.family(self.kind, self.model),
             revision="",
             dimensions=dimensions,
             document_prompt="input_type=document",
@@ -88,50 +88,72 @@ class VoyageProvider(RemoteProvider):
             options=() if element == "float32" else (("element", element),),
         )
 
-    def open(self) -> "VoyageEmbedder":
-        return VoyageEmbedder(self)
+    def open(
+        self, log: Callable[[str], None] | None = None, journal: Journal | None = None
+    ) -> "VoyageEmbedder":
+        """Connect.
+
+        Args:
+            log: Told what changes for all requests.
+            journal: Where requests are written down before they are sent.
+        """
+        return VoyageEmbedder(self, log, journal)
 
 
 class VoyageEmbedder(RemoteEmbedder):
-    def __init__(self, provider: VoyageProvider) -> None:
-        super().__init__(provider, provider.space(), provider.model)
+    def __init__(
+        self,
+        provider: VoyageProvider,
+        log: Callable[[str], None] | None = None,
+        journal: Journal | None = None,
+    ) -> None:
+        super().__init__(provider, provider.embedding_space(), provider.model, log, journal)
         self._provider = provider
         self._session: Any = None
         self._parameters: dict[str, Any] = {}
 
     async def request(self, texts: list[str], input_type: InputType) -> Reply:
-        import voyageai
         import voyageai.error
-        from voyageai.api_resources.embedding import Embedding
+        from voyageai.api_resources.api_requestor import APIRequestor
 
         await self._connect()
-        # Else the SDK opens a connection for every request.
-        voyageai.aiosession.set(self._session)
         provider = self._provider
         _, kind, offset = _OUTPUT[provider.output_dtype]
+        # What `AsyncClient.embed` sends, but the answer as it came: with the position of each row,
+        # and with the server's own words, of which the SDK's errors keep little.
+        requestor = APIRequestor(self._parameters["api_key"], self._parameters["base_url"])
         try:
-            # What `AsyncClient.embed` calls, but with the position of each row in the reply.
-            answer: Any = await Embedding.acreate(
-                input=texts,
-                model=provider.model,
-                input_type=input_type,
-                truncation=provider.truncate,
-                output_dimension=self.space.dimensions,
-                output_dtype=provider.output_dtype,
-                encoding_format="base64",  # decoded here: the SDK makes lists of it
-                **self._parameters,
+            answer = await requestor.arequest_raw(
+                "post",
+                "/embeddings",
+                self._session,
+                params={
+                    "input": texts,
+                    "model": provider.model,
+                    "input_type": input_type,
+                    "truncation": provider.truncate,
+                    "output_dimension": self.space.dimensions,
+                    "output_dtype": provider.output_dtype,
+                    "encoding_format": "base64",
+                },
+                request_timeout=provider.timeout_seconds,
             )
-            rows = answer.data
-            return Reply(
-                rows=[_shifted(decoded(row["embedding"], kind), offset) for row in rows],
-                tokens=int(answer.usage["total_tokens"]),
-                order=[row["index"] for row in rows],
-                headers={},
-            )
+            async with answer:
+                body = await answer.read()
+        except voyageai.error.Timeout as error:
+            raise RequestFailed("transient", "no answer in time", timed_out=True) from error
         except voyageai.error.VoyageError as error:
-            raise _explained(error) from error
-        except Exception as error:
-            raise unreadable(error) from error
+            raise RequestFailed("transient", str(error.user_message).rstrip(".")) from error
+        return read_answer(
+            answer.status,
+            lower_case(answer.headers),
+            body,
+            kind=kind,
+            offset=offset,
+            variable=VARIABLE,
+            key=provider.api_key,
+            texts=texts,
+        )
 
     async def _connect(self) -> None:
         if self._session is None:
@@ -158,35 +180,3 @@ class VoyageEmbedder(RemoteEmbedder):
 
     def settings(self) -> dict[str, Any]:
         return {"truncate": self._provider.truncate}
-
-
-def _shifted(row: np.ndarray, offset: int) -> np.ndarray:
-    return row.astype(np.int16) + offset if offset else row
-
-
-def _explained(error: Any) -> RequestFailed:
-    from voyageai import error as sdk
-
-    status, headers = error.http_status, lower_case(error.headers)
-    body = error.json_body if isinstance(error.json_body, dict) else {}
-    # The SDK's own words hold headers and bodies, save for these kinds.
-    wordy = not isinstance(
-        error, sdk.ServerError | sdk.ServiceUnavailableError | sdk.Timeout | sdk.APIConnectionError
-    )
-    said = body.get("detail") or ("the reply cannot be read" if wordy else error.user_message)
-    message = str(said)[:300].rstrip(".") + (f" (HTTP {status})" if status else "")
-    if status == 401 or isinstance(error, sdk.AuthenticationError):
-        return RequestFailed(
-            "fatal", f"it refuses the API key ({status}): set VOYAGE_API_KEY to a valid one"
-        )
-    if status == 403:
-        return RequestFailed(
-            "fatal", f"{message}: VOYAGE_API_KEY is not of an account that may use the model"
-        )
-    if status == 429:
-        return RequestFailed("throttled", message, retry_after(headers))
-    if status in (400, 413, 422):
-        return RequestFailed("refused", message)
-    if status is None or status == 408 or status >= 500 or status < 400:
-        return RequestFailed("transient", message, retry_after(headers))
-    return RequestFailed("fatal", message)

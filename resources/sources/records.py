@@ -30,6 +30,7 @@ class RejectedRecord:
         reason: A short sentence: what is wrong.
         excerpt: The beginning of what was found, at most EXCERPT_LENGTH characters.
         text_hash: Of the text that a provider refused; empty where the source is at fault.
+        lasting: It stays so until the record or the settings change; else later runs ask again.
     """
 
     id: Any
@@ -37,6 +38,7 @@ class RejectedRecord:
     reason: str
     excerpt: str = ""
     text_hash: str = ""
+    lasting: bool = True
 
 
 EXCERPT_LENGTH = 200

@@ -18,6 +18,7 @@ Fault = (
         "stall",  # half the body, then nothing
         "cut",  # half the body, then a reset
         "short",  # one vector missing
+        "long",  # one vector too many
         "empty",  # no vector at all
         "reordered",  # rows reversed, each with its true index
         "duplicate_index",  # two rows claim index 0
@@ -25,12 +26,21 @@ Fault = (
         "wrong_width",  # every vector one dimension short
         "ragged",  # only the last vector one dimension short
         "not_unit",
+        "no_index",  # rows claim no position
+        "zero_index",  # every row claims index 0
+        "from_one",  # rows are counted from one, and reversed
+        "no_usage",
+        "error_200",  # an error's JSON with status 200
+        "html_502",
         "not_json",  # a proxy's HTML page with status 200
         "broken_json",  # application/json, cut off in the middle
         "no_credit",  # OpenAI's 429 that no waiting cures; Voyage: 403
     ]
 )
 """An HTTP status, or one of the names."""
+
+RowFault = Literal["null", "nulls", "nan", "nan_base64", "empty", "narrow", "not_unit", "words"]
+"""What one text's row holds, in a reply that is sound otherwise."""
 
 RetryAfter = Literal["seconds", "fraction", "date", "milliseconds"]
 
@@ -151,6 +161,8 @@ class Behaviour:
         poison: A text that contains one of these makes its whole request fail with 400.
         fault_when: Asked before the queue of faults: picks requests by what they carry, where
             concurrency leaves the order of arrival open.
+        row_faults: A text that contains the key has a row with this fault.
+        encodings: Those of `encoding_format` that are not refused.
         faults: For the next requests to `/embeddings` in turn; None stands for a good answer.
         trickle_seconds: How long a `slow_body` takes.
         characters_per_token: Of `count_tokens`; lower it and clients underestimate.
@@ -165,6 +177,8 @@ class Behaviour:
     retry_after_seconds: float = 1.0
     poison: Sequence[str] = ()
     fault_when: Callable[[Request], Fault | None] | None = None
+    row_faults: Mapping[str, RowFault] = field(default_factory=dict)
+    encodings: Sequence[str] = ("base64", "float")
     faults: Iterable[Fault | None] = ()
     trickle_seconds: float = 0.5
     characters_per_token: float = 4.0

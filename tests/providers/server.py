@@ -8,6 +8,7 @@ served here; a real provider may well bill it.
 """
 
 import asyncio
+import base64
 import hashlib
 import json
 import socket
@@ -24,9 +25,10 @@ from typing import Any, NoReturn, Self
 import numpy as np
 from aiohttp import web
 
-from tests.providers.behaviour import Behaviour, Fault, Request, count_tokens
+from tests.providers.behaviour import Behaviour, Fault, Request, RowFault, count_tokens
 
 HTML = b"<html><body><h1>Please sign in to the corporate proxy</h1></body></html>"
+SOUND = (None, "slow_body", "reordered", "no_index", "from_one", "no_usage")
 PIECES = 20
 """Writes that a slow body is spread over."""
 
@@ -233,8 +235,12 @@ class ProviderServer(ABC):
             await asyncio.sleep(behaviour.seconds(request))
             if isinstance(fault, int) or fault == "no_credit":
                 raise self.scripted(fault, request)
-            if fault == "not_json":
-                return Reply(HTML, content_type="text/html")
+            if fault in ("not_json", "html_502"):
+                status = 502 if fault == "html_502" else 200
+                return Reply(HTML, status, content_type="text/html")
+            if fault == "error_200":
+                error = self.error(Refused(200, "No endpoint is free."))
+                return Reply(json.dumps(error).encode(), headers=self.headers())
             if request.path != "/embeddings":
                 return await self.respond(http, request)
             body = json.dumps(self.embed(request, fault)).encode()
@@ -271,10 +277,30 @@ class ProviderServer(ABC):
         for word in self.behaviour.poison:
             if any(word in text for text in request.texts):
                 raise Refused(400, "The input was rejected.", param="input")
+        encoding = request.options.get("encoding_format", "float")
+        if encoding not in self.behaviour.encodings:
+            raise Refused(400, f"encoding_format {encoding} is not supported")
         self.check(request)
         rows = self.rows(request)
         request.billed = True
-        return self.body(request, _damaged(rows, fault))
+        body = self.body(request, _damaged(rows, fault))
+        self._spoil(body["data"], request, fault)
+        if fault == "no_usage":
+            del body["usage"]
+        return body
+
+    def _spoil(self, data: list[dict[str, Any]], request: Request, fault: Fault | None) -> None:
+        for row, text in zip(data, request.texts, strict=False):
+            for word, damage in self.behaviour.row_faults.items():
+                if word in text:
+                    row["embedding"] = _row(row["embedding"], damage)
+        for row in data:
+            if fault == "no_index":
+                del row["index"]
+            if fault == "zero_index":
+                row["index"] = 0
+            if fault == "from_one":
+                row["index"] += 1
 
     async def _send(self, http: web.Request, request: Request, reply: Reply) -> web.StreamResponse:
         fault = request.fault
@@ -283,7 +309,7 @@ class ProviderServer(ABC):
         trickles = fault in ("slow_body", "stall", "cut")
         size = -(-len(reply.body) // PIECES) if trickles else len(reply.body)
         pieces = [reply.body[at : at + size] for at in range(0, len(reply.body), size or 1)]
-        sound = request.billed and reply.status == 200 and fault in (None, "slow_body", "reordered")
+        sound = request.billed and reply.status == 200 and fault in SOUND
         if fault != "slow_body":
             self._close(request, reply, sound=sound)
         await response.prepare(http)
@@ -309,6 +335,8 @@ def _damaged(rows: list[np.ndarray], fault: Fault | None) -> list[tuple[int, np.
     match fault:
         case "short":
             rows = rows[:-1]
+        case "long":
+            rows = [*rows, rows[-1]]
         case "empty":
             rows = []
         case "nan":
@@ -320,11 +348,36 @@ def _damaged(rows: list[np.ndarray], fault: Fault | None) -> list[tuple[int, np.
         case "not_unit":
             rows = [*rows[:-1], rows[-1] * 3]
     indexed = list(enumerate(rows))
-    if fault == "reordered":
+    if fault in ("reordered", "from_one"):
         indexed.reverse()
     if fault == "duplicate_index":
         indexed = [(0 if index < 2 else index, row) for index, row in indexed]
     return indexed
+
+
+def _row(embedding: Any, damage: RowFault) -> Any:
+    """The row of one text, damaged; `embedding` as it would be sent."""
+    if isinstance(embedding, str):
+        numbers = np.frombuffer(base64.b64decode(embedding), "<f4")
+    else:
+        numbers = np.array(embedding, np.float32)
+    match damage:
+        case "null":
+            return None
+        case "nulls":
+            return [None] * len(numbers)
+        case "nan":
+            return [float("nan")] * len(numbers)
+        case "nan_base64":
+            return base64.b64encode((numbers * np.float32("nan")).tobytes()).decode()
+        case "empty":
+            return "" if isinstance(embedding, str) else []
+        case "narrow":
+            return numbers[:-1].tolist()
+        case "not_unit":
+            return (numbers * 3).tolist()
+        case "words":
+            return "not base64 at all"
 
 
 async def _wait_for_ever() -> NoReturn:

@@ -1,8 +1,13 @@
 """The quarantine on every kind of server."""
 
+from dataclasses import replace
+from datetime import timedelta
+
 import pytest
 
-from resources.quarantine import Quarantine
+from resources import quarantine
+from resources.moment import now
+from resources.quarantine import FIRST_PAUSE, LONGEST_PAUSE, Quarantine
 from resources.sources.records import RejectedRecord
 
 SPOILT = RejectedRecord(None, "films.jsonl:7", "is not JSON", "{")
@@ -46,3 +51,63 @@ def test_a_complete_scan_releases_what_it_did_not_meet(entries):
     entries.hold("films", "run-9", "scope", ["hash-3"])
     assert entries.release_healed("films", "run-9") == 1
     assert [entry.id for entry in entries.entries("films")] == [3]
+
+
+PASSING = replace(REFUSED, lasting=False)
+
+
+@pytest.fixture
+def clock(monkeypatch):
+    """The time as the quarantine sees it; a test moves it on."""
+    moment = [now()]
+    monkeypatch.setattr(quarantine, "now", lambda: moment[0])
+
+    def move(by: timedelta) -> None:
+        moment[0] += by
+
+    return move
+
+
+def test_what_may_not_last_is_asked_for_again_after_growing_pauses(database, clock):
+    entries = Quarantine(database["embedding_quarantine"])
+    pauses = []
+    for attempt in range(12):
+        entries.add("films", f"run-{attempt}", [PASSING], space="scope")
+        pause, step = timedelta(), timedelta(minutes=5)
+        while entries.refused_texts("scope", ["hash-3"]):
+            clock(step)
+            pause += step
+        pauses.append(pause)
+    assert pauses[0] == FIRST_PAUSE
+    wanted = [min(FIRST_PAUSE * 2**attempt, LONGEST_PAUSE) for attempt in range(12)]
+    assert pauses == wanted
+    assert entries.count("films") == 1
+
+
+def test_what_lasts_is_never_asked_for_again(entries, clock):
+    clock(timedelta(days=10_000))
+    assert entries.refused_texts("scope", ["hash-3"]) == {"hash-3"}
+
+
+def test_a_refusal_that_comes_to_last_lasts_and_another_text_begins_anew(database, clock):
+    entries = Quarantine(database["embedding_quarantine"])
+    for _ in range(3):
+        entries.add("films", "run", [PASSING], space="scope")
+    entries.add("films", "run", [replace(PASSING, text_hash="other")], space="scope")
+    clock(FIRST_PAUSE)
+    assert entries.refused_texts("scope", ["other"]) == set()
+    entries.add("films", "run", [replace(REFUSED, text_hash="other")], space="scope")
+    clock(LONGEST_PAUSE * 2)
+    assert entries.refused_texts("scope", ["other"]) == {"other"}
+
+
+def test_a_text_that_has_its_vector_leaves_at_once_and_only_it(entries):
+    other = replace(PASSING, id=4, text_hash="hash-4")
+    entries.add("films", "run-1", [other], space="scope")
+    assert entries.heal("films", "scope", []) == 0
+    assert entries.heal("films", "another scope", ["hash-4"]) == 0
+    assert entries.heal("films", "scope", ["hash-4", "hash-5"]) == 1
+    assert {entry.id for entry in entries.entries("films")} == {None, 3}
+    assert entries.retry("films", ["3"]) == 1
+    assert entries.heal("films", "scope", ["hash-3"]) == 1
+    assert entries.count("books") == 1

@@ -10,12 +10,12 @@ from typing import Any
 import numpy as np
 import pytest
 
-from resources.embedders.base import Embeddings
+from resources.embedders.base import Embeddings, Refusal
 from resources.embedders.batch_jobs import Job
 from resources.embedders.batch_lane import FORGOTTEN_AFTER
+from resources.embedders.failures import RequestFailed
 from resources.embedders.openai import OpenAIProvider
 from resources.embedders.openai_batch import OpenAIBatchAPI
-from resources.embedders.remote import RequestFailed
 from resources.embedders.resource import EmbedderResource
 from resources.errors import ConfigurationError, ProviderError
 from tests.providers.behaviour import count_tokens
@@ -281,7 +281,7 @@ def test_a_full_queue_is_waited_for(desk, monkeypatch):
 def test_a_text_that_is_refused_takes_no_other_along(desk):
     desk.api.behaviour.poison = ["Bob"]
     reply = desk.run(TWO)["one"]
-    assert reply.refused == {1: "The input was rejected (HTTP 400)"}
+    assert reply.refused == {1: Refusal("The input was rejected (HTTP 400)")}
     assert not reply.unfinished
     assert np.array_equal(reply.vectors[[0, 2]], desk.vectors(TWO["one"])[[0, 2]])
     assert not desk.jobs.jobs
@@ -296,7 +296,7 @@ def test_settings_that_refuse_every_text_refuse_none_for_good(desk):
     assert desk.sound(ONE, desk.run(ONE))
 
 
-@pytest.mark.parametrize("status", [401, 404, 429, 500])
+@pytest.mark.parametrize("status", [401, 409, 429, 500])
 def test_a_line_that_failed_is_submitted_again(desk, status):
     desk.api.behaviour.batch_line_faults = {"one-1": status}
     with pytest.raises(
@@ -310,8 +310,15 @@ def test_a_line_that_failed_is_submitted_again(desk, status):
     assert desk.api.texts_served == dict.fromkeys(ONE["one"], 1)
 
 
+def test_a_line_that_is_not_found_is_asked_for_again_by_later_runs(desk):
+    desk.api.behaviour.batch_line_faults = {"one-1": 404}
+    reply = desk.run(ONE)["one"]
+    assert not reply.unfinished
+    assert reply.refused == {1: Refusal("Scripted fault 404 (HTTP 404)", lasting=False)}
+
+
 @pytest.mark.parametrize("damage", [3.0, float("nan")])
-def test_a_vector_that_is_none_is_not_handed_out(desk, monkeypatch, damage):
+def test_a_vector_that_is_none_is_the_fault_of_its_text_alone(desk, monkeypatch, damage):
     rows = desk.api.rows
     monkeypatch.setattr(
         desk.api,
@@ -320,9 +327,11 @@ def test_a_vector_that_is_none_is_not_handed_out(desk, monkeypatch, damage):
             row * np.float32(damage if "Bob" in request.texts[0] else 1) for row in rows(request)
         ],
     )
-    with pytest.raises(ProviderError, match="texts without a vector yet: 1"):
-        desk.run(ONE)
-    assert desk.got["one"].unfinished == {1}
+    reply = desk.run(ONE)["one"]
+    assert not reply.unfinished
+    (refusal,) = reply.refused.values()
+    assert ("length 3.0000" if damage == 3 else "NaN or infinite values") in refusal.reason
+    assert not refusal.lasting
 
 
 @pytest.mark.parametrize("done", [True, False])

@@ -57,7 +57,9 @@ def test_a_fault_that_stays_ends_after_the_attempts(api, connect):
     api.behaviour.fault_when = lambda _: 500
     with pytest.raises(ProviderError, match=r"\(HTTP 500\); tried 3 times$"):
         connect(api, attempts=3).embed(TEXTS, input_type="document")
-    assert len(api.requests) == 3
+    assert [len(request.texts) for request in api.requests[:3]] == [5, 5, 5]
+    assert {tuple(request.texts) for request in api.requests[3:]} == {("a",)}
+    assert len(api.requests) <= 3 + 2 * 2, "OpenAI is asked for floats too"
 
 
 def test_an_error_does_not_wait_for_those_that_pause(api, connect):
@@ -209,7 +211,7 @@ def test_failures_in_a_row_stop_the_run(api, connect):
     said = r"5 requests in a row failed, the last: .*\(HTTP 503\); the run stops, and the next one"
     with pytest.raises(ProviderError, match=said):
         list(embedder.embed_batches(BATCHES))
-    assert len(api.requests) <= 6 + 5 + 2
+    assert sum(request.texts != ["a"] for request in api.requests) <= 6 + 5 + 2
 
 
 def test_every_reply_before_the_error_is_handed_out(api, connect):
@@ -221,7 +223,8 @@ def test_every_reply_before_the_error_is_handed_out(api, connect):
         assert np.array_equal(reply.vectors, expected(api, BATCHES[key][1]))
         assert not reply.unfinished
     assert sorted(finished) == list(range(6))
-    assert len(api.requests) == 6 + 3
+    # the next in the queue goes out while a harmless text is asked for
+    assert sum(request.texts != ["a"] for request in api.requests) <= 6 + 3 + 1
 
 
 def test_a_batch_that_is_half_done_says_what_is_missing(api, connect):

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from resources.embedders.base import check_reply
+from resources.embedders.base import Refusal, check_reply
 from resources.embedders.model_folder import find_model
 from resources.embedders.resource import EmbedderResource
 from resources.embedders.sentence_transformers import SentenceTransformersProvider
@@ -34,8 +34,8 @@ def test_the_packaged_model_is_found_and_is_the_official_one():
 
 def test_the_space_is_known_without_loading_the_model(static_model, monkeypatch):
     monkeypatch.setattr(SentenceTransformersProvider, "load", lambda *_: pytest.fail("loaded"))
-    assert SentenceTransformersProvider().space().dimensions == 384
-    space = SentenceTransformersProvider(model=static_model).space()
+    assert SentenceTransformersProvider().embedding_space().dimensions == 384
+    space = SentenceTransformersProvider(model=static_model).embedding_space()
     assert (space.model, space.dimensions, space.normalized) == ("static", 64, True)
 
 
@@ -99,12 +99,12 @@ def test_leading_dimensions_are_normalised_again(static_model):
         vectors = embedder.embed(TEXTS, input_type="document").vectors
     assert vectors.shape == (3, 16)
     assert np.allclose(np.linalg.norm(vectors, axis=1), 1, atol=1e-5)
-    assert provider.space().dimensions == 16
+    assert provider.embedding_space().dimensions == 16
 
 
 def test_more_dimensions_than_the_model_has_are_refused(static_model):
     with pytest.raises(ConfigurationError, match="has 64 dimensions"):
-        SentenceTransformersProvider(model=static_model, dimensions=65).space()
+        SentenceTransformersProvider(model=static_model, dimensions=65).embedding_space()
 
 
 LONG = "word " * 100
@@ -122,8 +122,10 @@ def test_a_text_longer_than_the_model_reads_is_refused_and_not_embedded(monkeypa
             embedder.embed([LONG], input_type="query")
         assert embedder.settings() == {"truncate": False}
     assert reply.refused == {
-        1: "has 102 tokens, the model reads 16: chunk it, raise `max_tokens` (at most 512), or set "
-        "`truncate: true`"
+        1: Refusal(
+            "has 102 tokens, the model reads 16: chunk it, raise `max_tokens` (at most 512), or "
+            "set `truncate: true`"
+        )
     }
     assert np.allclose(reply.vectors[[0, 2]], expected, atol=1e-6)
     assert (reply.usage.tokens, reply.usage.truncated) == (6, 0)
@@ -135,7 +137,7 @@ def test_a_model_that_reads_no_more_does_not_say_that_it_could():
     with EmbedderResource(provider=provider).open() as embedder:
         reply = embedder.embed(["word " * 511], input_type="document")
     assert reply.refused == {
-        0: "has 513 tokens, the model reads 512: chunk it, or set `truncate: true`"
+        0: Refusal("has 513 tokens, the model reads 512: chunk it, or set `truncate: true`")
     }
 
 
@@ -157,7 +159,7 @@ def test_a_text_that_is_cut_on_request_is_counted():
     assert reply.usage.truncated == 1
     assert reply.usage.tokens == 16 + 3  # [CLS] short [SEP]
     assert np.allclose(reply.vectors[1], cut, atol=1e-6)
-    assert provider.space().id != SentenceTransformersProvider().space().id
+    assert provider.embedding_space().id != SentenceTransformersProvider().embedding_space().id
 
 
 def test_a_static_model_reads_everything(static_model):
@@ -247,7 +249,7 @@ def on_the_hub(static_model, monkeypatch):
 
 def prompts_of(provider: SentenceTransformersProvider) -> tuple[str, str]:
     folder = provider.find()
-    assert provider.space().document_prompt == provider.prompt("document", folder)
+    assert provider.embedding_space().document_prompt == provider.prompt("document", folder)
     return provider.prompt("document", folder), provider.prompt("query", folder)
 
 
@@ -311,7 +313,7 @@ def test_a_model_of_a_family_that_needs_prompts_is_refused_without(on_the_hub, n
     on_the_hub(name)
     provider = SentenceTransformersProvider(model=name)
     with pytest.raises(ConfigurationError, match="needs a prompt before its texts") as raised:
-        provider.space()
+        provider.embedding_space()
     assert asked in str(raised.value)
     half = provider.model_copy(update={"document_prompt": "passage: "})
     with pytest.raises(ConfigurationError, match="set `query_prompt: ") as raised:
@@ -333,7 +335,7 @@ def test_a_local_folder_of_such_a_name_is_refused_as_well(static_model, tmp_path
 )
 def test_other_models_need_none(on_the_hub, name):
     on_the_hub(name)
-    assert SentenceTransformersProvider(model=name).space().document_prompt == ""
+    assert SentenceTransformersProvider(model=name).embedding_space().document_prompt == ""
 
 
 @pytest.mark.parametrize(
@@ -356,7 +358,7 @@ def test_prompts_that_the_users_catalogue_removes(
         assert prompts_of(provider) == ("", "")
         return
     with pytest.raises(ConfigurationError, match="needs a prompt") as raised:
-        provider.space()
+        provider.embedding_space()
     assert sentence in str(raised.value)
 
 
@@ -482,7 +484,7 @@ def test_a_damaged_model_is_one_sentence(static_model, tmp_path):
         provider.load(provider.find())
 
 
-SPACE = SentenceTransformersProvider().space()
+SPACE = SentenceTransformersProvider().embedding_space()
 
 
 @pytest.mark.parametrize(
