@@ -1,19 +1,15 @@
 """Which model made which vector."""
 
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
-
-from bson import ObjectId
-from bson.errors import InvalidId
 
 from pipelines.catalog import OpenPipeline, open_pipeline
 from pipelines.pipeline import EmbeddingPipeline
 from resources.embedders.space import EmbeddingSpace
 from resources.errors import EmbeddingsError, QueryRefused
-from resources.keys import key
+from resources.keys import candidates, exactly
 
 
 @dataclass(frozen=True)
@@ -70,17 +66,22 @@ def of_vector(
 
     Args:
         pipeline: Itself or its name.
-        document_id: As text; tried as a string, a number and an ObjectId.
+        document_id: As text, or Extended JSON where that is ambiguous: see `keys.candidates`.
         overrides: YAML run configs merged on top of the pipeline's own.
 
     Raises:
-        QueryRefused: There is no such document, or it has no vector.
+        QueryRefused: There is no such document, or several, or it has no vector.
     """
     with open_pipeline(pipeline, overrides) as opened:
-        documents = opened.store.documents(_candidates(document_id))
+        documents = opened.store.documents(candidates(document_id))
         if not documents:
             raise QueryRefused(f"there is no document {document_id!r} in {opened.store.key}")
-        document = next(iter(documents.values()))
+        if len(documents) > 1:
+            raise QueryRefused(
+                f"{document_id!r} may be several documents of {opened.store.key}: say which, as "
+                f"{' or '.join(exactly(found['_id']) for found in documents.values())}"
+            )
+        (document,) = documents.values()
         lineage = opened.store.lineage(document)
         if lineage is None:
             raise QueryRefused(
@@ -88,16 +89,6 @@ def of_vector(
             )
         space = opened.registry.space(lineage["space"])
         return VectorLineage(document["_id"], lineage, space, _details(opened, lineage))
-
-
-def _candidates(document_id: str) -> list[Any]:
-    candidates: list[Any] = [document_id]
-    if document_id.lstrip("-").isdigit():
-        candidates.append(int(document_id))
-    with suppress(InvalidId):
-        candidates.append(ObjectId(document_id))
-    unique = {key(candidate): candidate for candidate in candidates}
-    return list(unique.values())
 
 
 def _details(opened: OpenPipeline, lineage: Mapping[str, Any]) -> Mapping[str, Any] | None:

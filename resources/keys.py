@@ -7,12 +7,14 @@ documents, whose fields compare in order), checked pair by pair against a mongod
 import base64
 import json
 from collections.abc import Mapping
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from typing import Any
 from uuid import UUID
 
 import bson
+import bson.errors
 from bson import json_util
 from bson.binary import Binary, UuidRepresentation
 from bson.code import Code
@@ -38,6 +40,9 @@ _BEYOND_FLOATS = 1 << 1024
 _BSON = "b:"
 _SHOWN = json_util.JSONOptions(
     json_mode=json_util.JSONMode.RELAXED, uuid_representation=UuidRepresentation.STANDARD
+)
+_CANONICAL = json_util.JSONOptions(
+    json_mode=json_util.JSONMode.CANONICAL, uuid_representation=UuidRepresentation.STANDARD
 )
 
 
@@ -145,3 +150,28 @@ def _plain(value: dict[str, Any]) -> bool:
 
 _PLAIN = {str, int, bool, type(None)}
 _dumps = json.JSONEncoder(ensure_ascii=False).encode
+
+
+def candidates(text: str) -> list[Any]:
+    """Every id that somebody may mean who writes this: the text itself, or Extended JSON.
+
+    `5` is the text and the number; `"5"` in quotes is the text alone, `{"$numberInt": "5"}` the
+    number; 24 hexadecimal digits are an ObjectId too, a UUID as text one in both of its subtypes.
+    """
+    found: list[Any] = [text]
+    with suppress(ValueError, TypeError, bson.errors.BSONError):
+        value = json_util.loads(text, json_options=_SHOWN)
+        if value is not None:
+            found.append(value)
+    with suppress(bson.errors.InvalidId):
+        found.append(ObjectId(text))
+    with suppress(ValueError):
+        found += [Binary(UUID(text).bytes, subtype) for subtype in (4, 3)]
+    return list({key(value): value for value in found}.values())
+
+
+def exactly(value: Any) -> str:
+    """An id such that `candidates` finds no other than this one among those that are there."""
+    if isinstance(value, str) and not isinstance(value, Code):
+        return _dumps(value)
+    return json_util.dumps(value, json_options=_CANONICAL, ensure_ascii=False)

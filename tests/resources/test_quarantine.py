@@ -6,6 +6,7 @@ from datetime import timedelta
 import pytest
 
 from resources import quarantine
+from resources.chunks import Chunk
 from resources.moment import now
 from resources.quarantine import FIRST_PAUSE, LONGEST_PAUSE, Quarantine
 from resources.sources.records import RejectedRecord
@@ -33,24 +34,43 @@ def test_the_same_record_again_counts_up(entries):
 
 def test_a_retried_text_may_be_asked_for_again_and_stays_in_the_list(entries):
     assert entries.refused_texts("scope", ["hash-3", "hash-4"]) == {"hash-3"}
-    assert entries.retry("films", ["3"]) == 1
+    assert entries.retry("films", list(entries.find("films", "3"))) == 1
     assert entries.retry("books") == 1
     assert entries.refused_texts("scope", ["hash-3"]) == set()
     assert entries.count("films") == 2
 
 
 def test_entries_are_dropped_by_id_or_place_and_only_of_the_pipeline(entries):
-    assert entries.drop("films", ["nothing of the kind"]) == 0
-    assert entries.drop("films", ["films.jsonl:7"]) == 1
+    assert entries.drop("films", list(entries.find("films", "nothing of the kind"))) == 0
+    assert entries.drop("films", list(entries.find("films", "films.jsonl:7"))) == 1
     assert [entry.id for entry in entries.entries("films")] == [3]
     assert entries.drop("films") == 1
     assert entries.count("books") == 1
 
 
 def test_a_complete_scan_releases_what_it_did_not_meet(entries):
-    entries.hold("films", "run-9", "scope", ["hash-3"])
+    refused = Chunk(3, 3, "bad", "hash-3", {}, "")
+    assert entries.hold("films", "run-9", [refused], "scope") == {"hash-3"}
     assert entries.release_healed("films", "run-9") == 1
     assert [entry.id for entry in entries.entries("films")] == [3]
+
+
+def test_every_chunk_of_a_refused_text_has_an_entry_of_its_own(entries):
+    twins = [Chunk(n, n, "bad", "hash-3", {}, "") for n in ("3", 4)]
+    assert entries.hold("films", "run-9", twins) == {"hash-3"}
+    assert [entry.id for entry in entries.entries("films")] == [None, 3, "3", 4]
+    assert entries.hold("news", "run-9", twins) == set(), "this pipeline has met no refusal"
+    assert entries.hold("news", "run-9", twins, "scope") == {"hash-3"}
+    assert {entry.reason for entry in entries.entries("news")} == {"The input was rejected"}
+    assert entries.release_healed("films", "run-9") == 2
+
+
+def test_what_mongodb_refused_stays_until_it_was_written_again(entries):
+    entries.add("films", "run-1", [replace(REFUSED, id="s", text_hash="")], stage="store")
+    assert entries.count("films", "store") == 1
+    assert entries.release_healed("films", "run-2") == 2
+    assert entries.release_stored("films", "run-1") == 0
+    assert entries.release_stored("films", "run-2") == 1
 
 
 PASSING = replace(REFUSED, lasting=False)
@@ -108,6 +128,6 @@ def test_a_text_that_has_its_vector_leaves_at_once_and_only_it(entries):
     assert entries.heal("films", "another scope", ["hash-4"]) == 0
     assert entries.heal("films", "scope", ["hash-4", "hash-5"]) == 1
     assert {entry.id for entry in entries.entries("films")} == {None, 3}
-    assert entries.retry("films", ["3"]) == 1
+    assert entries.retry("films", list(entries.find("films", "3"))) == 1
     assert entries.heal("films", "scope", ["hash-3"]) == 1
     assert entries.count("books") == 1
