@@ -114,5 +114,5 @@ def test_no_path_is_hidden_by_nesting(known: Known, path: str) -> None:
     assert paths_of(query) == paths
     expected = any(
         f"{one}.".startswith(f"{path}.") or f"{path}.".startswith(f"{one}.") for one in paths
-    )  # noqa: E501
+    )
     assert depends_on(query, path) == expected
