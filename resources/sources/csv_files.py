@@ -1,7 +1,6 @@
 """Records of CSV files."""
 
 import codecs
-import re
 from collections.abc import Iterator
 from typing import Literal
 
@@ -10,6 +9,7 @@ from pydantic import Field, field_validator, model_validator
 from resources.errors import SourceError
 from resources.sources.csv_dialect import Dialect
 from resources.sources.csv_rows import LeftOut, Row, Rows
+from resources.sources.decoding import KEEP, wrong_byte
 from resources.sources.files import ENCODING, FileOrigin, check_columns, encoded
 from resources.sources.locate import FoundFile
 from resources.sources.records import RejectedRecord, SourceDocument
@@ -17,20 +17,6 @@ from resources.sources.rejection import rejected
 from resources.sources.shape import RecordShape
 
 ADVICE = "`quote`, `escape` and `skip_initial_space` of origin csv say how a file is written"
-
-# Bytes that are no text in the file's encoding come as these; no text holds them.
-_WRONG_BYTE = re.compile("[\ud800-\udfff]")
-
-
-def _keep(error: UnicodeError) -> tuple[str, int]:
-    if not isinstance(error, UnicodeDecodeError):
-        raise error
-    wrong = error.object[error.start : error.end]
-    return "".join(chr(0xDC00 + byte) for byte in wrong), error.end
-
-
-# As surrogateescape, but for encodings of which any byte can be wrong, such as utf-16.
-codecs.register_error("embeddings.keep", _keep)
 
 
 class CsvOrigin(FileOrigin):
@@ -97,7 +83,7 @@ class CsvOrigin(FileOrigin):
         with file.reading(
             mode="r",
             encoding="utf-8-sig" if utf_8 else self.encoding,
-            errors="embeddings.keep",
+            errors=KEEP,
             newline="",
             compression="infer",
         ) as stream:
@@ -134,7 +120,7 @@ class CsvOrigin(FileOrigin):
             raise SourceError(f"{file.name} is empty: its first row must name the columns")
         if isinstance(header, LeftOut):
             raise SourceError(f"{file.name}: the row of column names is malformed: {header.reason}")
-        if any(_WRONG_BYTE.search(name) or "\0" in name for name in header.cells):
+        if any(wrong_byte(name) is not None or "\0" in name for name in header.cells):
             raise self._not_decoded(file)
         return header.cells
 
@@ -153,8 +139,7 @@ class CsvOrigin(FileOrigin):
         self, row: list[str], header: list[str], where: str, shape: RecordShape
     ) -> SourceDocument | RejectedRecord:
         found = ", ".join(row)
-        if wrong := _WRONG_BYTE.search(found):
-            byte = ord(wrong.group()) & 0xFF
+        if (byte := wrong_byte(found)) is not None:
             reason = f"not valid {self.encoding}: it holds the byte {byte:#04x}"
             return rejected(where, reason, found)
         if "\0" in found:

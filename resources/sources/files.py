@@ -1,10 +1,6 @@
-"""Files of one format, and records of JSONL files."""
+"""Files of one format."""
 
-import codecs
-import io
-import json
 from collections.abc import Iterator
-from typing import IO, Literal
 
 from pydantic import Field, field_validator
 
@@ -12,13 +8,7 @@ from resources.config import StrictConfig
 from resources.errors import SourceError
 from resources.sources.locate import FoundFile, find_files, location, shown
 from resources.sources.records import RejectedRecord, SourceDocument
-from resources.sources.rejection import rejected
 from resources.sources.shape import RecordShape
-
-# More than a MongoDB document can hold. A longer line is taken for damage: reading on could
-# bring the whole file into memory.
-LONGEST_LINE = 64 * 1024**2
-READ_AHEAD = 1024**2
 
 ENCODING = "The encoding of the file; a byte order mark of UTF-8 is ignored."
 
@@ -62,59 +52,6 @@ def check_columns(file: FoundFile, shape: RecordShape, missing: list[str], known
             f"{file.name} has no column {column!r}, which the setting {setting} asks for: "
             f"its columns are {known}"
         )
-
-
-class JsonlOrigin(FileOrigin):
-    kind: Literal["jsonl"] = "jsonl"
-    encoding: str = Field(default="utf-8", description=ENCODING)
-
-    @field_validator("encoding")
-    @classmethod
-    def _line_by_line(cls, value: str) -> str:
-        if encoded("a\n", value).removeprefix(codecs.BOM_UTF8) != b"a\n":
-            raise ValueError(f"encoding {value} has no plain line ends: convert the file to utf-8")
-        return value
-
-    def _of_file(
-        self, file: FoundFile, shape: RecordShape
-    ) -> Iterator[SourceDocument | RejectedRecord]:
-        with file.reading(mode="rb", compression="infer") as raw:
-            # Not every file of fsspec can read a line of limited length; none reads many fast.
-            stream = io.BufferedReader(raw, READ_AHEAD)
-            name, number = file.name, 0
-            while line := stream.readline(LONGEST_LINE):
-                number += 1
-                where = f"{name}:{number}"
-                if len(line) == LONGEST_LINE and not line.endswith(b"\n"):
-                    _skip_line(stream)
-                    start = line[:500].decode(self.encoding, "replace")
-                    yield rejected(where, f"longer than {LONGEST_LINE >> 20} MiB", start)
-                elif not line.isspace():
-                    yield self._of_line(line, where, shape)
-
-    def _of_line(
-        self, line: bytes, where: str, shape: RecordShape
-    ) -> SourceDocument | RejectedRecord:
-        line = line.removeprefix(codecs.BOM_UTF8).strip()
-        try:
-            text = line.decode(self.encoding)
-        except UnicodeDecodeError as error:
-            reason = f"not valid {self.encoding} at byte {error.start + 1} of the line"
-            return rejected(where, reason, line[:500].decode(self.encoding, "backslashreplace"))
-        try:
-            record = json.loads(text)
-        except json.JSONDecodeError as error:
-            return rejected(where, f"not JSON: {error.msg} at column {error.colno}", text)
-        except (ValueError, RecursionError) as error:
-            return rejected(where, f"JSON that cannot be read: {error}", text)
-        if not isinstance(record, dict):
-            return rejected(where, "JSON, but not an object", text)
-        return shape.document(record, where, found=text)
-
-
-def _skip_line(stream: IO[bytes]) -> None:
-    while (rest := stream.readline(1024**2)) and not rest.endswith(b"\n"):
-        pass
 
 
 def encoded(text: str, encoding: str) -> bytes:

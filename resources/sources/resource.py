@@ -12,9 +12,9 @@ from resources.config import StrictResource
 from resources.sources.collection import CollectionOrigin
 from resources.sources.csv_files import CsvOrigin
 from resources.sources.fields import check_path, inside
-from resources.sources.files import JsonlOrigin
 from resources.sources.folder import FolderOrigin
 from resources.sources.inline import TextsOrigin
+from resources.sources.json_files import JsonlOrigin
 from resources.sources.parquet import ParquetOrigin
 from resources.sources.records import RejectedRecord, SourceDocument
 from resources.sources.shape import RecordShape

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 from bson.objectid import ObjectId
 
-import resources.sources.files
+import resources.sources.json_files
 from resources.sources.records import SourceDocument
 from tests.resources.sources.reading import lines, read, reasons, source, write
 
@@ -85,7 +85,7 @@ def test_bad_lines_of_jsonl(tmp_path: Path) -> None:
 
 
 def test_a_line_longer_than_a_document(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(resources.sources.files, "LONGEST_LINE", 100)
+    monkeypatch.setattr(resources.sources.json_files, "LONGEST_LINE", 100)
     exact = json.dumps({"_id": 1, "text": "a" * 76})
     assert len(exact) == 98
     content = f"{exact}\n{'x' * 3_000_000}\n{exact}\n{exact}y{'x' * 200}"

@@ -13,7 +13,7 @@ from pydantic import ValidationError
 from pymongo import MongoClient
 from pymongo.database import Database
 
-from resources.sources.files import JsonlOrigin
+from resources.sources.json_files import JsonlOrigin
 from resources.sources.records import RejectedRecord, SourceDocument
 from resources.sources.resource import SourceResource
 from tests.resources.sources.reading import read, source, write
