@@ -19,7 +19,7 @@ _SENTENCES = (
 _LABELS = frozenset((
     "type", "code", "param", "status", "statuscode", "errortype", "errorcode", "requestid",
     "traceid", "id", "object", "url", "path", "timestamp", "method", "instance",
-    "documentationurl", "input", "ctx", "loc", "model", "usage", "headers", "help", "success",
+    "documentationurl", "ctx", "loc", "model", "usage", "headers", "help", "success",
     "created",
 ))  # fmt: skip
 _DEPTH = 8

@@ -3,6 +3,7 @@
 import os
 import secrets
 from collections.abc import Iterator
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -78,6 +79,35 @@ def test_a_poisonous_text_goes_to_quarantine_and_the_rest_is_stored(remote: Work
     for document in stored.values():
         wanted = api.vector(document["text"], width=WIDTH)
         assert np.array_equal(from_bson(document["embedding"]), wanted)
+
+
+def test_a_refusal_that_may_not_last_is_tried_again_by_a_later_run_and_heals(
+    remote: Workshop, api: Any
+):
+    api.behaviour.row_faults = {"seven": "null"}
+    rows = documents(10)
+    rows[7]["text"] = "text number seven"
+    remote.write(rows)
+    run = remote.run()
+    assert run.success, run.failures
+    assert remote.stored().keys() == set(range(10)) - {7}
+    assert remote.quarantine() == {"7": "it returned no vector of numbers"}
+    asked = len(api.requests)
+    assert remote.run().success
+    assert len(api.requests) == asked, "its pause is not over"
+    api.behaviour.row_faults = {}
+    pause_is_over(remote)
+    run = remote.run()
+    assert run.success, run.failures
+    assert remote.quarantine() == {}
+    assert remote.stored().keys() == set(range(10))
+
+
+def pause_is_over(workshop: Workshop) -> None:
+    entries = workshop.client[workshop.database]["embedding_quarantine"]
+    entries.update_many(
+        {"again_at": {"$exists": True}}, {"$set": {"again_at": datetime(2000, 1, 1)}}
+    )
 
 
 def test_a_run_that_the_circuit_ends_keeps_its_batches(remote: Workshop, api: Any, provider: str):

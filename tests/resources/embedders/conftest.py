@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from resources.embedders.journal import Journal
 from resources.embedders.openai import OpenAIProvider
 from resources.embedders.remote import RemoteEmbedder
 from resources.embedders.resource import EmbedderResource
@@ -27,7 +28,7 @@ def connect() -> Iterator[Connect]:
     """Opens an embedder of a server's provider, narrow ones where not told otherwise."""
     with ExitStack() as opened:
 
-        def to(server: ProviderServer, **settings: Any) -> Any:
+        def to(server: ProviderServer, journal: Journal | None = None, **settings: Any) -> Any:
             settings = {
                 "api_key": server.behaviour.key,
                 "base_url": server.url,
@@ -36,6 +37,6 @@ def connect() -> Iterator[Connect]:
             } | settings
             kind = VoyageProvider if isinstance(server, VoyageServer) else OpenAIProvider
             resource = EmbedderResource(provider=kind(**settings))
-            return opened.enter_context(resource.open())
+            return opened.enter_context(resource.open(journal=journal))
 
         yield to

@@ -1,0 +1,238 @@
+"""Silence, and runs that end in the middle: what was answered is kept, what was sent is known."""
+
+import threading
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import pytest
+
+from resources.embedders.remote import RemoteEmbedder
+from resources.errors import ProviderError
+from tests.resources.embedders.test_remote import expected
+
+BATCHES = [(number, [f"{number} {row}" for row in range(6)]) for number in range(20)]
+
+
+class MemoryJournal:
+    """What the registry does in MongoDB."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self.estimates: dict[str, int] = {}
+        self.bills: dict[str, int | None] = {}
+        self.texts = 0
+
+    def opened(self, request: str, *, texts: int, tokens: int) -> None:
+        assert threading.current_thread() is not threading.main_thread()
+        with self._lock:
+            assert request not in self.estimates
+            self.estimates[request] = tokens
+            self.texts += texts
+
+    def closed(self, request: str, *, tokens: int | None) -> None:
+        with self._lock:
+            assert request in self.estimates
+            assert request not in self.bills
+            self.bills[request] = tokens
+
+    @property
+    def open(self) -> set[str]:
+        return self.estimates.keys() - self.bills.keys()
+
+    def bounds(self) -> tuple[int, int]:
+        unknown = self.open | {name for name, tokens in self.bills.items() if tokens is None}
+        closed = sum(tokens or 0 for tokens in self.bills.values())
+        return closed, closed + sum(self.estimates[name] for name in unknown)
+
+
+@pytest.fixture
+def journal() -> MemoryJournal:
+    return MemoryJournal()
+
+
+# Silence.
+
+
+def test_three_connections_that_never_answer_stop_nobody(api, connect):
+    """Of eight requests in flight; the others finish meanwhile, and their texts are stored."""
+    texts = [f"text {number}" for number in range(200)]
+    silent = {"text 3", "text 40", "text 77"}
+    others = len(texts) // 4 - 3
+    while_silent = threading.Event()
+
+    def fault(request: Any) -> Any:
+        if not silent.isdisjoint(request.texts):
+            return "hang"
+        done = sum(1 for call in api.requests if call.served)
+        if done >= others // 2 and not any(call.abandoned for call in api.requests):
+            while_silent.set()
+        return None
+
+    api.behaviour.fault_when = fault
+    embedder = connect(api, max_texts=4, timeout_seconds=2, max_failures=5)
+    reply = embedder.embed(texts, input_type="document")
+    assert while_silent.is_set(), "others were served before any time-out"
+    refused = {texts[at]: refusal for at, refusal in reply.refused.items()}
+    assert refused.keys() == silent
+    assert not reply.unfinished
+    for refusal in refused.values():
+        assert (refusal.reason, refusal.lasting) == ("no answer within 2 seconds", False)
+    rest = [at for at, text in enumerate(texts) if text not in silent]
+    assert np.array_equal(reply.vectors[rest], expected(api, [texts[at] for at in rest]))
+    hangs = [request for request in api.requests if request.fault == "hang"]
+    assert len(hangs) <= 3 * (2 + 1 + 2), "two time-outs together, one when cut, two alone"
+
+
+def test_a_connection_that_answers_the_second_time_costs_no_text(api, connect):
+    api.behaviour.fail_next("hang", "hang", "stall")
+    texts = [f"text {number}" for number in range(24)]
+    reply = connect(api, max_texts=3, timeout_seconds=2).embed(texts, input_type="document")
+    assert not reply.refused
+    assert np.array_equal(reply.vectors, expected(api, texts))
+
+
+def test_a_body_that_trickles_in_for_ever_is_a_time_out(api, connect):
+    """Bytes keep coming: only a limit for the whole request ends it."""
+    api.behaviour.trickle_seconds = 600
+    api.behaviour.fail_next("slow_body")
+    reply = connect(api, timeout_seconds=2).embed(["a text"], input_type="document")
+    assert np.array_equal(reply.vectors, expected(api, ["a text"]))
+    assert (reply.usage.requests, reply.usage.retries) == (2, 1)
+
+
+# Breaking off.
+
+
+def broken_off(embedder: RemoteEmbedder, error: BaseException, after: int) -> Iterator[Any]:
+    """Replies as a run gets them that ends in the middle; each is written but the last."""
+    replies = embedder.embed_batches(BATCHES)
+    try:
+        for number, (key, reply) in enumerate(replies):
+            if number == after:
+                raise error
+            embedder.written(key)
+            yield key, reply
+    except type(error):
+        replies.close()
+        yield from embedder.salvage()
+
+
+@pytest.mark.parametrize("error", [KeyboardInterrupt(), SystemExit(1), ValueError("consumer")])
+def test_a_run_that_breaks_off_keeps_what_was_answered(api, connect, error: BaseException):
+
+    def slow(request: Any) -> float:
+        # Of every batch one request stays under way, but for the first four.
+        return 60 if int(request.texts[0].split()[0]) >= 4 and "5" in request.texts[-1][-1] else 0
+
+    api.behaviour.latency = slow
+    embedder = connect(api, max_texts=2, concurrency=8)
+    kept: dict[str, np.ndarray] = {}
+    for key, reply in broken_off(embedder, error, after=3):
+        texts = dict(BATCHES)[key]
+        left_out = reply.unfinished.union(reply.refused)
+        assert len(left_out) < len(texts), "nothing is nothing to salvage"
+        for at in set(range(len(texts))) - left_out:
+            assert texts[at] not in kept
+            kept[texts[at]] = reply.vectors[at]
+    answered = [text for request in api.requests if request.served for text in request.texts]
+    assert set(kept) <= set(answered)
+    # A reply that was on its way when the tasks were cancelled is lost, as it is in a kill.
+    assert len(set(answered) - set(kept)) <= 8 * 2
+    for text, vector in kept.items():
+        assert np.array_equal(vector, expected(api, [text])[0])
+    assert list(embedder.salvage()) == []
+
+
+def test_an_error_in_the_source_of_batches_loses_nothing(api, connect):
+    def source() -> Iterator[Any]:
+        yield from BATCHES[:3]
+        raise RuntimeError("the lease is gone")
+
+    embedder = connect(api, concurrency=8)
+    with pytest.raises(RuntimeError, match="the lease is gone"):
+        list(embedder.embed_batches(source()))
+    for key, reply in embedder.salvage():
+        done = sorted(set(range(6)) - reply.unfinished)
+        assert np.array_equal(reply.vectors[done], expected(api, dict(BATCHES)[key])[done])
+
+
+def test_nothing_is_salvaged_of_what_was_handed_out_and_taken(api, connect):
+    embedder = connect(api)
+    assert list(embedder.salvage()) == []
+    assert len(dict(embedder.embed_batches(BATCHES))) == 20
+    assert list(embedder.salvage()) == []
+
+
+# The journal.
+
+
+def journalled(api: Any, journal: MemoryJournal, connect: Any, **settings: Any) -> RemoteEmbedder:
+    return connect(api, journal=journal, **settings)
+
+
+def test_the_journal_brackets_the_bill(api, connect, journal):
+    api.behaviour.poison = ["7 3"]
+    api.behaviour.fail_next(500, "reset", 429, "short", "broken_json", "cut", "no_usage", 503)
+    embedder = journalled(api, journal, connect, max_texts=2)
+    replies = dict(embedder.embed_batches(BATCHES))
+    closed, most = journal.bounds()
+    assert closed <= api.tokens_billed <= most
+    assert len(journal.estimates) == len(api.requests)
+    ids = [name for reply in replies.values() for name in reply.usage.request_ids]
+    assert sorted(ids) == sorted(journal.estimates)
+    unanswered = {"reset", "cut"}
+    assert len(journal.open) == sum(call.fault in unanswered for call in api.requests)
+
+
+def test_a_request_is_written_down_before_it_is_sent(api, connect, journal):
+    seen: list[int] = []
+
+    def check(request: Any) -> None:
+        seen.append(len(api.requests) - len(journal.estimates))
+
+    api.behaviour.fault_when = check
+    list(journalled(api, journal, connect, max_texts=1).embed_batches(BATCHES[:5]))
+    assert len(seen) == 30
+    assert max(seen) <= 0
+    assert not journal.open
+
+
+def test_a_run_that_breaks_off_leaves_no_more_open_than_it_had_in_flight(api, connect, journal):
+    stuck = threading.Semaphore(0)
+
+    def slow(request: Any) -> float:
+        if request.number < 8:
+            return 0
+        stuck.release()
+        return 600
+
+    api.behaviour.latency = slow
+    embedder = journalled(api, journal, connect, max_texts=2, concurrency=4, timeout_seconds=600)
+    replies = embedder.embed_batches(BATCHES)
+    next(replies)
+    for _ in range(4):
+        stuck.acquire()
+    replies.close()
+    list(embedder.salvage())
+    assert len(journal.open) == 4
+    closed, most = journal.bounds()
+    assert closed <= api.tokens_billed <= most
+
+
+def test_a_journal_that_cannot_write_stops_the_request(api, connect, journal, monkeypatch):
+    def fail(*_: Any, **__: Any) -> None:
+        raise OSError("no server")
+
+    monkeypatch.setattr(journal, "opened", fail)
+    embedder = journalled(api, journal, connect)
+    with pytest.raises(OSError, match="no server"):
+        list(embedder.embed_batches(BATCHES[:2]))
+    assert not api.requests
+
+
+def test_an_outage_of_silence_ends_the_run_soon(api, connect):
+    api.behaviour.fault_when = lambda _: "hang"
+    with pytest.raises(ProviderError, match="no answer within 1 seconds"):
+        connect(api, timeout_seconds=1).embed(["a text"], input_type="document")
+    assert len(api.requests) <= 2 + 2
