@@ -12,7 +12,7 @@ export
 endif
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo dev test lint types stop clean constraints
+.PHONY: help install demo dev test proofs lint types stop clean constraints
 
 help:  ## what there is
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -28,6 +28,9 @@ dev: $(VENV)/.demo  ## the Dagster UI on http://127.0.0.1:3000
 
 test: $(VENV)/.dev  ## all tests; what is missing on this machine is skipped, saying why
 	$(BIN)/python -m pytest -n 2 --dist loadfile $(ARGS)
+
+proofs: $(VENV)/.dev  ## what takes minutes to show: 60 kills, the same vectors, a ledger that brackets
+	$(BIN)/python -m pytest -m proof $(ARGS)
 
 lint: $(VENV)/.dev  ## ruff: lint and format, as CI checks them
 	$(BIN)/ruff check

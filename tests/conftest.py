@@ -24,6 +24,16 @@ def pytest_report_header() -> str:
     return f"storage tests run against {', '.join(SERVERS[:2])}; TEST_MONGODB_URI {third}"
 
 
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Proofs run only where they are asked for by their marker."""
+    if "proof" in config.getoption("markexpr", ""):
+        return
+    left_out = [item for item in items if item.get_closest_marker("proof")]
+    if left_out:
+        config.hook.pytest_deselected(items=left_out)
+        items[:] = [item for item in items if item not in left_out]
+
+
 class Servers:
     """Servers of this session, each started when the first test asks for it."""
 

@@ -57,6 +57,7 @@ def _run(
     os.close(2)
     os.environ.update(environment)
     workshop = Workshop(**fields)
+    workshop.settings = fields["settings"]  # whatever it begins with
     if prepare is not None:
         prepare()
     channel.send("begins")

@@ -15,6 +15,7 @@ import pymongo
 import pytest
 from bson import encode
 
+from resources.registry import Registry
 from tests import servers
 from tests.killing import RunningChild, cut_proxy
 from tests.workshop import Workshop
@@ -211,3 +212,25 @@ def test_a_full_disk_is_one_sentence_and_what_was_finished_is_kept(make, mongod_
         assert content(workshop) == expected
     finally:
         subprocess.run(["umount", "--lazy", str(small)], check=True)
+
+
+@pytest.mark.xfail(strict=True, reason="a store's change is not recorded before it is made yet")
+def test_killed_between_the_vectors_and_their_record_the_index_follows_all_the_same(
+    make, mongod_uri, monkeypatch
+):
+    record, workshop = Registry.record_store, make(mongod_uri)
+
+    def killed(*given: Any, **options: Any) -> None:
+        if workshop.vectors.find_one({"text": {"$regex": "another"}}):
+            raise KeyboardInterrupt
+        record(*given, **options)
+
+    workshop.write([{"_id": n, "text": f"text {n}"} for n in range(20)])
+    assert workshop.run().success
+    workshop.write([{"_id": n, "text": f"another text {n}"} for n in range(20)])
+    with monkeypatch.context() as patch:
+        patch.setattr(Registry, "record_store", killed)
+        assert not workshop.run().success
+    again = workshop.run()
+    assert again.success, again.failures
+    assert again.search_index["rebuilt"], "as many vectors as before, but others"
