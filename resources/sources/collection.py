@@ -1,7 +1,7 @@
 """Documents of a MongoDB collection."""
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any, Literal
 
 import pymongo
@@ -9,6 +9,7 @@ from bson.binary import UuidRepresentation
 from bson.codec_options import CodecOptions, DatetimeConversion
 from pydantic import Field, field_validator
 from pymongo.collection import Collection
+from pymongo.errors import OperationFailure
 
 from resources.config import StrictConfig
 from resources.errors import SourceError
@@ -18,6 +19,9 @@ from resources.sources.shape import RecordShape
 from resources.sources.values import UNCONVERTIBLE, bson_value
 
 NAMES_SHOWN = 20
+UNAUTHORIZED = 13
+
+Kind = Literal["collection", "view", "timeseries", "missing"]
 
 
 class CollectionOrigin(StrictConfig):
@@ -66,6 +70,34 @@ class CollectionOrigin(StrictConfig):
         # Asked last, and only then: a user who may read need not be allowed to list collections.
         if not found:
             self._check_exists(client)
+
+    def kind_of(self, client: pymongo.MongoClient) -> Kind:
+        """What the server says it is; only the `_id`s of a collection are unique.
+
+        Errors of PyMongo are left as they are: a user may be allowed to read, and not to ask.
+        """
+        found = self._listed(client, self.collection)
+        return found["type"] if found else "missing"
+
+    def underlying(self, client: pymongo.MongoClient) -> str | None:
+        """The namespace that a view reads from in the end; None where it is no view.
+
+        None too where the user is not allowed to ask.
+        """
+        name, is_view = self.collection, False
+        try:
+            while (found := self._listed(client, name)) and found["type"] == "view":
+                name, is_view = found["options"]["viewOn"], True
+        except OperationFailure as error:
+            if error.code != UNAUTHORIZED:
+                raise
+            return None
+        return f"{self.database}.{name}" if is_view else None
+
+    def _listed(self, client: pymongo.MongoClient, name: str) -> Mapping[str, Any] | None:
+        # The filter has the server look at one name only.
+        with client[self.database].list_collections(filter={"name": name}) as listed:
+            return next(iter(listed), None)
 
     def _tolerant(self, client: pymongo.MongoClient) -> Collection:
         # By default PyMongo ends the whole read at the first date beyond the year 9999 or string

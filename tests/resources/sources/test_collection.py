@@ -17,6 +17,7 @@ from pymongo.database import Database
 from pymongo.errors import OperationFailure, ServerSelectionTimeoutError
 
 from resources.errors import SourceError
+from resources.sources.collection import CollectionOrigin
 from resources.sources.records import SourceDocument
 from resources.sources.resource import SourceResource
 from tests.resources.sources.reading import read, source
@@ -191,6 +192,32 @@ def test_collections_that_are_empty_or_missing(database: Database) -> None:
     assert missing("none").endswith(
         f"(none of the 22 collections of {database.name} has that name)"
     )
+
+
+def test_what_kind_of_collection_it_is(mongod_uri: str) -> None:
+    with pymongo.MongoClient(mongod_uri) as client:
+        database = client["test_kinds"]
+        database.create_collection("plain")
+        database.create_collection("times", timeseries={"timeField": "at"})
+        database.create_collection("view", viewOn="plain", pipeline=[])
+        database.create_collection("view_of_view", viewOn="view", pipeline=[])
+        database.create_collection("view_of_times", viewOn="times", pipeline=[])
+        database.create_collection("view_of_nothing", viewOn="gone", pipeline=[])
+        found = {}
+        for name in ("plain", "times", "view", "view_of_view", "view_of_times", "view_of_nothing",
+                     "missing"):  # fmt: skip
+            one = CollectionOrigin(database=database.name, collection=name)
+            found[name] = (one.kind_of(client), one.underlying(client))
+        assert found == {
+            "plain": ("collection", None),
+            "times": ("timeseries", None),
+            "view": ("view", "test_kinds.plain"),
+            "view_of_view": ("view", "test_kinds.plain"),
+            "view_of_times": ("view", "test_kinds.times"),
+            "view_of_nothing": ("view", "test_kinds.gone"),
+            "missing": ("missing", None),
+        }
+        client.drop_database(database.name)
 
 
 def test_values_that_pymongo_would_not_decode(mongod_uri: str) -> None:
