@@ -7,7 +7,9 @@ from resources.errors import SourceError
 from resources.sources.fields import without_nested
 from resources.sources.files import FileOrigin, check_columns
 from resources.sources.locate import FoundFile, cause
+from resources.sources.parquet_values import records
 from resources.sources.records import RejectedRecord, SourceDocument
+from resources.sources.rejection import BadRecord, rejected
 from resources.sources.shape import RecordShape
 
 if TYPE_CHECKING:
@@ -38,17 +40,18 @@ class ParquetOrigin(FileOrigin):
             while True:
                 try:
                     batch = next(batches, None)
-                    records = _as_bson_types(batch).to_pylist() if batch else None
-                # ValueError: a string that is not UTF-8, a date beyond the year 9999
-                except (pa.ArrowException, ValueError, OverflowError) as error:
+                except (pa.ArrowException, ValueError) as error:
                     raise SourceError(
                         f"{file.name} is damaged after row {row}: {cause(error)}"
                     ) from error
-                if records is None:
+                if batch is None:
                     return
-                for record in records:
+                for record in records(batch):
                     row += 1
-                    yield shape.document(record, f"{name}:{row}")
+                    if isinstance(record, BadRecord):
+                        yield rejected(f"{name}:{row}", record.reason, record.found)
+                    else:
+                        yield shape.document(record, f"{name}:{row}")
 
 
 def _holds(schema: "pa.Schema", path: str) -> bool:
@@ -64,36 +67,3 @@ def _holds(schema: "pa.Schema", path: str) -> bool:
             return False
         fields = list(field.type) if pa.types.is_struct(field.type) else []
     return True
-
-
-def _as_bson_types(batch: "pa.RecordBatch") -> "pa.RecordBatch":
-    """The batch with its times as precise as BSON and Python can hold them.
-
-    Without this, PyArrow needs pandas for a nanosecond.
-    """
-    import pyarrow as pa
-
-    schema = pa.schema([field.with_type(_bson_type(field.type)) for field in batch.schema])
-    if schema.equals(batch.schema):
-        return batch
-    columns = [
-        column.cast(field.type, safe=False) if column.type != field.type else column
-        for column, field in zip(batch.columns, schema, strict=True)
-    ]
-    return pa.RecordBatch.from_arrays(columns, schema=schema)
-
-
-def _bson_type(kind: "pa.DataType") -> "pa.DataType":
-    import pyarrow as pa
-
-    if pa.types.is_timestamp(kind):
-        return pa.timestamp("ms", "UTC" if kind.tz else None)
-    if pa.types.is_duration(kind):
-        return pa.duration("us")
-    if pa.types.is_time64(kind):
-        return pa.time64("us")
-    if pa.types.is_struct(kind):
-        return pa.struct([field.with_type(_bson_type(field.type)) for field in kind])
-    if pa.types.is_list(kind):
-        return pa.list_(kind.value_field.with_type(_bson_type(kind.value_type)))
-    return kind

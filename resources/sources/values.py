@@ -11,6 +11,7 @@ import bson
 from bson import json_util
 from bson.binary import Binary
 from bson.codec_options import DatetimeConversion
+from bson.datetime_ms import DatetimeMS
 from bson.decimal128 import Decimal128
 from bson.errors import BSONError
 from bson.regex import Regex
@@ -159,7 +160,7 @@ def describe_type(value: Any) -> str:
             return "an object"
         case list() | tuple():
             return "a list"
-        case date():
+        case date() | DatetimeMS():
             return "a date"
         case Regex() | re.Pattern():
             return "a regular expression"

@@ -1,16 +1,22 @@
 import datetime
 import decimal
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import bson
 import pyarrow as pa
 import pytest
+from bson.datetime_ms import DatetimeMS
 from bson.decimal128 import Decimal128
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from pyarrow import parquet
 
 from resources.errors import SourceError
+from resources.sources.parquet_values import PER_SECOND, _record, records
 from resources.sources.records import SourceDocument
+from resources.sources.values import bson_value
 from tests.resources.sources.reading import read, reasons, source, write
 
 MOMENT = datetime.datetime(2024, 1, 2, 3, 4, 5, 678000)
@@ -140,8 +146,124 @@ def test_a_damaged_file(tmp_path: Path) -> None:
         read(source(origin))
 
 
+FAR = {"s": 10**12, "ms": 10**15, "us": 2**63 - 1, "ns": 2**63 - 1}
+
+
+@pytest.mark.parametrize("unit", ["s", "ms", "us", "ns"])
+@pytest.mark.parametrize("zone", [None, "Europe/Brussels"])
+@pytest.mark.parametrize(
+    "wrapped",
+    [
+        lambda kind: ([1], kind),
+        lambda kind: ([[1, None]], pa.list_(kind)),
+        lambda kind: ([[1, None]], pa.large_list(kind)),
+        lambda kind: ([[1, None]], pa.list_(kind, 2)),
+        lambda kind: ([[1, None]], pa.list_view(kind)),
+        lambda kind: ([[1, None]], pa.large_list_view(kind)),
+        lambda kind: ([[("k", 1)]], pa.map_(pa.string(), kind)),
+        lambda kind: (
+            [{"a": [{"b": 1}]}],
+            pa.struct([("a", pa.large_list(pa.struct([("b", kind)])))]),
+        ),
+        lambda kind: ([[[("k", [1])]]], pa.list_(pa.map_(pa.string(), pa.list_(kind, 1)))),
+    ],
+)  # fmt: skip
+def test_times_wherever_they_are(
+    tmp_path: Path, unit: str, zone: str | None, wrapped: Callable[..., Any]
+) -> None:
+    """Also where one of them is beyond Python's range, and another row's is not."""
+    value, kind = wrapped(pa.timestamp(unit, zone))
+    one = datetime.datetime(2024, 1, 2, 3, 4, 5, tzinfo=datetime.UTC if zone else None)
+    in_units = 1_704_164_645 * PER_SECOND[unit]
+
+    def put(number: Any) -> Any:
+        def inside(shape: Any) -> Any:
+            if isinstance(shape, list | tuple):
+                return type(shape)(map(inside, shape))
+            if isinstance(shape, dict):
+                return {key: inside(inner) for key, inner in shape.items()}
+            return number if shape == 1 else shape
+
+        return bson_value(inside(value)[0]) if not isinstance(number, int) else inside(value)[0]
+
+    array = pa.array([put(in_units), put(FAR[unit])], kind)
+    far = FAR[unit] * 1000 if unit == "s" else FAR[unit] // (PER_SECOND[unit] // 1000)
+    far_value = DatetimeMS(far)
+    if unit == "ns":
+        far_value = far_value.as_datetime().replace(tzinfo=one.tzinfo)
+    origin = store(tmp_path / "a.parquet", {"_id": [1, 2], "text": ["a", "b"], "v": array})
+    documents, rejections = read(source(origin, carry=["v"]))
+    assert not rejections
+    assert [one.fields["v"] for one in documents] == [put(one), put(far_value)]
+
+
+def test_a_dictionary_of_times(tmp_path: Path) -> None:
+    """Parquet writes no such column, but Arrow makes one."""
+    kind = pa.timestamp("ns")
+    array = pa.DictionaryArray.from_arrays(pa.array([0, 0, None]), pa.array([NS], kind))
+    batch = pa.RecordBatch.from_arrays([array], ["v"])
+    assert list(records(batch)) == [{"v": MOMENT}, {"v": MOMENT}, {"v": None}]
+
+
+SCALARS = [
+    *(pa.timestamp(unit, zone) for unit in PER_SECOND for zone in (None, "UTC")),
+    *(pa.duration(unit) for unit in PER_SECOND),
+    pa.date32(), pa.time64("ns"), pa.time64("us"), pa.time32("s"), pa.int64(),
+]  # fmt: skip
+
+
+@settings(deadline=None, max_examples=200)
+@given(
+    st.sampled_from(SCALARS),
+    st.lists(st.none() | st.integers(0, 80_000), min_size=1, max_size=4),
+    st.booleans(),
+)
+def test_value_by_value_is_the_same_as_at_once(
+    kind: pa.DataType, values: list[int | None], listed: bool
+) -> None:
+    if pa.types.is_timestamp(kind) or pa.types.is_duration(kind):
+        values = [value and (value - 40_000) * 1_234_567 for value in values]
+    array = pa.array([values] if listed else values, pa.list_(kind) if listed else kind)
+    batch = pa.RecordBatch.from_arrays([array], ["v"])
+    at_once = [bson_value(record) for record in records(batch)]
+    one_by_one = [bson_value(_record(batch, row)) for row in range(batch.num_rows)]
+    assert at_once == one_by_one
+
+
+@settings(deadline=None, max_examples=40)
+@given(
+    st.integers(1, 2200),
+    st.data(),
+    st.sampled_from(["text", "n", "far", "id"]),
+)
+def test_one_bad_row_costs_no_other(
+    tmp_path_factory: pytest.TempPathFactory, count: int, data: st.DataObject, which: str
+) -> None:
+    bad = data.draw(st.integers(0, count - 1))
+    texts = [b"caf\xe9" if n == bad and which == "text" else b"good" for n in range(count)]
+    notes = [b"\xff" if n == bad and which == "n" else b"n" for n in range(count)]
+    numbers = [10**50 + 1 if n == bad and which == "far" else n for n in range(count)]
+    nested = [[{"a": "x"}] for _ in range(count)]
+    ids = [None if n == bad and which == "id" else n for n in range(count)]
+    origin = store(
+        tmp_path_factory.mktemp("rows") / "a.parquet",
+        {
+            "_id": ids,
+            "text": pa.array(texts).view(pa.string()),
+            "n": pa.array(notes).view(pa.string()),
+            "number": pa.array(map(decimal.Decimal, numbers), pa.decimal256(60)),
+            "at": pa.array([2**63 - 1] * count, pa.timestamp("us")),
+            "nested": nested,
+        },
+    )
+    documents, rejections = read(source(origin, carry=["n", "number", "at", "nested"]))
+    assert [one.id for one in documents] == [n for n in range(count) if n != bad]
+    assert [one.where.rpartition(":")[2] for one in rejections] == [str(bad + 1)]
+
+
 def test_strings_that_are_not_utf_8(tmp_path: Path) -> None:
-    wrong = pa.array([b"caf\xe9"]).view(pa.string())
-    origin = store(tmp_path / "a.parquet", {"_id": [1], "text": wrong})
-    with pytest.raises(SourceError, match=r"is damaged after row 0: .*utf-8"):
-        read(source(origin))
+    wrong = pa.array([b"caf\xe9", b"good"]).view(pa.string())
+    origin = store(tmp_path / "a.parquet", {"_id": [1, 2], "text": wrong})
+    documents, rejections = read(source(origin))
+    assert documents == [SourceDocument(2, "good")]
+    assert reasons(rejections) == {"1": "column 'text' holds text that is not UTF-8: the byte 0xe9"}
