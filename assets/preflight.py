@@ -4,7 +4,6 @@ from pymongo import MongoClient
 
 from resources.embedders.space import EmbeddingSpace
 from resources.errors import ConfigurationError
-from resources.mongodb.collections import kind_of, underlying
 from resources.registry import Registry
 from resources.search_index.resource import SearchIndexResource
 from resources.sources.collection import CollectionOrigin
@@ -50,7 +49,7 @@ def check_deployment(
 
 def _check_collections(client: MongoClient, source: SourceResource, store: VectorStore) -> None:
     database, name = store.collection.database.name, store.collection.name
-    kind = kind_of(client, database, name)
+    kind = CollectionOrigin(database=database, collection=name).kind_of(client)
     if kind in ("timeseries", "view"):
         what = "time-series collection" if kind == "timeseries" else "view"
         raise ConfigurationError(
@@ -60,14 +59,14 @@ def _check_collections(client: MongoClient, source: SourceResource, store: Vecto
     origin = source.origin
     if not isinstance(origin, CollectionOrigin):
         return
-    its_kind = kind_of(client, origin.database, origin.collection)
+    its_kind = origin.kind_of(client)
     if its_kind == "timeseries" and source.id_field == "_id":
         raise ConfigurationError(
             f"{origin.namespace} is a time-series collection, in which two documents may have one "
             "_id: name a field that tells them apart as `id_field`"
         )
-    read = f"{origin.database}.{underlying(client, origin.database, origin.collection)}"
-    if its_kind == "view" and not store.in_place and read == store.collection.full_name:
+    read = origin.underlying(client) if its_kind == "view" else None
+    if not store.in_place and read == store.collection.full_name:
         raise ConfigurationError(
             f"the source {origin.namespace} is a view over {store.collection.full_name}, where the "
             "vectors would be put: name a collection of their own in `vector_store`, or read that "

@@ -256,7 +256,7 @@ def test_one_bad_row_costs_no_other(
             "nested": nested,
         },
     )
-    documents, rejections = read(source(origin, carry=["n", "at", "id"]))
+    documents, rejections = read(source(origin, carry=["n", "number", "at", "nested"]))
     assert [one.id for one in documents] == [n for n in range(count) if n != bad]
     assert [one.where.rpartition(":")[2] for one in rejections] == [str(bad + 1)]
 
