@@ -42,7 +42,7 @@ def test_the_space_is_known_without_loading_the_model(static_model, monkeypatch)
 def test_a_model_keeps_its_space_when_its_folder_moves(static_model, tmp_path):
     moved = shutil.copytree(static_model, tmp_path / "static")
     here, there = (SentenceTransformersProvider(model=str(m)) for m in (static_model, moved))
-    assert here.space() == there.space()
+    assert here.embedding_space() == there.embedding_space()
 
 
 def test_other_weights_are_another_space(static_model, tmp_path):
@@ -50,7 +50,7 @@ def test_other_weights_are_another_space(static_model, tmp_path):
 
     other = build_static_model(tmp_path / "static", seed=1)
     here, there = (SentenceTransformersProvider(model=str(m)) for m in (static_model, other))
-    assert here.space().id != there.space().id
+    assert here.embedding_space().id != there.embedding_space().id
 
 
 def test_the_tutorials_three_texts_and_query():
@@ -88,9 +88,11 @@ def test_prompts_stand_before_documents_and_queries(static_model):
     with EmbedderResource(provider=prompted).open() as it:
         for kind, vector in expected.items():
             assert np.allclose(it.embed(["the sea"], input_type=kind).vectors[0], vector)
-    assert prompted.space().id != plain.space().id
+    assert prompted.embedding_space().id != plain.embedding_space().id
     other_query = prompted.model_copy(update={"query_prompt": "question: "})
-    assert other_query.space() == prompted.space(), "a query prompt re-embeds no document"
+    assert other_query.embedding_space() == prompted.embedding_space(), (
+        "a query prompt re-embeds no document"
+    )
 
 
 def test_leading_dimensions_are_normalised_again(static_model):
@@ -204,7 +206,7 @@ def test_cutting_takes_the_leading_dimensions(normalize):
         vectors = embedder.embed(TEXTS, input_type="document").vectors
     lengths = np.linalg.norm(expected, axis=1, keepdims=True)
     assert np.allclose(vectors, expected / lengths if normalize else expected, atol=1e-6)
-    assert cut.space().normalized is normalize
+    assert cut.embedding_space().normalized is normalize
 
 
 @pytest.mark.parametrize("normalize", [True, False])
@@ -223,7 +225,7 @@ def test_nomics_model_is_cut_as_its_card_says(static_model, tmp_path, normalize)
     with EmbedderResource(provider=cut).open() as embedder:
         vectors = embedder.embed(TEXTS, input_type="document").vectors
     assert np.allclose(vectors, expected.numpy(), atol=1e-5)
-    assert dict(cut.space().options) == {"layer_norm": True}
+    assert dict(cut.embedding_space().options) == {"layer_norm": True}
 
 
 # --- prompts
@@ -327,7 +329,7 @@ def test_a_model_of_a_family_that_needs_prompts_is_refused_without(on_the_hub, n
 def test_a_local_folder_of_such_a_name_is_refused_as_well(static_model, tmp_path):
     folder = shutil.copytree(static_model, tmp_path / "e5-base")
     with pytest.raises(ConfigurationError, match="needs a prompt"):
-        SentenceTransformersProvider(model=str(folder)).space()
+        SentenceTransformersProvider(model=str(folder)).embedding_space()
 
 
 @pytest.mark.parametrize(
