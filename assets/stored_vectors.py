@@ -207,6 +207,8 @@ def build_stored_vectors(pipeline: str) -> dg.AssetsDefinition:
                 writer = open_writer(
                     plan, batches=batches, store=store, registry=registry, lease=lease
                 )
+                if plan.parts:
+                    registry.note_store_changes(store.key, lease)
                 written = store_plan(
                     plan,
                     batches=batches,
@@ -224,6 +226,7 @@ def build_stored_vectors(pipeline: str) -> dg.AssetsDefinition:
                         space=plan.space.id,
                         stored_as=str(store.format),
                         revision=secrets.token_hex(8),
+                        lease=lease,
                     )
                 removed = 0
                 if written.changes and batch_store.keep_days:

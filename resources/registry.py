@@ -1,5 +1,6 @@
 """What all pipelines of a deployment share: spaces, vector stores, search indexes, quarantine."""
 
+import secrets
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -86,6 +87,13 @@ class Registry:
             {"_id": space_id, "int8_scale": {"$exists": False}}, {"$set": {"int8_scale": measure()}}
         )
         return self.int8_scale(space_id)
+
+    def note_store_changes(self, store: str, lease: Lease) -> None:
+        """Note, before a store's vectors are changed, that what was made from them is out of date.
+
+        A run that dies after it has written leaves an index behind that the next one makes anew.
+        """
+        lease.put(self._stores, store, {"revision": secrets.token_hex(8)})
 
     def record_store(
         self,

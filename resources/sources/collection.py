@@ -74,10 +74,15 @@ class CollectionOrigin(StrictConfig):
     def kind_of(self, client: pymongo.MongoClient) -> Kind:
         """What the server says it is; only the `_id`s of a collection are unique.
 
-        Errors of PyMongo are left as they are: a user may be allowed to read, and not to ask.
+        A plain collection for a user who may read it, and not ask.
         """
-        found = self._listed(client, self.collection)
-        return found["type"] if found else "missing"
+        try:
+            found = self._listed(client, self.collection)
+        except OperationFailure as error:
+            if error.code != UNAUTHORIZED:
+                raise
+            return "collection"
+        return found.get("type", "collection") if found else "missing"
 
     def underlying(self, client: pymongo.MongoClient) -> str | None:
         """The namespace that a view reads from in the end; None where it is no view.

@@ -135,6 +135,7 @@ class VectorWriter:
                 return written
             self._check()
             outcome = write_all(self._collection, writes)
+            self._take_back_late(ready, writes)
             self.aside += [(ready[at].chunk, reason) for at, reason in outcome.refused.items()]
             written += outcome.written
             if outcome.written + len(outcome.refused) == len(writes):
@@ -148,6 +149,22 @@ class VectorWriter:
                 and not change.is_done(states.get(key(change.chunk.id)), store)
             ]
         return written
+
+    def _take_back_late(self, ready: list["_Change"], writes: list[Write]) -> None:
+        """An insert has no fence: one that was sent late is taken back.
+
+        Raises:
+            LeaseError: Another run has taken the pipeline over.
+        """
+        made = [
+            change.chunk.id
+            for change, write in zip(ready, writes, strict=True)
+            if isinstance(write, InsertOne)
+        ]
+        if made and self._lease and self._lease.overtaken():
+            late = {f"{self._store.lineage_path}.token": self._lease.token}
+            self._collection.delete_many({"_id": {"$in": made}, **self._store.mine, **late})
+            raise self._lease.stale()
 
     def _prepared(
         self, wanted: list["_Change"], *, suspicious: bool

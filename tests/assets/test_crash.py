@@ -214,7 +214,6 @@ def test_a_full_disk_is_one_sentence_and_what_was_finished_is_kept(make, mongod_
         subprocess.run(["umount", "--lazy", str(small)], check=True)
 
 
-@pytest.mark.xfail(strict=True, reason="a store's change is not recorded before it is made yet")
 def test_killed_between_the_vectors_and_their_record_the_index_follows_all_the_same(
     make, mongod_uri, monkeypatch
 ):
