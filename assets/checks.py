@@ -9,6 +9,7 @@ from assets.auditing import examine
 from assets.failures import explained
 from assets.plan import read_plan
 from assets.search_index import open_engine, probe
+from assets.spaces import pipeline_space
 from resources.batch_store.resource import BatchStoreResource
 from resources.embedders.base import check_reply
 from resources.embedders.resource import EmbedderResource
@@ -80,9 +81,11 @@ def build_checks(pipeline: str) -> Sequence[dg.AssetChecksDefinition]:
     ) -> dg.AssetCheckResult:
         """Every stored vector has its lineage, and all are of the pipeline's space."""
         with explained(), mongodb.connect() as client:
-            store = vector_store.open(client, source, embedder.space(), pipeline)
+            wanted = pipeline_space(
+                client, source=source, embedder=embedder, mongodb=mongodb, vector_store=vector_store
+            )
+            store, space = vector_store.open(client, source, wanted, pipeline), wanted.id
             bare = store.without_lineage()
-            space = embedder.space().id
             others = {name: store.count_space(name) for name in store.spaces() if name != space}
         problem = ""
         if others:
@@ -113,8 +116,10 @@ def build_checks(pipeline: str) -> Sequence[dg.AssetChecksDefinition]:
         batch_store: BatchStoreResource,
     ) -> dg.AssetCheckResult:
         """Stored vectors of some batches are what was embedded; an audit looks at all."""
-        space = embedder.space()
         with explained(), mongodb.connect() as client:
+            space = pipeline_space(
+                client, source=source, embedder=embedder, mongodb=mongodb, vector_store=vector_store
+            )
             batches = batch_store.open()
             store = vector_store.open(client, source, space, pipeline)
             store.use_scale(Registry(client, mongodb.registry).int8_scale(space.id))

@@ -10,6 +10,7 @@ from tenacity import Retrying, retry_if_result, stop_after_attempt, wait_fixed
 from assets.exclusive import exclusive
 from assets.failures import explained
 from assets.source_documents import cell
+from assets.spaces import pipeline_space
 from resources.batch_store.resource import BatchStoreResource
 from resources.embedders.resource import EmbedderResource
 from resources.embedders.space import EmbeddingSpace
@@ -46,7 +47,9 @@ def open_engine(
     With `log`, a new index is meant: it is told which engine it gets, and why. Without, an index
     keeps the engine that made it.
     """
-    space = embedder.space()
+    space = pipeline_space(
+        client, source=source, embedder=embedder, mongodb=mongodb, vector_store=vector_store
+    )
     search_index.check(space, vector_store.format(space).dtype, vector_store.path)
     store = vector_store.open(client, source, space, pipeline)
     registry = Registry(client, mongodb.registry)

@@ -19,6 +19,7 @@ from resources.batch_store.store import BatchStore
 from resources.chunks import Chunk, excess
 from resources.embedders.packing import estimate_tokens
 from resources.embedders.resource import EmbedderResource
+from resources.embedders.space import EmbeddingSpace
 from resources.errors import ConfigurationError
 from resources.keys import shown
 from resources.mongodb.resource import MongoDBResource
@@ -62,6 +63,7 @@ def compare(
     registry: Registry,
     batches: BatchStore,
     embedder: EmbedderResource,
+    space: EmbeddingSpace,
     max_delete_fraction: float,
     reject: Callable[[Sequence[RejectedRecord]], None],
     hold: Callable[[str, Sequence[Chunk]], object],
@@ -79,7 +81,8 @@ def compare(
         store: The vectors that are there.
         registry: The texts that were refused before.
         batches: The vectors that were embedded before.
-        embedder: The space, and the size of a batch.
+        embedder: The size of a batch, and what its refusals hold for.
+        space: That every vector shall be in.
         max_delete_fraction: Share of the stored chunks that may be deleted.
         reject: Takes records that cannot be embedded.
         hold: Takes a scope and the chunks that stay in quarantine, because of their text.
@@ -89,7 +92,7 @@ def compare(
     """
     progress = Progress(log, "records read")
     with embedder.open() as provider:
-        space, scope = provider.space, provider.refusal_scope
+        scope = provider.refusal_scope
     rejected: list[RejectedRecord] = []
 
     def flush() -> None:
@@ -202,8 +205,9 @@ def build_source_documents(pipeline: str, kinds: set[str]) -> dg.AssetsDefinitio
             space = embedder.space()
             check_settings(source, vector_store, search_index, space)
             with mongodb.connect() as client, exclusive(context, client, mongodb) as lease:
+                registry, wanted = Registry(client, mongodb.registry), space
+                space = registry.settled_space(wanted, vector_store.key(source))
                 store = vector_store.open(client, source, space, pipeline)
-                registry = Registry(client, mongodb.registry)
                 check_deployment(
                     client,
                     source=source,
@@ -213,6 +217,7 @@ def build_source_documents(pipeline: str, kinds: set[str]) -> dg.AssetsDefinitio
                     space=space,
                 )
                 registry.prepare()
+                registry.settle_space(space, wanted, store.key)
                 registry.record_space(space)
                 store.prepare()
                 run, batches = context.run_id, batch_store.open()
@@ -224,6 +229,7 @@ def build_source_documents(pipeline: str, kinds: set[str]) -> dg.AssetsDefinitio
                     registry=registry,
                     batches=batches,
                     embedder=embedder,
+                    space=space,
                     max_delete_fraction=vector_store.deletable,
                     reject=partial(registry.quarantine.add, pipeline, run),
                     hold=lambda scope, chunks: registry.quarantine.hold(

@@ -106,7 +106,7 @@ def repair(
             log=log,
         ) as lease:
             found = _examine(opened, VectorWriter(opened.store, lease).distrust, log=log)
-            space, batches = opened.embedder.space(), opened.batch_store.open()
+            space, batches = opened.space, opened.batch_store.open()
             for name in found.damaged:
                 batches.remove_batch(space.id, name)
         name = opened.pipeline.name if isinstance(pipeline, EmbeddingPipeline) else pipeline
@@ -119,7 +119,7 @@ def _examine(
     *,
     log: Callable[[str], None],
 ) -> Examination:
-    store, space, batches = opened.store, opened.embedder.space(), opened.batch_store.open()
+    store, space, batches = opened.store, opened.space, opened.batch_store.open()
     store.use_scale(opened.registry.int8_scale(space.id))
     # Without a scale nothing was ever stored as int8.
     unscaled = store.format.needs_scale and store.format.scale is None

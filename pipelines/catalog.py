@@ -14,10 +14,12 @@ from pydantic import BaseModel
 from pymongo import MongoClient
 
 import pipelines
+from assets.spaces import pipeline_space
 from pipelines.pipeline import RESOURCES, EmbeddingPipeline
 from pipelines.run_config import build_resources
 from resources.batch_store.resource import BatchStoreResource
 from resources.embedders.resource import EmbedderResource
+from resources.embedders.space import EmbeddingSpace
 from resources.errors import ConfigurationError
 from resources.mongodb.resource import MongoDBResource
 from resources.registry import Registry
@@ -127,10 +129,18 @@ class OpenPipeline:
         return Registry(self.client, self.mongodb.registry)
 
     @property
-    def store(self) -> VectorStore:
-        return self.vector_store.open(
-            self.client, self.source, self.embedder.space(), self.pipeline.name
+    def space(self) -> EmbeddingSpace:
+        return pipeline_space(
+            self.client,
+            source=self.source,
+            embedder=self.embedder,
+            mongodb=self.mongodb,
+            vector_store=self.vector_store,
         )
+
+    @property
+    def store(self) -> VectorStore:
+        return self.vector_store.open(self.client, self.source, self.space, self.pipeline.name)
 
 
 @contextmanager

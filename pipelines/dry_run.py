@@ -65,7 +65,7 @@ def dry_run(
 
     with open_pipeline(pipeline, overrides) as opened:
         embedder, store = opened.embedder, opened.vector_store
-        space = embedder.space()
+        space = opened.space
         check_settings(opened.source, store, opened.search_index, space)
         if not auditing:
             check_deployment(
@@ -83,6 +83,7 @@ def dry_run(
             registry=opened.registry,
             batches=opened.batch_store.open(),
             embedder=embedder,
+            space=space,
             max_delete_fraction=1.0 if auditing else store.deletable,
             why_not=opened.store.why_not if auditing else None,
             reject=lambda _: None,
@@ -91,7 +92,7 @@ def dry_run(
             log=lambda _: None,
         )
         with embedder.open() as provider:
-            space, model, factor = provider.space, provider.model, provider.price_factor
+            model, factor = provider.model, provider.price_factor
         cost = estimate(space.provider, model, **totals, price_factor=factor)
         rate = opened.registry.ledger.texts_per_second(space.provider, model)
         return DryRun(

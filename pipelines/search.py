@@ -190,7 +190,7 @@ def search_opened(
 
 def _index_space(opened: OpenPipeline, space_id: str) -> EmbeddingSpace:
     """The index's space, which must be the one the embedder puts queries in."""
-    mine = opened.embedder.space()
+    mine = opened.space
     if mine.id == space_id:
         return mine
     theirs = opened.registry.space(space_id)

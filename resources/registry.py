@@ -2,12 +2,14 @@
 
 import secrets
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
 from pymongo import MongoClient, ReturnDocument
 from pymongo.collection import Collection
+from pymongo.errors import DuplicateKeyError
 
 from resources.embedders.batch_jobs import Job
 from resources.embedders.space import EmbeddingSpace
@@ -25,16 +27,18 @@ class StoreClaim:
         pipelines: All that ever did, since this is written down.
         carried: By pipeline, the paths that it may have carried into its documents.
         marked: Pipelines whose documents from before there was a mark have been looked at.
+        servers: By the id of a space without one, the server whose vectors it stands for here.
     """
 
     pipelines: frozenset[str]
     carried: Mapping[str, Sequence[str]]
     marked: frozenset[str]
+    servers: Mapping[str, str]
 
     @classmethod
     def of(cls, entry: Mapping[str, Any]) -> "StoreClaim":
         pipelines, marked = (frozenset(entry.get(name, ())) for name in ("pipelines", "marked"))
-        return cls(pipelines, entry.get("carried", {}), marked)
+        return cls(pipelines, entry.get("carried", {}), marked, entry.get("servers", {}))
 
 
 class Registry:
@@ -68,6 +72,36 @@ class Registry:
             {"$setOnInsert": {**space.to_document(), "first_seen": now()}},
             upsert=True,
         )
+
+    def settled_space(self, space: EmbeddingSpace, store: str) -> EmbeddingSpace:
+        """The space as a store has it: one from before servers were told apart stays what it is.
+
+        Such a space is that of the server which the store's pipeline names first, from then on;
+        `settle_space` writes it down.
+        """
+        server, earlier = space.endpoint, space.without_endpoint()
+        if not server:
+            return space
+        known = self.store_claim(store).servers.get(earlier.id)
+        if known is None:
+            entry = self._stores.find_one({"_id": store}, {"space": 1}) or {}
+            known = server if entry.get("space") == earlier.id else ""
+        return earlier if known == server else space
+
+    def settle_space(self, space: EmbeddingSpace, wanted: EmbeddingSpace, store: str) -> None:
+        """Note which server a store's space is of, once and for all.
+
+        Args:
+            space: As `settled_space` gave it.
+            wanted: As the embedder names it.
+            store: Name of the store.
+        """
+        if wanted.provider == "openai":
+            name = f"servers.{space.without_endpoint().id}"
+            server = wanted.endpoint if space.endpoint == "" else ""
+            missing = {"_id": store, name: {"$exists": False}}
+            with suppress(DuplicateKeyError):  # it is written down already
+                self._claims.update_one(missing, {"$set": {name: server}}, upsert=True)
 
     def space(self, space_id: str) -> EmbeddingSpace | None:
         document = self._spaces.find_one({"_id": space_id})

@@ -6,7 +6,7 @@ from typing import Protocol
 class Journal(Protocol):
     """Where one run's requests are written down; called from threads, several at once.
 
-    What was billed lies between the closed tokens and those with the estimates of what is open:
+    What was billed lies between the closed tokens and those with those that open ones may cost at most:
     a request stays open if its answer never came (a time-out, a cut connection, a kill).
     """
 
@@ -16,7 +16,7 @@ class Journal(Protocol):
         Args:
             request: Its unique id.
             texts: How many it holds.
-            tokens: As estimated.
+            tokens: What may be billed for it at most.
         """
         ...
 

@@ -24,6 +24,10 @@ _MINUTE = 60.0
 Request = Callable[[list[str], InputType], Awaitable[Reply]]
 
 
+_AROUND = 64
+"""Tokens beside those of a text: special ones and the prompt."""
+
+
 @dataclass(frozen=True)
 class Tries:
     """How often a request is sent that fails in one way or another.
@@ -193,12 +197,14 @@ class Sender:
 
     async def _once(self, batch: Batch, texts: list[str], *, again: bool, probe: bool) -> Rows:
         estimate = sum(estimate_tokens(text) for text in texts)
+        # A token is a byte at least, but for the few that a model puts around a text or its prompt.
+        most = sum(len(text.encode()) for text in texts) + _AROUND * len(texts)
         async with self._pace.turn(estimate) as turn:
             batch.waited += turn.waited
             if self._fatal is not None:
                 raise self._fatal
             name, manner, sent = uuid.uuid4().hex, self.manner, time.monotonic()
-            await self._opened(name, len(texts), estimate)
+            await self._opened(name, len(texts), most)
             batch.requests.append(name)
             batch.retries += again
             try:

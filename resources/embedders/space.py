@@ -56,6 +56,11 @@ class EmbeddingSpace:
         """Columns of an array of such vectors."""
         return width(self.element, self.dimensions)
 
+    @property
+    def endpoint(self) -> str:
+        """The server that makes the vectors, where its name is part of the space; else empty."""
+        return dict(self.options).get("endpoint", "")
+
     def without_endpoint(self) -> "EmbeddingSpace":
         """The space as it was called before servers were told apart."""
         options = tuple(pair for pair in self.options if pair[0] != "endpoint")

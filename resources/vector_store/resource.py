@@ -187,6 +187,10 @@ class VectorStoreResource(StrictResource):
             )
         return theirs
 
+    def key(self, source: SourceResource) -> str:
+        """The store's name in the registry, as `VectorStore.key`."""
+        return f"{'.'.join(self.namespace(source))}:{self.path}"
+
     def open(
         self,
         client: MongoClient,
