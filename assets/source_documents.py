@@ -94,6 +94,7 @@ def compare(
     with embedder.open() as provider:
         scope = provider.refusal_scope
     rejected: list[RejectedRecord] = []
+    hidden: list[str] = []
 
     def flush() -> None:
         found.rejected += len(rejected)
@@ -114,6 +115,7 @@ def compare(
                     yield chunk
                 found.documents += 1
             else:
+                hidden.extend([record.where] if record.hides else [])
                 rejected.append(record)
                 if len(rejected) >= 1_000:
                     flush()
@@ -130,8 +132,14 @@ def compare(
             rejected += [_set_aside(source, chunk, reason) for chunk, reason in apart]
             flush()
         flush()
-        # A limit that cut the source off: what was not looked at has not vanished.
-        found.whole = source.limit is None or progress.done < source.limit
+        # A limit that cut the source off: what was not looked at has not vanished. Nor has what may
+        # be in lines that could not be told apart.
+        found.whole = not hidden and (source.limit is None or progress.done < source.limit)
+        if hidden:
+            log(
+                f"nothing counts as vanished, since {hidden[0]} may hold records of the source "
+                "that cannot be read: see the quarantine"
+            )
         if found.whole:
             planner.vanished(
                 store.ids,

@@ -17,7 +17,7 @@ from resources.search_index.resource import index_key
 from resources.search_index.scores import meaning
 from resources.sources.fields import MISSING, lookup
 from resources.sources.rejection import BadRecord
-from resources.sources.text import TextField, TextTemplate, parse_text
+from resources.sources.text import TextField, TextTemplate
 from resources.vector_store.store import TEXT_FIELD
 
 
@@ -205,7 +205,7 @@ def _index_space(opened: OpenPipeline, space_id: str) -> EmbeddingSpace:
 def _text_shape(opened: OpenPipeline) -> TextField | TextTemplate:
     """Where a stored document has its text."""
     if opened.vector_store.in_place:
-        return parse_text(opened.source.text)
+        return opened.source.text_shape()
     return TextField(TEXT_FIELD)
 
 

@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, Literal
 
-from bson.codec_options import DatetimeConversion
 from pymongo import UpdateOne
 from pymongo.collection import Collection
 
@@ -39,12 +38,7 @@ class Quarantine:
     """Entries of all pipelines of a deployment, in one collection."""
 
     def __init__(self, collection: Collection) -> None:
-        # Ids are dates too, which Python may not be able to hold.
-        self._entries = collection.with_options(
-            codec_options=collection.codec_options.with_options(
-                datetime_conversion=DatetimeConversion.DATETIME_AUTO
-            )
-        )
+        self._entries = collection
 
     def prepare(self) -> None:
         """Create the indexes that find a pipeline's entries, and refused texts."""

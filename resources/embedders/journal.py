@@ -6,8 +6,8 @@ from typing import Protocol
 class Journal(Protocol):
     """Where one run's requests are written down; called from threads, several at once.
 
-    What was billed lies between the closed tokens and those with those that open ones may cost at most:
-    a request stays open if its answer never came (a time-out, a cut connection, a kill).
+    What was billed lies between the closed tokens, and those with what open requests may cost at
+    most. A request stays open if its answer never came: a time-out, a cut connection, a kill.
     """
 
     def opened(self, request: str, *, texts: int, tokens: int) -> None:

@@ -92,6 +92,8 @@ class MongoDBResource(StrictResource):
                 serverSelectionTimeoutMS=int(self.timeout_seconds * 1000),
                 appname="mongodb-embedding-pipelines",
                 uuidRepresentation="standard",
+                # A date that Python cannot hold would end a whole read, or hide an error reply.
+                datetime_conversion="DATETIME_AUTO",
             ) as client:
                 client.admin.command("ping")
                 yield client

@@ -107,9 +107,11 @@ class CsvOrigin(FileOrigin):
             if isinstance(found, Row):
                 yield self._of_row(found.cells, header, where, shape)
             else:
-                if found.last > found.first:
+                several = found.last > found.first
+                if several:
                     where += f"-{found.last}"
-                yield rejected(where, self._advised(found.reason), found.excerpt)
+                reason = self._advised(found.reason)
+                yield rejected(where, reason, found.excerpt, hides=several)
 
     def _header(self, rows: Rows, file: FoundFile) -> list[str]:
         if not self.header:

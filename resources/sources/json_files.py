@@ -86,9 +86,10 @@ class JsonlOrigin(FileOrigin):
         for found in Values(texts, in_array=sign == "["):
             where = f"{name}:{found.first}"
             if found.problem:
-                if found.last > found.first:
+                several = found.last > found.first
+                if several:
                     where += f"-{found.last}"
-                yield rejected(where, found.problem, found.text)
+                yield rejected(where, found.problem, found.text, hides=several)
             elif (byte := wrong_byte(found.text)) is not None:
                 reason = f"not valid {self.encoding}: it holds the byte {byte:#04x}"
                 yield rejected(where, reason, found.text)

@@ -31,6 +31,7 @@ class RejectedRecord:
         excerpt: The beginning of what was found, at most EXCERPT_LENGTH characters.
         text_hash: Of the text that a provider refused; empty where the source is at fault.
         lasting: It stays so until the record or the settings change; else later runs ask again.
+        hides: Other records may be in it, which could not be told apart.
     """
 
     id: Any
@@ -39,6 +40,7 @@ class RejectedRecord:
     excerpt: str = ""
     text_hash: str = ""
     lasting: bool = True
+    hides: bool = False
 
 
 EXCERPT_LENGTH = 200

@@ -14,13 +14,16 @@ class BadRecord(Exception):
         self.found = found
 
 
-def rejected(where: str, reason: str, found: Any, record_id: Any = None) -> RejectedRecord:
+def rejected(
+    where: str, reason: str, found: Any, record_id: Any = None, *, hides: bool = False
+) -> RejectedRecord:
     excerpt = found if isinstance(found, str) else _repr(found)
     return RejectedRecord(
         id=record_id,
         where=_encodable(where),
         reason=_encodable(reason),
         excerpt=_encodable(excerpt[:EXCERPT_LENGTH])[:EXCERPT_LENGTH],
+        hides=hides,
     )
 
 

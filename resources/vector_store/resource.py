@@ -12,7 +12,6 @@ from resources.sources.collection import CollectionOrigin
 from resources.sources.fields import overlap
 from resources.sources.filter_paths import depends_on
 from resources.sources.resource import SourceResource
-from resources.sources.text import parse_text
 from resources.vector_store.formats import Dtype, Element, VectorFormat, element_of
 from resources.vector_store.lineage import lineage_path, rescore_path
 from resources.vector_store.ownership import INSERTED_FIELD
@@ -137,7 +136,7 @@ class VectorStoreResource(StrictResource):
                     "it out; a run finds by itself what is new or changed"
                 )
             for setting, used in (
-                ("text", parse_text(source.text).fields),
+                ("text", source.text_shape().fields),
                 ("carry", source.carry),
             ):
                 if any(overlap(path, name) for name in used):

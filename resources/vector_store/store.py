@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from bson.codec_options import DatetimeConversion
 from pymongo.collection import Collection
 
 from resources.chunks import Chunk
@@ -95,12 +94,7 @@ class VectorStore:
         chunker: str | None = None,
         adopt: bool = False,
     ) -> None:
-        # A date that Python cannot hold is kept: by default it would end the whole read.
-        self.collection = collection.with_options(
-            codec_options=collection.codec_options.with_options(
-                datetime_conversion=DatetimeConversion.DATETIME_AUTO
-            )
-        )
+        self.collection = collection
         self.path = path
         self.lineage_path = lineage_path
         self.rescore_path = rescore_path

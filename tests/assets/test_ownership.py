@@ -351,3 +351,41 @@ def test_a_validator_and_a_unique_index_cost_the_documents_they_name(workshop):
     assert len(workshop.quarantine()) == 2
     assert len(workshop.stored()) == 5
     assert dataclasses.asdict(dry_run(workshop.pipeline).counts)["set_aside"] == 0
+
+
+# --- what cannot be read costs no other
+
+
+def test_lines_that_cannot_be_told_apart_delete_nothing(workshop):
+    rows = ["_id,text", *(f"{n},text number {n}" for n in range(6))]
+    file = workshop.folder / "rows.csv"
+    workshop.configure({"source": {"origin": {"csv": {"path": str(file)}}, "carry": []}})
+    file.write_text("\n".join(rows) + "\n")
+    assert workshop.run().success
+    rows[2] = '1,"a quote that opens and never closes'
+    file.write_text("\n".join(rows) + "\n")
+    run = workshop.run(config=allowing())
+    assert run.success, run.failures
+    assert sorted(workshop.stored()) == [str(n) for n in range(6)], "they may all be there still"
+    rows[2] = "1,mended"
+    file.write_text("\n".join(rows[:5]) + "\n")
+    assert workshop.run(config=allowing()).success
+    assert sorted(workshop.stored()) == [str(n) for n in range(4)]
+
+
+@pytest.mark.parametrize("mongodb_uri", ["mongod"], indirect=True)
+def test_dates_that_python_cannot_hold_are_kept_also_as_ids(workshop):
+    from bson.datetime_ms import DatetimeMS
+
+    far = DatetimeMS(253_402_300_800_000)
+    rows = [{"_id": far, "text": "a far id"}, {"_id": 1, "text": "carried", "until": far}]
+    workshop.client[workshop.database]["contracts"].insert_many(rows)
+    in_collection(workshop, "contracts")
+    workshop.configure({"source": {"carry": ["until"]}})
+    for _ in range(2):
+        run = workshop.run()
+        assert run.success, run.failures
+        assert run.stored_vectors["vectors stored"] == 2
+    assert workshop.vectors.find_one({"until": far}, {"_id": 1}) == {"_id": 1}
+    assert workshop.vectors.count_documents({"_id": far}) == 1
+    assert workshop.search("far id").hits
