@@ -11,11 +11,11 @@ from typing import Any
 import numpy as np
 
 from assets.budget import Estimate, check_budget, estimate, exceeded
-from assets.plan import Plan, PlannedPart, read_chunks
+from assets.plan import Plan, PlannedPart, read_texts
 from assets.planning import batch_id
 from resources import ledger
 from resources.batch_store.store import BatchStore, EmbeddingBatch
-from resources.chunks import Chunk
+from resources.chunks import Chunk, size_of
 from resources.embedders import catalogue
 from resources.embedders.base import Embedder, Embeddings, without_zeros
 from resources.embedders.packing import estimate_tokens
@@ -29,9 +29,10 @@ from resources.registry import Registry
 from resources.sources.records import EXCERPT_LENGTH, RejectedRecord
 from resources.vector_store.lineage import Lineage
 from resources.vector_store.neighbours import Neighbours
+from resources.windows import WINDOW_BYTES
 
-KEPT_UNDER_WAY = 256
-"""Batches whose chunks are held until their reply; those of batch jobs are read a second time."""
+UNDER_WAY_BYTES = 4 * WINDOW_BYTES
+"""Of the texts that are held until their reply; those of batch jobs are read a second time."""
 
 
 @dataclass
@@ -121,7 +122,7 @@ def embed_plan(
     if todo:
         log(f"to embed with {embedder.model}: {wanted}")
     progress = Progress(log, "chunks embedded", wanted.texts)
-    under_way: dict[str, list[Chunk]] = {}
+    under_way = _UnderWay(UNDER_WAY_BYTES)
     parts = {work.part.batch: work for work in todo}
 
     stopped = ""
@@ -140,13 +141,12 @@ def embed_plan(
                 return
             lease.check()
             name = work.part.batch
-            under_way[name] = work.chunks(plan, batches)
-            yield name, [chunk.text for chunk in under_way[name]]
-            if len(under_way) > KEPT_UNDER_WAY:
-                del under_way[next(iter(under_way))]
+            chunks = work.chunks(plan, batches)
+            under_way.add(name, chunks)
+            yield name, [chunk.text for chunk in chunks]
 
     def keep(name: str, given: Embeddings) -> None:
-        chunks = under_way.pop(name, None) or parts[name].chunks(plan, batches)
+        chunks = under_way.take(name) or parts[name].chunks(plan, batches)
         spent = _kept(
             plan, parts[name], chunks, without_zeros(given), progress.seconds,
             batches=batches, embedder=embedder, registry=registry, run=run, outcome=outcome,
@@ -235,8 +235,29 @@ class _Todo:
     there: frozenset[str] = frozenset()
 
     def chunks(self, plan: Plan, batches: BatchStore) -> list[Chunk]:
-        chunks = read_chunks(batches, plan, self.part)
+        chunks = read_texts(batches, plan, self.part)
         return [chunk for chunk in chunks if chunk.text_hash not in self.there]
+
+
+class _UnderWay:
+    """Chunks of batches that wait for their reply: of the latest, as many as there is room for."""
+
+    def __init__(self, max_bytes: int) -> None:
+        self._room = max_bytes
+        self._held: dict[str, tuple[int, list[Chunk]]] = {}
+
+    def add(self, name: str, chunks: list[Chunk]) -> None:
+        size = sum(map(size_of, chunks))
+        self._held[name] = size, chunks
+        self._room -= size
+        while self._room < 0 and len(self._held) > 1:
+            self.take(next(iter(self._held)))
+
+    def take(self, name: str) -> list[Chunk] | None:
+        """A batch's chunks, which are then held no longer; None where they are not."""
+        size, chunks = self._held.pop(name, (0, None))
+        self._room += size
+        return chunks
 
 
 def _left(
@@ -251,7 +272,7 @@ def _left(
     if len(there) >= part.chunks:
         return _Todo(part, 0, 0)
     # Texts that were refused when the batch was made: not those that may be asked for again.
-    chunks = {chunk.text_hash: chunk for chunk in read_chunks(batches, plan, part)}
+    chunks = {chunk.text_hash: chunk for chunk in read_texts(batches, plan, part)}
     absent = [text for text in chunks if text not in set(there)]
     refused = refused_texts(absent)
     again = [text for text in absent if text not in refused]
@@ -345,7 +366,7 @@ def _copy(
     plan: Plan, part: PlannedPart, batches: BatchStore, stores: Neighbours, outcome: Outcome
 ) -> bool:
     """Write down vectors that are stored somewhere, before anything there changes."""
-    chunks = read_chunks(batches, plan, part)
+    chunks = read_texts(batches, plan, part)
     stored = stores.by_text(plan.space.id, [chunk.text_hash for chunk in chunks])
     found = {text: row for text, row in stored.items() if row[0].shape == (plan.space.width,)}
     if any(chunk.text_hash not in found for chunk in chunks):

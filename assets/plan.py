@@ -2,6 +2,7 @@
 
 import dataclasses
 from dataclasses import dataclass
+from itertools import repeat
 from typing import Any
 
 import pyarrow as pa
@@ -114,14 +115,26 @@ def read_plan(store: BatchStore, pipeline: str, space: EmbeddingSpace) -> Plan:
 
 
 def read_chunks(store: BatchStore, plan: Plan, part: PlannedPart) -> list[Chunk]:
-    table = store.read_part(plan.pipeline, plan.id, part.name)
-    ids, sources, *others = (table[name].to_pylist() for name in _SCHEMA.names)
-    chunk_ids = [decode(text) for text in ids]
-    # Without chunking the two are the same.
-    source_ids = chunk_ids if ids == sources else [decode(text) for text in sources]
+    return _chunks(store.read_part(plan.pipeline, plan.id, part.name))
+
+
+def read_texts(store: BatchStore, plan: Plan, part: PlannedPart) -> list[Chunk]:
+    """The chunks of a part without what they carry, which embedding has no use for."""
+    names = [name for name in _SCHEMA.names if name != "fields"]
+    return _chunks(store.read_part(plan.pipeline, plan.id, part.name, names))
+
+
+def _chunks(table: pa.Table) -> list[Chunk]:
+    columns = {name: table[name].to_pylist() for name in table.column_names}
+    chunk_ids = [decode(text) for text in columns["chunk_id"]]
+    source_ids = chunk_ids
+    if columns["chunk_id"] != columns["source_id"]:  # without chunking the two are the same
+        source_ids = [decode(text) for text in columns["source_id"]]
+    fields = map(decode, columns["fields"]) if "fields" in columns else repeat({})
     return [
-        Chunk(chunk_id, source_id, text, text_hash, decode(fields), fields_hash)
-        for chunk_id, source_id, text, text_hash, fields, fields_hash in zip(
-            chunk_ids, source_ids, *others, strict=True
+        Chunk(*values)
+        for values in zip(
+            chunk_ids, source_ids, columns["text"], columns["text_hash"], fields,
+            columns["fields_hash"], strict=False,
         )
-    ]
+    ]  # fmt: skip

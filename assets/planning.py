@@ -1,20 +1,21 @@
 """Decide what a run has to do: compare the chunks of the source with what is there already.
 
 Knows neither Dagster nor MongoDB. What is to be worked on is spooled to a temporary SQLite file,
-so that memory is bounded by the window, whatever the size of the corpus.
+so that memory is bounded by the window, whatever the size of the corpus and of its records.
 """
 
 import hashlib
 import sqlite3
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from operator import itemgetter
 from types import TracebackType
 from typing import Any, Generic, Literal, Protocol, TypeVar
 
-from resources.chunks import Chunk
+from resources.chunks import Chunk, size_of
 from resources.errors import SourceError
 from resources.keys import decode, encode, key
-from resources.windows import windows
+from resources.windows import WINDOW_BYTES, sized_windows, windows
 
 WINDOW = 2_000
 """Chunks compared with the store by one command."""
@@ -103,6 +104,7 @@ class Planner(Generic[S]):
         stored: Looks up the state of chunks, by key.
         format: Name of the way in which every vector shall be stored.
         window: Chunks per look-up.
+        max_bytes: Of the chunks of a look-up, and of a part; a larger chunk goes alone.
         chunker: Name of the way in which documents are cut, with its settings.
         why_not: Says why a chunk may not be stored where something is already.
     """
@@ -116,6 +118,7 @@ class Planner(Generic[S]):
         format: str = "float32",  # noqa: A002
         chunker: str | None = None,
         why_not: Callable[[Chunk, S], str] = lambda chunk, state: "",
+        max_bytes: int = WINDOW_BYTES,
     ) -> None:
         self.counts = Counts()
         self._space = space
@@ -124,18 +127,20 @@ class Planner(Generic[S]):
         self._chunker = chunker
         self._why_not = why_not
         self._window = window
+        self._max_bytes = max_bytes
         self._matched = 0
         # Without a name SQLite takes a file that goes with the connection, or with the process.
         self._db = sqlite3.connect("", isolation_level=None)
         # A plan that dies with its process is made anew: durability would only cost time.
+        # What may be long stands last in a row: the rest is read without it.
         self._db.executescript(
             """
             PRAGMA journal_mode = OFF; PRAGMA synchronous = OFF;
             CREATE TABLE seen (id TEXT PRIMARY KEY) WITHOUT ROWID;
             CREATE TABLE seen_source (id TEXT PRIMARY KEY) WITHOUT ROWID;
             CREATE TABLE work (
-                seq INTEGER PRIMARY KEY, kind TEXT, why TEXT, id TEXT, source_id TEXT, text TEXT,
-                text_hash TEXT, fields TEXT, fields_hash TEXT, batch TEXT
+                seq INTEGER PRIMARY KEY, kind TEXT, why TEXT, batch TEXT, size INTEGER,
+                text_hash TEXT, id TEXT, source_id TEXT, fields_hash TEXT, text TEXT, fields TEXT
             );
             CREATE TABLE probe (text_hash TEXT);
             BEGIN;
@@ -164,7 +169,7 @@ class Planner(Generic[S]):
         Yields:
             After every window, those that cannot be stored, each with the reason.
         """
-        for window in windows(chunks, self._window):
+        for window in sized_windows(chunks, self._window, size_of, self._max_bytes):
             yield self._compare(window)
 
     def _compare(self, window: list[Chunk]) -> list[tuple[Chunk, str]]:
@@ -217,11 +222,12 @@ class Planner(Generic[S]):
             else:
                 counts.unchanged += 1
         self._db.executemany(
-            "INSERT INTO work (kind, why, id, source_id, text, text_hash, fields, fields_hash) "
-            "VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+            "INSERT INTO work "
+            "(kind, why, size, text_hash, id, source_id, fields_hash, text, fields) "
+            "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
             (
-                (kind, why, encode(chunk.id), encode(chunk.source_id), chunk.text, chunk.text_hash,
-                 encode(dict(chunk.fields)), chunk.fields_hash)
+                (kind, why, size_of(chunk), chunk.text_hash, encode(chunk.id),
+                 encode(chunk.source_id), chunk.fields_hash, chunk.text, encode(dict(chunk.fields)))
                 for kind, why, chunk in work
             ),
         )  # fmt: skip
@@ -261,8 +267,9 @@ class Planner(Generic[S]):
             self.counts.outdated += outdated
             self.counts.deleted += len(gone) - outdated
             self._db.executemany(
-                "INSERT INTO work (kind, id, source_id, text, text_hash, fields, fields_hash) "
-                "VALUES ('delete', ?1, ?1, '', '', '{}', '')",
+                "INSERT INTO work "
+                "(kind, size, text_hash, id, source_id, fields_hash, text, fields) "
+                "VALUES ('delete', 0, '', ?1, ?1, '', '', '{}')",
                 [(encode(chunk_id),) for chunk_id, _ in gone],
             )
         if self.counts.deleted > max_fraction * stored_count:
@@ -295,7 +302,7 @@ class Planner(Generic[S]):
             whole: Whether a batch can be read to its end; asked of those that would be used.
             refused_texts: Which of the given hashes stand in quarantine for a given space.
         """
-        self._db.execute("CREATE INDEX work_text ON work (text_hash)")
+        self._db.execute("CREATE INDEX work_text ON work (text_hash, kind)")
         self._db.execute("CREATE INDEX work_kind ON work (kind, batch, seq)")
         pending = self._pending()
         for batch, hashes in batches if pending else ():
@@ -322,15 +329,19 @@ class Planner(Generic[S]):
 
     def held(self) -> Iterator[list[Chunk]]:
         """Chunks that are left out, because the provider has refused their text."""
-        for window in windows(self._rows("kind = 'held'", ()), self._window):
-            yield [chunk for _, chunk in window]
+        yield from self._windows("kind = 'held'", (), self._window)
 
     def _mark(self, kind: str, which: Callable[[str, Sequence[str]], set[str]]) -> None:
         """Give pending chunks whose text is among those found another kind."""
-        # The whole list first: rows must not change under an open cursor.
-        rows = self._read("SELECT DISTINCT text_hash FROM work WHERE kind = 'vector'")
-        for window in windows([row[0] for row in rows], self._window):
-            found = which(self._space, window)
+        # A page at a time: rows must not change under an open cursor.
+        last = ""
+        while page := self._read(
+            "SELECT DISTINCT text_hash FROM work WHERE kind = 'vector' AND text_hash > ? "
+            "ORDER BY text_hash LIMIT ?",
+            (last, self._window),
+        ):
+            last = page[-1][0]
+            found = which(self._space, [row[0] for row in page])
             self._db.executemany(
                 "UPDATE work SET kind = ? WHERE kind = 'vector' AND text_hash = ?",
                 ((kind, value) for value in found),
@@ -360,10 +371,9 @@ class Planner(Generic[S]):
         for batch, *_ in self._read(
             "SELECT DISTINCT batch FROM work WHERE kind = 'reuse' ORDER BY batch"
         ):
-            rows = self._rows("kind = 'reuse' AND batch = ?", (batch,))
-            for window in windows(rows, max_chunks):
+            for window in self._windows("kind = 'reuse' AND batch = ?", (batch,), max_chunks):
                 self.counts.reused += len(window)
-                yield Part("reuse", [chunk for _, chunk in window], batch)
+                yield Part("reuse", window, batch)
         kinds: list[tuple[PartKind, str]] = [
             ("refresh", "kind = 'refresh'"),
             # Of a new chunk nothing is stored.
@@ -371,8 +381,13 @@ class Planner(Generic[S]):
             ("delete", "kind = 'delete'"),
         ]
         for kind, which in kinds:
-            for window in windows(self._rows(which, ()), max_chunks):
-                yield Part(kind, [chunk for _, chunk in window])
+            for window in self._windows(which, (), max_chunks):
+                yield Part(kind, window)
+
+    def _windows(self, which: str, values: Sequence[Any], max_chunks: int) -> Iterator[list[Chunk]]:
+        rows = self._rows(which, values)
+        for window in sized_windows(rows, max_chunks, itemgetter(0), self._max_bytes):
+            yield [chunk for _, chunk in window]
 
     def _with_batch(
         self, kind: Literal["copy", "embed"], max_chunks: int, max_tokens: int,
@@ -380,7 +395,7 @@ class Planner(Generic[S]):
     ) -> Iterator[Part]:  # fmt: skip
         """Parts of distinct texts that become one batch each."""
         rows = self._rows("kind = ?", ("copy" if kind == "copy" else "vector",))
-        for window in _windows_of_tokens(rows, max_chunks, max_tokens, tokens):
+        for window in _windows_of_tokens(rows, max_chunks, max_tokens, tokens, self._max_bytes):
             chunks = [chunk for _, chunk in window]
             batch = batch_id(self._space, [chunk.text_hash for chunk in chunks])
             if kind == "copy":
@@ -397,19 +412,26 @@ class Planner(Generic[S]):
         return self._db.execute(sql, values).fetchall()
 
     def _rows(self, where: str, values: Sequence[Any]) -> Iterator[tuple[int, Chunk]]:
-        """Work rows in order, a page at a time: others may change while it is read."""
+        """Work rows in order, each with its size.
+
+        A page at a time, since others may change while it is read: of as many as their sizes allow.
+        """
         last = -1
-        while page := self._read(
-            "SELECT seq, id, source_id, text, text_hash, fields, fields_hash FROM work "
-            f"WHERE {where} AND seq > ? ORDER BY seq LIMIT ?",
+        while ahead := self._read(
+            f"SELECT size, seq FROM work WHERE {where} AND seq > ? ORDER BY seq LIMIT ?",
             (*values, last, self._window),
         ):
-            last = page[-1][0]
-            for seq, chunk_id, source_id, text, text_hash, fields, fields_hash in page:
-                yield seq, Chunk(
-                    decode(chunk_id), decode(source_id), text, text_hash, decode(fields),
-                    fields_hash,
-                )  # fmt: skip
+            for page in sized_windows(ahead, self._window, itemgetter(0), self._max_bytes):
+                first, last = page[0][1], page[-1][1]
+                for size, chunk_id, source_id, text, text_hash, fields, fields_hash in self._read(
+                    "SELECT size, id, source_id, text, text_hash, fields, fields_hash FROM work "
+                    f"WHERE {where} AND seq BETWEEN ? AND ? ORDER BY seq",
+                    (*values, first, last),
+                ):
+                    yield size, Chunk(
+                        decode(chunk_id), decode(source_id), text, text_hash, decode(fields),
+                        fields_hash,
+                    )  # fmt: skip
 
 
 def batch_id(space: str, text_hashes: Sequence[str]) -> str:
@@ -419,16 +441,18 @@ def batch_id(space: str, text_hashes: Sequence[str]) -> str:
 
 def _windows_of_tokens(
     rows: Iterable[tuple[int, Chunk]], max_chunks: int, max_tokens: int,
-    tokens: Callable[[str], int],
+    tokens: Callable[[str], int], max_bytes: int,
 ) -> Iterator[list[tuple[int, Chunk]]]:  # fmt: skip
     window: list[tuple[int, Chunk]] = []
-    size = 0
+    size = held = 0
     for row in rows:
         cost = tokens(row[1].text)
-        if window and (len(window) == max_chunks or size + cost > max_tokens):
+        full = len(window) == max_chunks or size + cost > max_tokens or held + row[0] > max_bytes
+        if window and full:
             yield window
-            window, size = [], 0
+            window, size, held = [], 0, 0
         window.append(row)
         size += cost
+        held += row[0]
     if window:
         yield window

@@ -13,12 +13,12 @@ import numpy as np
 from assets.exclusive import exclusive
 from assets.failures import explained
 from assets.heap import settled_heap
-from assets.plan import Plan, PlannedPart, read_chunks, read_plan
+from assets.plan import Plan, PlannedPart, read_chunks, read_plan, read_texts
 from assets.retention import remove_old_batches
 from assets.source_documents import cell
 from resources.batch_store.resource import BatchStoreResource
 from resources.batch_store.store import BatchStore
-from resources.chunks import Chunk
+from resources.chunks import Chunk, size_of
 from resources.embedders.resource import EmbedderResource
 from resources.embedders.space import EmbeddingSpace
 from resources.lease import Lease
@@ -30,10 +30,11 @@ from resources.sources.records import EXCERPT_LENGTH, RejectedRecord
 from resources.sources.resource import SourceResource
 from resources.vector_store.format_quality import FormatQuality, measure
 from resources.vector_store.formats import Similarity, int8_scale
-from resources.vector_store.lineage import Lineage, lineage_path, rescore_path
+from resources.vector_store.lineage import lineage_path, rescore_path
 from resources.vector_store.resource import VectorStoreResource
 from resources.vector_store.store import VectorStore
-from resources.vector_store.writer import VectorWriter
+from resources.vector_store.writer import Row, VectorWriter
+from resources.windows import sized_windows
 
 WRITERS = 2
 """Bulk writes in flight: one is encoded while the server works on another."""
@@ -118,8 +119,7 @@ def store_plan(
 
     def put(part: PlannedPart) -> tuple[int, int, int]:
         rows, missing = _rows(plan, part, batches)
-        starts = range(0, len(rows), WRITE_ROWS)
-        stored = sum(writer.write(rows[start : start + WRITE_ROWS]) for start in starts)
+        stored = sum(map(writer.write, sized_windows(rows, WRITE_ROWS, _row_size)))
         gone = withdraw(missing) if missing else 0
         return stored, len(missing) + len(rows) - stored, gone
 
@@ -133,10 +133,10 @@ def store_plan(
     for part in plan.of_kind("refresh"):
         written.refreshed += writer.refresh(read_chunks(batches, plan, part))
     for part in plan.of_kind("withdraw"):
-        written.withdrawn += withdraw(read_chunks(batches, plan, part))
+        written.withdrawn += withdraw(read_texts(batches, plan, part))
     # New vectors are there before old ones go.
     for part in plan.of_kind("delete"):
-        chunks = read_chunks(batches, plan, part)
+        chunks = read_texts(batches, plan, part)
         written.deleted += writer.delete([chunk.id for chunk in chunks])
     written.seconds = progress.seconds
     progress.finish()
@@ -152,9 +152,12 @@ def _set_aside(chunk: Chunk, reason: str, store: VectorStore) -> RejectedRecord:
     )
 
 
-def _rows(
-    plan: Plan, part: PlannedPart, batches: BatchStore
-) -> tuple[list[tuple[Chunk, np.ndarray, Lineage]], list[Chunk]]:
+def _row_size(row: Row) -> int:
+    chunk, vector, _ = row
+    return size_of(chunk) + vector.nbytes
+
+
+def _rows(plan: Plan, part: PlannedPart, batches: BatchStore) -> tuple[list[Row], list[Chunk]]:
     """The part's chunks with their vectors, and those that the provider refused."""
     chunks = read_chunks(batches, plan, part)
     batch = batches.read_batch(plan.space.id, part.batch)

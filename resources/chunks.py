@@ -8,6 +8,8 @@ from typing import Any
 import bson
 from bson.binary import UuidRepresentation
 
+from resources.footprint import footprint
+
 
 @dataclass(frozen=True, slots=True)
 class Chunk:
@@ -33,6 +35,15 @@ class Chunk:
     def whole(cls, id: Any, text: str, fields: Mapping[str, Any]) -> "Chunk":  # noqa: A002
         """A source document that is one chunk."""
         return cls(id, id, text, hash_text(text), fields, hash_fields(fields))
+
+
+_OVERHEAD = 300
+"""Of a chunk beside its id, text and fields: the object, and its hashes."""
+
+
+def size_of(chunk: Chunk) -> int:
+    """Bytes that a chunk takes in memory, roughly."""
+    return _OVERHEAD + footprint(chunk.id) + footprint(chunk.text) + footprint(chunk.fields)
 
 
 MAX_BYTES = 16 * 1024**2 - 512 * 1024

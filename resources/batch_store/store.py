@@ -194,8 +194,11 @@ class BatchStore:
     def write_part(self, pipeline: str, plan: str, part: str, table: pa.Table) -> None:
         self._files.write_table(table, f"plans/{pipeline}/{plan}/{part}.parquet")
 
-    def read_part(self, pipeline: str, plan: str, part: str) -> pa.Table:
-        return self._files.read_table(f"plans/{pipeline}/{plan}/{part}.parquet")
+    def read_part(
+        self, pipeline: str, plan: str, part: str, columns: list[str] | None = None
+    ) -> pa.Table:
+        """A part of a plan, or some of its columns."""
+        return self._files.read_table(f"plans/{pipeline}/{plan}/{part}.parquet", columns)
 
     def write_plan(self, pipeline: str, plan: str, manifest: dict[str, Any]) -> None:
         """Make a plan the current one, whole; older ones are removed in time."""

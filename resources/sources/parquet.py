@@ -1,6 +1,7 @@
 """Records of Parquet files."""
 
 from collections.abc import Iterator
+from math import ceil
 from typing import TYPE_CHECKING, Literal
 
 from resources.errors import SourceError
@@ -11,11 +12,15 @@ from resources.sources.parquet_values import records
 from resources.sources.records import RejectedRecord, SourceDocument
 from resources.sources.rejection import BadRecord, rejected
 from resources.sources.shape import RecordShape
+from resources.windows import WINDOW_BYTES
 
 if TYPE_CHECKING:
     import pyarrow as pa
+    from pyarrow import parquet
 
 BATCH_ROWS = 1000
+READ_AHEAD = 1024**2
+"""Bytes of a column read at a time; without this a row group's whole column is."""
 
 
 class ParquetOrigin(FileOrigin):
@@ -29,13 +34,13 @@ class ParquetOrigin(FileOrigin):
 
         with file.reading(mode="rb") as stream:
             try:
-                table = parquet.ParquetFile(stream)
+                table = parquet.ParquetFile(stream, buffer_size=READ_AHEAD)
                 schema = table.schema_arrow
             except pa.ArrowException as error:
                 raise SourceError(f"{file.name} is not a Parquet file: {cause(error)}") from error
             missing = [path for path in shape.required if not _holds(schema, path)]
             check_columns(file, shape, missing, ", ".join(map(repr, schema.names)))
-            batches = table.iter_batches(BATCH_ROWS, columns=without_nested(shape.fields))
+            batches = _batches(table, without_nested(shape.fields))
             name, row = file.name, 0
             while True:
                 try:
@@ -52,6 +57,28 @@ class ParquetOrigin(FileOrigin):
                         yield rejected(f"{name}:{row}", record.reason, record.found)
                     else:
                         yield shape.document(record, f"{name}:{row}")
+
+
+def _batches(table: "parquet.ParquetFile", columns: list[str]) -> "Iterator[pa.RecordBatch]":
+    """Rows of a number and size that can be held, as Arrow's and as Python's objects."""
+    for group in range(table.num_row_groups):
+        rows = _rows_at_once(table.metadata.row_group(group), columns)
+        for batch in table.iter_batches(rows, row_groups=[group], columns=columns):
+            # Rows may be of very different sizes, and a value that repeats takes no room in a file.
+            pieces = ceil(batch.nbytes / WINDOW_BYTES)
+            step = ceil(batch.num_rows / max(1, pieces))
+            yield from (batch.slice(at, step) for at in range(0, batch.num_rows, step))
+
+
+def _rows_at_once(group: "parquet.RowGroupMetaData", columns: list[str]) -> int:
+    """As many as fit, going by the mean of a row group."""
+    parts = (group.column(at) for at in range(group.num_columns))
+    size = sum(
+        part.total_uncompressed_size
+        for part in parts
+        if any(f"{part.path_in_schema}.".startswith(f"{name}.") for name in columns)
+    )
+    return min(BATCH_ROWS, max(1, WINDOW_BYTES * group.num_rows // max(1, size)))
 
 
 def _holds(schema: "pa.Schema", path: str) -> bool:

@@ -4,11 +4,13 @@ A document that a pipeline inserts says so in a field of its own, which stays wh
 Everything that a pipeline writes at a path has its lineage beside it, which names the pipeline.
 """
 
+import hashlib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from resources.chunks import Chunk, hash_text
+from resources.chunks import Chunk
+from resources.footprint import footprint
 from resources.keys import key
 from resources.sources.fields import MISSING, lookup
 
@@ -16,6 +18,9 @@ INSERTED_FIELD = "embedding_inserted_by"
 """Of a document that we inserted: the pipeline that did. Nothing without it is ever deleted."""
 
 LINEAGE_SUFFIX = "_lineage"
+
+KEPT_BYTES = 8 * 1024
+"""Of a document that is there: as many as are looked at by one command take 16 MiB together."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,7 +30,8 @@ class Occupant:
     Attributes:
         pipelines: Whose vectors it holds at other paths; empty where it holds none.
         inserted: A pipeline made it.
-        fields: All of it, to compare with what would be written.
+        fields: All of it, to compare with what would be written; of what is large a digest, since
+            many documents are looked at before the first is written.
     """
 
     pipelines: frozenset[str]
@@ -35,7 +41,33 @@ class Occupant:
     @classmethod
     def of(cls, document: Mapping[str, Any]) -> "Occupant":
         names = frozenset(str(found.get("pipeline")) for found in lineages(document))
-        return cls(names, INSERTED_FIELD in document, document)
+        inserted = INSERTED_FIELD in document
+        if not inserted and not names:
+            return cls(names, inserted, {})  # left as it is, whatever it holds
+        if footprint(document) > KEPT_BYTES:
+            document = {name: _shortened(value) for name, value in document.items()}
+        return cls(names, inserted, document)
+
+
+@dataclass(frozen=True, slots=True)
+class _Digest:
+    """Equal for values that are the same to MongoDB."""
+
+    sha256: bytes
+
+    @classmethod
+    def of(cls, value: Any) -> "_Digest":
+        return cls(hashlib.sha256(key(value).encode("utf-8", "surrogatepass")).digest())
+
+
+def _shortened(value: Any) -> Any:
+    return _Digest.of(value) if footprint(value) > KEPT_BYTES // 16 else value
+
+
+def _same(theirs: Any, value: Any) -> bool:
+    if isinstance(theirs, _Digest):
+        return theirs == _Digest.of(value)
+    return key(theirs) == key(value)
 
 
 def lineages(document: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
@@ -68,15 +100,14 @@ def why_not_shared(chunk: Chunk, there: Occupant, *, pipeline: str, text_field: 
     others = sorted(there.pipelines - {pipeline})
     if not others:
         return ""  # our own, at an earlier path, or left over by one that took its vector away
-    text = there.fields.get(text_field)
-    if not isinstance(text, str) or hash_text(text) != chunk.text_hash:
+    if not _same(there.fields.get(text_field), chunk.text):
         return (
             f"the document with this _id holds another text of the pipeline {others[0]}: it is "
             "left as it is; give the vectors a collection of their own"
         )
     for name, value in chunk.fields.items():
         theirs = lookup(there.fields, name)
-        if theirs is not MISSING and key(theirs) != key(value):
+        if theirs is not MISSING and not _same(theirs, value):
             return (
                 f"the document with this _id is of the pipeline {others[0]} and holds another "
                 f"{name!r}: it is left as it is; give the vectors a collection of their own"

@@ -1,5 +1,6 @@
 """Writing vectors with their lineage, refreshing what is carried along, removing what vanished."""
 
+import dataclasses
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -11,6 +12,7 @@ from resources.chunks import Chunk
 from resources.keys import key
 from resources.lease import Lease
 from resources.sources.fields import store as put
+from resources.sources.records import EXCERPT_LENGTH
 from resources.vector_store.formats import to_bson
 from resources.vector_store.lineage import Lineage
 from resources.vector_store.ownership import (
@@ -60,7 +62,8 @@ class VectorWriter:
 
     Attributes:
         clipped: Values so far that were out of the range of int8.
-        aside: Chunks so far that could not be written, each with the reason.
+        aside: Chunks so far that could not be written, each with the reason: the beginning of
+            their text, and nothing that they carry.
     """
 
     def __init__(
@@ -136,7 +139,8 @@ class VectorWriter:
             self._check()
             outcome = write_all(self._collection, writes)
             self._take_back_late(ready, writes)
-            self.aside += [(ready[at].chunk, reason) for at, reason in outcome.refused.items()]
+            for at, reason in outcome.refused.items():
+                self._set_aside(ready[at].chunk, reason)
             written += outcome.written
             if outcome.written + len(outcome.refused) == len(writes):
                 return written
@@ -149,6 +153,11 @@ class VectorWriter:
                 and not change.is_done(states.get(key(change.chunk.id)), store)
             ]
         return written
+
+    def _set_aside(self, chunk: Chunk, reason: str) -> None:
+        # Kept until the end of the run, however many there are.
+        short = dataclasses.replace(chunk, text=chunk.text[:EXCERPT_LENGTH], fields={})
+        self.aside.append((short, reason))
 
     def _take_back_late(self, ready: list["_Change"], writes: list[Write]) -> None:
         """An insert has no fence: one that was sent late is taken back.
@@ -189,7 +198,7 @@ class VectorWriter:
             elif there is not None and not reason:
                 reason = store.why_not_shared(change.chunk, there)
             if reason:
-                self.aside.append((change.chunk, reason))
+                self._set_aside(change.chunk, reason)
                 continue
             ready.append(change)
             # An insert costs the server half of an upsert.

@@ -61,7 +61,7 @@ def submitted(api: OpenAIServer) -> list[dict[str, Any]]:
 
 def test_documents_go_in_batch_jobs_and_queries_do_not(films, openai_api, monkeypatch):
     # Thousands of batches wait at once: their chunks are read again.
-    monkeypatch.setattr("assets.embedding_batches.KEPT_UNDER_WAY", 0)
+    monkeypatch.setattr("assets.embedding.UNDER_WAY_BYTES", 0)
     run = films.run()
     assert run.success, run.failures
     assert all(run.checks.values())

@@ -1,11 +1,12 @@
 """The planner alone: no Dagster, no MongoDB, no model."""
 
+import random
 from dataclasses import dataclass
 
 import pytest
 
 from assets.planning import Part, Planner, batch_id
-from resources.chunks import Chunk, hash_text
+from resources.chunks import Chunk, hash_text, size_of
 from resources.errors import SourceError
 from resources.keys import key
 
@@ -182,6 +183,43 @@ def test_parts_respect_chunks_and_tokens():
     assert [len(part.chunks) for part in parts] == [2, 2, 2, 2, 1]
     _, parts, _ = plan(chunks({"long": "x" * 500, "short": "y"}), Store(), max_tokens=25)
     assert [len(part.chunks) for part in parts] == [1, 1], "a text over the limit goes alone"
+
+
+def test_windows_and_parts_are_bounded_by_bytes():
+    draw = random.Random(7)
+    texts = [
+        Chunk.whole(
+            n, f"text {n % 150}", {"payload": draw.randbytes(draw.choice([10, 900, 5_000]))}
+        )
+        for n in range(200)
+    ]
+    before = {f"d{n}": f"old {n}" for n in range(30)}
+    texts += [Chunk.whole(name, old, {"payload": "x" * 900}) for name, old in before.items()]
+    asked: list[int] = []
+    store, by_id = Store(before), {chunk.id: chunk for chunk in texts}
+
+    def stored(ids):
+        asked.append(sum(size_of(by_id[chunk_id]) for chunk_id in ids) if len(ids) > 1 else 0)
+        return store.stored(ids)
+
+    with Planner(SPACE, stored, window=50, max_bytes=8_000) as planner:
+        assert not [chunk for apart in planner.add(texts) for chunk in apart]
+        planner.resolve(store.known_texts, [])
+        parts = list(planner.parts(max_chunks=40, max_tokens=10_000, tokens=len))
+    assert {part.kind for part in parts} == {"embed", "reuse", "refresh"}
+    assert max(asked) <= 8_000
+    for part in parts:
+        assert len(part.chunks) == 1 or sum(map(size_of, part.chunks)) <= 8_000
+    planned = {chunk.id: chunk for part in parts for chunk in part.chunks}
+    assert planned == by_id, "nothing is lost, nothing is changed"
+    assert ids(parts, "embed") == [chunk.id for chunk in texts[:150]], "in the order of the source"
+    assert ids(parts, "refresh") == list(before)
+
+
+def test_small_records_are_planned_as_they_always_were():
+    texts = {f"d{n:05}": f"text {n}" for n in range(5_000)}
+    _, parts, _ = plan(chunks(texts), Store(), max_chunks=1_000, max_tokens=200_000, window=2_000)
+    assert [len(part.chunks) for part in parts] == [1_000] * 5
 
 
 def fill_up(store: Store) -> None:

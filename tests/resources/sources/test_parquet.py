@@ -267,3 +267,48 @@ def test_strings_that_are_not_utf_8(tmp_path: Path) -> None:
     documents, rejections = read(source(origin))
     assert documents == [SourceDocument(2, "good")]
     assert reasons(rejections) == {"1": "column 'text' holds text that is not UTF-8: the byte 0xe9"}
+
+
+@pytest.mark.parametrize("groups", [10_000, 70])
+@pytest.mark.parametrize("dictionary", [True, False])
+def test_large_rows_are_read_a_few_at_a_time(tmp_path, monkeypatch, groups, dictionary):
+    sizes = [10, 3_000, 50_000, 700] * 50
+    columns = {
+        "_id": list(range(200)),
+        "text": [f"text {n}" for n in range(200)],
+        "film": [{"plot": "x" * size} for size in sizes],
+        "unused": ["y" * 90_000] * 200,
+    }
+    options = {"row_group_size": groups, "use_dictionary": dictionary, "write_batch_size": 4}
+    origin = store(tmp_path / "a.parquet", columns, **options)
+    monkeypatch.setattr("resources.sources.parquet.WINDOW_BYTES", 200_000)
+    held = []
+
+    def measured(batch):
+        held.append((batch.num_rows, batch.to_pydict()))
+        return records(batch)
+
+    monkeypatch.setattr("resources.sources.parquet.records", measured)
+    documents, rejections = read(source(origin, carry=["film.plot"]))
+    assert not rejections
+    assert [document.id for document in documents] == columns["_id"]
+    assert [len(document.fields["film"]["plot"]) for document in documents] == sizes
+    assert max(rows for rows, _ in held) < 40
+    plots = [sum(len(film["plot"]) for film in values["film"]) for _, values in held]
+    assert max(plots) < 2 * 200_000
+    assert sum(rows for rows, _ in held) == 200
+
+
+def test_small_rows_are_read_many_at_a_time(tmp_path, monkeypatch):
+    columns = {"_id": list(range(3_000)), "text": [f"text {n}" for n in range(3_000)]}
+    origin = store(tmp_path / "a.parquet", columns)
+    held = []
+
+    def measured(batch):
+        held.append(batch.num_rows)
+        return records(batch)
+
+    monkeypatch.setattr("resources.sources.parquet.records", measured)
+    documents, _ = read(source(origin))
+    assert len(documents) == 3_000
+    assert held == [1_000] * 3

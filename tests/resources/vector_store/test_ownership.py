@@ -10,7 +10,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from resources.chunks import Chunk, hash_text
+from resources.chunks import Chunk, hash_text, size_of
 from resources.embedders.space import EmbeddingSpace
 from resources.sources.collection import CollectionOrigin
 from resources.sources.inline import TextsOrigin
@@ -201,3 +201,26 @@ def test_lineages_are_found_at_any_path():
         "data_lineage": {"space": "mine"}, "lineage": made, "y_lineage": 5,
     }  # fmt: skip
     assert len(list(lineages(document))) == 3
+
+
+@pytest.mark.parametrize("size", [10, 50_000])
+def test_two_pipelines_share_a_document_while_they_agree_however_large_it_is(collection, size):
+    text, payload = "t" * size, "x" * size
+    pair = [("a", text)]
+    assert not step(opened(collection, "blue", "embedding"), "write", pair, {"kind": payload})
+    second = opened(collection, "green", "second")
+    assert not step(second, "write", pair, {"kind": payload})
+    step(second, "withdraw", [("a", text + "!")], {})
+    assert step(second, "write", [("a", text + "!")], {"kind": payload}) == ["a"]
+    assert step(second, "write", pair, {"kind": payload + "!"}) == ["a"]
+
+
+def test_of_what_is_set_aside_only_the_beginning_is_kept(collection):
+    collection.insert_one({"_id": "a", "note": "somebody's"})
+    writer = VectorWriter(opened(collection, "blue", "embedding"))
+    chunk = Chunk.whole("a", "t" * 50_000, {"kind": "x" * 50_000})
+    lineage = Lineage("space", "model", chunk.text_hash, "batch", "run", AT)
+    assert writer.write([(chunk, VECTOR, lineage)]) == 0
+    ((kept, reason),) = writer.aside
+    assert (kept.id, reason[:10]) == ("a", "a document")
+    assert size_of(kept) < 2_000
