@@ -98,6 +98,7 @@ def store_plan(
     batches: BatchStore,
     writer: VectorWriter,
     hold: Callable[[Sequence[Chunk]], set[str]],
+    cut_is_fine: bool,
     log: Callable[[str], None],
 ) -> Written:
     """Carry out the plan on the store; doing it twice changes nothing the second time.
@@ -107,6 +108,7 @@ def store_plan(
         batches: Where the vectors lie.
         writer: Writes them.
         hold: Takes chunks whose text was refused; tells which texts, by hash, are so for good.
+        cut_is_fine: A vector of only the beginning of a text will do.
         log: Takes lines of progress.
     """
     written = Written()
@@ -117,7 +119,7 @@ def store_plan(
         return writer.withdraw([(c, c.text_hash in final) for c in chunks], plan.space.id)
 
     def put(part: PlannedPart) -> tuple[int, int, int]:
-        rows, missing = _rows(plan, part, batches)
+        rows, missing = _rows(plan, part, batches, cut_is_fine=cut_is_fine)
         starts = range(0, len(rows), WRITE_ROWS)
         stored = sum(writer.write(rows[start : start + WRITE_ROWS]) for start in starts)
         gone = withdraw(missing) if missing else 0
@@ -153,12 +155,12 @@ def _set_aside(chunk: Chunk, reason: str, store: VectorStore) -> RejectedRecord:
 
 
 def _rows(
-    plan: Plan, part: PlannedPart, batches: BatchStore
+    plan: Plan, part: PlannedPart, batches: BatchStore, *, cut_is_fine: bool
 ) -> tuple[list[tuple[Chunk, np.ndarray, Lineage]], list[Chunk]]:
     """The part's chunks with their vectors, and those that the provider refused."""
     chunks = read_chunks(batches, plan, part)
     batch = batches.read_batch(plan.space.id, part.batch)
-    row_of = batch.rows_by_text()
+    row_of = batch.rows_by_text(cut=cut_is_fine)
     found = [(chunk, row_of[chunk.text_hash]) for chunk in chunks if chunk.text_hash in row_of]
     rows = [(chunk, batch.vectors[row], batch.lineage[row]) for chunk, row in found]
     return rows, [chunk for chunk in chunks if chunk.text_hash not in row_of]
@@ -214,6 +216,7 @@ def build_stored_vectors(pipeline: str) -> dg.AssetsDefinition:
                     batches=batches,
                     writer=writer,
                     hold=partial(registry.quarantine.hold, pipeline, context.run_id),
+                    cut_is_fine=embedder.truncates,
                     log=context.log.info,
                 )
                 aside = [_set_aside(chunk, reason, store) for chunk, reason in writer.aside]
