@@ -99,8 +99,10 @@ def _compared(batch: EmbeddingBatch, store: VectorStore) -> Iterator[tuple[Exami
     main, fine, _ = store.format.fields(batch.vectors)
     for document in store.examined(batch.space.id, list(rows)):
         row = rows[document.text_hash]
-        if document.batch != batch.lineage[row].batch:
-            continue  # a text may lie in two batches
+        made = batch.lineage[row]
+        # A text may lie in two batches, and take the place of its beginning in one.
+        if (document.batch, document.cut) != (made.batch, made.cut):
+            continue
         vector, finer = document.vector, document.fine
         if document.dtype != store.dtype or vector is None or vector.shape != main[row].shape:
             yield document, _shape_fault(document, store)

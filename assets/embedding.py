@@ -94,9 +94,9 @@ def embed_plan(
     there: list[str] = []
     refused_texts = partial(registry.quarantine.refused_texts, embedder.refusal_scope)
     for part in plan.of_kind("copy", "embed"):
-        work = _left(plan, part, batches, refused_texts)
+        work = _left(plan, part, batches, refused_texts, cut_is_fine=limits.truncates)
         outcome.already_there += part.chunks - work.texts
-        if work.there or not work.texts:
+        if work.found:
             there.append(part.batch)
         if work.texts and (
             part.kind == "embed" or work.there or not _copy(plan, part, batches, stores, outcome)
@@ -150,6 +150,7 @@ def embed_plan(
         spent = _kept(
             plan, parts[name], chunks, without_zeros(given), progress.seconds,
             batches=batches, embedder=embedder, registry=registry, run=run, outcome=outcome,
+            cut_is_fine=limits.truncates,
         )  # fmt: skip
         if spent["cost_usd"] is not None:
             outcome.cost_usd = (outcome.cost_usd or 0.0) + spent["cost_usd"]
@@ -185,6 +186,7 @@ def _kept(
     registry: Registry,
     run: str,
     outcome: Outcome,
+    cut_is_fine: bool,
 ) -> dict[str, Any]:
     """Write down what came of a batch: its file, what was refused, what it took."""
     name = work.part.batch
@@ -195,7 +197,7 @@ def _kept(
     outcome.refused += len(reply.refused)
     outcome.embedded += len(batch.lineage)
     outcome.batches += 1
-    if work.there and not reply.unfinished:
+    if work.found and not reply.unfinished:
         batch = _joined(batches.read_batch(plan.space.id, name), batch)
     if batch.lineage or not reply.unfinished:
         # Before anything else, and before the next is embedded: this is what a kill would cost.
@@ -214,7 +216,8 @@ def _kept(
     ]
     scope = embedder.refusal_scope
     registry.quarantine.add(plan.pipeline, run, refused, space=scope, stage="provider")
-    registry.quarantine.heal(plan.pipeline, scope, [row.text_hash for row in batch.lineage])
+    healed = list(batch.rows_by_text(cut=cut_is_fine))
+    registry.quarantine.heal(plan.pipeline, scope, healed)
     registry.ledger.record(ledger.entry(batch.details))
     if not outcome.preview:
         outcome.preview = _preview_rows(chunks, reply)
@@ -227,12 +230,14 @@ class _Todo:
 
     Attributes:
         there: Hashes of the texts that are there, or in quarantine by now.
+        found: There is a batch file, whose rows are kept.
     """
 
     part: PlannedPart
     texts: int
     tokens: int
     there: frozenset[str] = frozenset()
+    found: bool = False
 
     def chunks(self, plan: Plan, batches: BatchStore) -> list[Chunk]:
         chunks = read_texts(batches, plan, self.part)
@@ -265,29 +270,38 @@ def _left(
     part: PlannedPart,
     batches: BatchStore,
     refused_texts: Callable[[Sequence[str]], set[str]],
+    *,
+    cut_is_fine: bool,
 ) -> _Todo:
-    there = batches.whole_texts(plan.space.id, part.batch)
+    there = batches.whole_texts(plan.space.id, part.batch, cut=cut_is_fine)
     if there is None:
         return _Todo(part, part.chunks, part.tokens)
     if len(there) >= part.chunks:
-        return _Todo(part, 0, 0)
-    # Texts that were refused when the batch was made: not those that may be asked for again.
+        return _Todo(part, 0, 0, found=True)
+    # Texts that were refused when the batch was made, or cut, which is not wanted any more: those
+    # that may be asked for again.
     chunks = {chunk.text_hash: chunk for chunk in read_texts(batches, plan, part)}
     absent = [text for text in chunks if text not in set(there)]
     refused = refused_texts(absent)
     again = [text for text in absent if text not in refused]
     tokens = sum(estimate_tokens(chunks[text].text) for text in again)
-    return _Todo(part, len(again), tokens, frozenset(chunks).difference(again))
+    return _Todo(part, len(again), tokens, frozenset(chunks).difference(again), found=True)
 
 
 def _joined(there: EmbeddingBatch, more: EmbeddingBatch) -> EmbeddingBatch:
-    """A batch with the rows of two, under the name that both have."""
+    """A batch with the rows of two, under the name that both have.
+
+    A text that was cut gives way to itself as a whole. Refused as a whole it stays: who lets texts
+    be cut need not ask for it again.
+    """
+    new = more.rows_by_text()
+    kept = [row for row, made in enumerate(there.lineage) if made.text_hash not in new]
     return dataclasses.replace(
         more,
-        chunk_ids=there.chunk_ids + more.chunk_ids,
-        vectors=np.concatenate([there.vectors, more.vectors]),
-        tokens=np.concatenate([there.tokens, more.tokens]),
-        lineage=there.lineage + more.lineage,
+        chunk_ids=[there.chunk_ids[row] for row in kept] + more.chunk_ids,
+        vectors=np.concatenate([there.vectors[kept], more.vectors]),
+        tokens=np.concatenate([there.tokens[kept], more.tokens]),
+        lineage=[there.lineage[row] for row in kept] + more.lineage,
     )
 
 
@@ -344,7 +358,15 @@ def _batch(
         vectors=reply.vectors[kept],
         tokens=tokens[kept],
         lineage=[
-            Lineage(plan.space.id, embedder.model, chunks[row].text_hash, name, run, at)
+            Lineage(
+                plan.space.id,
+                embedder.model,
+                chunks[row].text_hash,
+                name,
+                run,
+                at,
+                cut=row in reply.cut,
+            )
             for row in kept
         ],
         details={

@@ -62,6 +62,7 @@ def build_embedding_batches(pipeline: str, kinds: set[str]) -> dg.AssetsDefiniti
                             client,
                             registry,
                             plan.space,
+                            cut=embedder.truncates,
                         ),
                         registry=registry,
                         limits=embedder,
@@ -121,6 +122,7 @@ def _column_schema(space: EmbeddingSpace) -> dg.TableSchema:
         ("batch", "string", "the batch it was first written in"),
         ("run", "string", "the Dagster run that embedded it"),
         ("at", "timestamp[ms]", "when"),
+        ("cut", "bool", "whether the model saw only the beginning of the text, or may have"),
     ]
     return dg.TableSchema(
         [dg.TableColumn(name, kind, description=text) for name, kind, text in columns]

@@ -38,6 +38,8 @@ class State(Protocol):
     def format(self) -> str | None: ...
     @property
     def chunker(self) -> str | None: ...
+    @property
+    def cut(self) -> bool: ...
 
 
 S = TypeVar("S", bound=State)
@@ -51,7 +53,7 @@ class Part:
         kind: `embed`: texts for the provider. `copy`: texts whose vector stands elsewhere in the
             store. `reuse`: texts whose vector lies in a batch. `refresh`: only carried fields
             changed. `withdraw`: its text is in quarantine, and what is stored is of another text or
-            space. `delete`: the source no longer has it.
+            space, or of a part of it. `delete`: the source no longer has it.
         chunks: What it covers; for `delete` only the ids count.
         batch: The embedding batch that holds the vectors, or will.
     """
@@ -74,15 +76,17 @@ class Counts:
 
     Of those that are stored but no longer cut from the source, `deleted` lost their whole document,
     and `outdated` are of documents that are still there. `rechunked` have come out the same from
-    another chunker: their lineage is brought up to date. Those `set_aside` may not be stored, since
-    somebody else's document or vector is in their place. Those and the `held`, whose text is in
-    quarantine, are no work of the run, and in no other number but `source`.
+    another chunker: their lineage is brought up to date. Those `cut` have a vector of only the
+    beginning of their text, which the settings do not want any more. Those `set_aside` may not be
+    stored, since somebody else's document or vector is in their place. Those and the `held`, whose
+    text is in quarantine, are no work of the run, and in no other number but `source`.
     """
 
     source: int = 0
     unchanged: int = 0
     new: int = 0
     changed: int = 0
+    cut: int = 0
     reformatted: int = 0
     rechunked: int = 0
     refreshed: int = 0
@@ -107,6 +111,7 @@ class Planner(Generic[S]):
         max_bytes: Of the chunks of a look-up, and of a part; a larger chunk goes alone.
         chunker: Name of the way in which documents are cut, with its settings.
         why_not: Says why a chunk may not be stored where something is already.
+        cut_is_fine: A vector of only the beginning of a text will do.
     """
 
     def __init__(
@@ -119,6 +124,7 @@ class Planner(Generic[S]):
         chunker: str | None = None,
         why_not: Callable[[Chunk, S], str] = lambda chunk, state: "",
         max_bytes: int = WINDOW_BYTES,
+        cut_is_fine: bool = False,
     ) -> None:
         self.counts = Counts()
         self._space = space
@@ -126,6 +132,7 @@ class Planner(Generic[S]):
         self._format = format
         self._chunker = chunker
         self._why_not = why_not
+        self._cut_is_fine = cut_is_fine
         self._window = window
         self._max_bytes = max_bytes
         self._matched = 0
@@ -210,6 +217,9 @@ class Planner(Generic[S]):
             elif state.text_hash != chunk.text_hash:
                 counts.changed += 1
                 work.append(("vector", "changed", chunk))
+            elif state.cut and not self._cut_is_fine:
+                counts.cut += 1
+                work.append(("vector", "cut", chunk))
             elif state.format != self._format:
                 counts.reformatted += 1
                 work.append(("vector", "reformatted", chunk))

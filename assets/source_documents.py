@@ -126,6 +126,7 @@ def compare(
         format=str(store.format),
         chunker=source.chunking.describe(),
         why_not=why_not or partial(_why_not, store),
+        cut_is_fine=embedder.truncates,
     ) as planner:
         found = Comparison(planner.counts, [])
         for apart in planner.add(chunks()):
@@ -147,8 +148,8 @@ def compare(
                 max_fraction=max_delete_fraction,
             )
         planner.resolve(
-            neighbours(store, client, registry, space).known_texts,
-            batches.texts_by_batch(space.id),
+            neighbours(store, client, registry, space, cut=embedder.truncates).known_texts,
+            batches.texts_by_batch(space.id, cut=embedder.truncates),
             lambda _, hashes: registry.quarantine.refused_texts(scope, hashes),
             whole=partial(batches.has_batch, space.id),
         )
@@ -265,6 +266,7 @@ def build_source_documents(pipeline: str, kinds: set[str]) -> dg.AssetsDefinitio
             "space": space.id,
             "new": counts["new"],
             "changed": counts["changed"],
+            "of a text that was cut": counts["cut"],
             "unchanged": counts["unchanged"],
             "to store in another format": counts["reformatted"],
             "cut the same by another chunker": counts["rechunked"],

@@ -99,6 +99,7 @@ def store_plan(
     batches: BatchStore,
     writer: VectorWriter,
     hold: Callable[[Sequence[Chunk]], set[str]],
+    cut_is_fine: bool,
     log: Callable[[str], None],
 ) -> Written:
     """Carry out the plan on the store; doing it twice changes nothing the second time.
@@ -108,6 +109,7 @@ def store_plan(
         batches: Where the vectors lie.
         writer: Writes them.
         hold: Takes chunks whose text was refused; tells which texts, by hash, are so for good.
+        cut_is_fine: A vector of only the beginning of a text will do.
         log: Takes lines of progress.
     """
     written = Written()
@@ -118,7 +120,7 @@ def store_plan(
         return writer.withdraw([(c, c.text_hash in final) for c in chunks], plan.space.id)
 
     def put(part: PlannedPart) -> tuple[int, int, int]:
-        rows, missing = _rows(plan, part, batches)
+        rows, missing = _rows(plan, part, batches, cut_is_fine=cut_is_fine)
         stored = sum(map(writer.write, sized_windows(rows, WRITE_ROWS, _row_size)))
         gone = withdraw(missing) if missing else 0
         return stored, len(missing) + len(rows) - stored, gone
@@ -157,11 +159,13 @@ def _row_size(row: Row) -> int:
     return size_of(chunk) + vector.nbytes
 
 
-def _rows(plan: Plan, part: PlannedPart, batches: BatchStore) -> tuple[list[Row], list[Chunk]]:
+def _rows(
+    plan: Plan, part: PlannedPart, batches: BatchStore, *, cut_is_fine: bool
+) -> tuple[list[Row], list[Chunk]]:
     """The part's chunks with their vectors, and those that the provider refused."""
     chunks = read_chunks(batches, plan, part)
     batch = batches.read_batch(plan.space.id, part.batch)
-    row_of = batch.rows_by_text()
+    row_of = batch.rows_by_text(cut=cut_is_fine)
     found = [(chunk, row_of[chunk.text_hash]) for chunk in chunks if chunk.text_hash in row_of]
     rows = [(chunk, batch.vectors[row], batch.lineage[row]) for chunk, row in found]
     return rows, [chunk for chunk in chunks if chunk.text_hash not in row_of]
@@ -217,6 +221,7 @@ def build_stored_vectors(pipeline: str) -> dg.AssetsDefinition:
                     batches=batches,
                     writer=writer,
                     hold=partial(registry.quarantine.hold, pipeline, context.run_id),
+                    cut_is_fine=embedder.truncates,
                     log=context.log.info,
                 )
                 aside = [_set_aside(chunk, reason, store) for chunk, reason in writer.aside]

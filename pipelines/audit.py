@@ -134,6 +134,7 @@ def _planned(planned: DryRun, deletable: float) -> list[Finding]:
     kinds = [
         (counts.new, "have no vector", "embedded, or stored from batches"),
         (counts.changed - other, "have a vector of an older text", "embedded"),
+        (counts.cut, "have a vector of only the beginning of their text", "embedded"),
         (other, f"have a vector of another space than {planned.space}", "embedded"),
         (counts.reformatted, "are stored in another format", "stored from batches"),
         (counts.rechunked, "were cut by another chunker", "written"),

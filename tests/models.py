@@ -21,3 +21,30 @@ def build_static_model(folder: Path, dimensions: int = 64, seed: int = 0) -> Pat
     torch.nn.init.normal_(static.embedding.weight)
     SentenceTransformer(modules=[static], device="cpu").save(str(folder))
     return folder
+
+
+def build_short_sighted_model(folder: Path, tokens: int = 16, dimensions: int = 32) -> Path:
+    """A transformer of random weights that reads so many tokens of a text, two of them marks."""
+    import torch
+    from sentence_transformers import SentenceTransformer
+    from sentence_transformers.models import Pooling, Transformer
+    from transformers import AutoTokenizer, BertConfig, BertModel
+
+    packaged = find_model("sentence-transformers/all-MiniLM-L6-v2").path
+    tokenizer = AutoTokenizer.from_pretrained(str(packaged))
+    torch.manual_seed(0)
+    config = BertConfig(
+        vocab_size=len(tokenizer),
+        hidden_size=dimensions,
+        num_hidden_layers=1,
+        num_attention_heads=2,
+        intermediate_size=dimensions,
+        max_position_embeddings=tokens,
+    )
+    bare = folder / "bare"
+    BertModel(config).save_pretrained(str(bare))
+    tokenizer.save_pretrained(str(bare))
+    reader = Transformer(str(bare), max_seq_length=tokens)
+    made = folder / "short-sighted"
+    SentenceTransformer(modules=[reader, Pooling(dimensions)], device="cpu").save(str(made))
+    return made

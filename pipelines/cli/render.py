@@ -74,6 +74,8 @@ def dry_run(pipeline: str, found: DryRun) -> None:
     )
     if found.rejected or found.held:
         table.add_row("quarantine", f"{found.rejected + found.held:,} cannot be embedded")
+    if counts.cut:
+        table.add_row("cut", f"{counts.cut:,} have a vector of only the beginning of their text")
     for space, vectors in counts.replaced_spaces.items():
         table.add_row("replaces", f"{vectors:,} vectors of the space {space}")
     table.add_row("to embed", f"{found.estimate.texts:,} texts with {found.model}")

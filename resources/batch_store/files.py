@@ -103,8 +103,15 @@ class Files:
     def write_json(self, path: str, value: Any) -> None:
         self.write(path, json.dumps(value, indent=1, default=str).encode())
 
-    def read_table(self, path: str, columns: list[str] | None = None) -> pa.Table:
+    def read_table(
+        self, path: str, columns: list[str] | None = None, *, if_there: str | None = None
+    ) -> pa.Table:
         """A Parquet file; every page has a checksum, which is looked at.
+
+        Args:
+            path: Under the root.
+            columns: To read; all by default.
+            if_there: One more, that older files do not have.
 
         Raises:
             MissingFile: There is none.
@@ -113,6 +120,11 @@ class Files:
         whole = self._path(path)
         try:
             with self._fs.open(whole, "rb") as file:
+                if columns and if_there:
+                    # Unlike `read_table`, it knows the columns before it reads any.
+                    found = pq.ParquetFile(file, pre_buffer=True, page_checksum_verification=True)
+                    more = [if_there] if if_there in found.schema_arrow.names else []
+                    return found.read(columns=[*columns, *more])
                 return pq.read_table(file, columns=columns, page_checksum_verification=True)
         except FileNotFoundError as error:
             raise MissingFile(

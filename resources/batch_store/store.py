@@ -53,8 +53,10 @@ class EmbeddingBatch:
     lineage: list[Lineage]
     details: dict[str, Any]
 
-    def rows_by_text(self) -> dict[str, int]:
-        return {lineage.text_hash: row for row, lineage in enumerate(self.lineage)}
+    def rows_by_text(self, *, cut: bool = True) -> dict[str, int]:
+        """Rows by the hash of their text: all, or without those of texts that were cut."""
+        rows = enumerate(self.lineage)
+        return {lineage.text_hash: row for row, lineage in rows if cut or not lineage.cut}
 
 
 class BatchStore:
@@ -84,10 +86,16 @@ class BatchStore:
         """Whether a batch is there whole: reads it, since every page has a checksum."""
         return self.whole_texts(space, batch) is not None
 
-    def whole_texts(self, space: str, batch: str) -> list[str] | None:
-        """Hashes of the texts of a batch that is there whole; None where it is not."""
+    def whole_texts(self, space: str, batch: str, *, cut: bool = True) -> list[str] | None:
+        """Hashes of the texts of a batch that is there whole; None where it is not.
+
+        Args:
+            space: Of the batch.
+            batch: Its name.
+            cut: Also those of which the model saw only the beginning.
+        """
         try:
-            return self._files.read_table(_batch(space, batch))["text_hash"].to_pylist()
+            return _texts(self._files.read_table(_batch(space, batch)), cut=cut)
         except (MissingFile, DamagedFile):
             return None
 
@@ -106,6 +114,7 @@ class BatchStore:
             values = [getattr(row, name) for row in batch.lineage]
             kind = pa.timestamp("ms", tz="UTC") if name == "at" else pa.string()
             columns[name] = pa.array(values, kind)
+        columns["cut"] = pa.array([row.cut for row in batch.lineage], pa.bool_())
         table = pa.table(columns).replace_schema_metadata(
             {
                 "space_id": batch.space.id,
@@ -126,7 +135,9 @@ class BatchStore:
         metadata = table.schema.metadata or {}
         vectors = table["vector"].combine_chunks()
         model, made_by, run, at = (_values(table[name]) for name in ("model", "batch", "run", "at"))
-        rows = zip(model, table["text_hash"].to_pylist(), made_by, run, at, strict=True)
+        texts = table["text_hash"].to_pylist()
+        cut = _cut(table) or [False] * len(texts)
+        rows = zip(model, texts, made_by, run, at, cut, strict=True)
         lineage = [Lineage(space, *values) for values in rows]
         tokens = table["tokens"].fill_null(-1).to_numpy()
         parsed = EmbeddingSpace.from_document(json.loads(metadata[b"space"]))
@@ -168,20 +179,21 @@ class BatchStore:
             return found
         return [name for name in found if self._files.modified(_batch(space, name)) < older_than]
 
-    def texts(self, space: str, batch: str) -> list[str]:
-        """Hashes of a batch's texts; reads one column."""
-        table = self._files.read_table(_batch(space, batch), columns=["text_hash"])
-        return table["text_hash"].to_pylist()
+    def texts(self, space: str, batch: str, *, cut: bool = True) -> list[str]:
+        """Hashes of a batch's texts, also those that were `cut` or not; reads one column or two."""
+        mark = None if cut else "cut"
+        table = self._files.read_table(_batch(space, batch), ["text_hash"], if_there=mark)
+        return _texts(table, cut=cut)
 
     def remove_batch(self, space: str, batch: str) -> None:
         self._files.remove(_batch(space, batch))
 
-    def texts_by_batch(self, space: str) -> Iterator[tuple[str, list[str]]]:
-        """Every readable batch of a space with the hashes of its texts; reads one column."""
+    def texts_by_batch(self, space: str, *, cut: bool = True) -> Iterator[tuple[str, list[str]]]:
+        """Every readable batch of a space with the hashes of its texts, as `texts` has them."""
 
         def read(name: str) -> tuple[str, list[str]]:
             try:
-                return name, self.texts(space, name)
+                return name, self.texts(space, name, cut=cut)
             except (MissingFile, DamagedFile):
                 return name, []  # torn by a crash of the machine: its texts count as not embedded
 
@@ -247,6 +259,18 @@ class BatchStore:
 
 def _batch(space: str, batch: str) -> str:
     return f"batches/{space}/{batch}.parquet"
+
+
+def _cut(table: pa.Table) -> list[bool] | None:
+    """Of which rows the model saw only the beginning; None where the file is too old to say."""
+    return table["cut"].to_pylist() if "cut" in table.column_names else None
+
+
+def _texts(table: pa.Table, *, cut: bool) -> list[str]:
+    texts, marks = table["text_hash"].to_pylist(), None if cut else _cut(table)
+    if marks is None:
+        return texts
+    return [text for text, was_cut in zip(texts, marks, strict=True) if not was_cut]
 
 
 def _values(column: pa.ChunkedArray) -> list[Any]:

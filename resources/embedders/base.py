@@ -61,6 +61,7 @@ class Embeddings:
         usage: Totals of the whole reply.
         refused: Position -> why, for texts that cannot be embedded while others can.
         unfinished: Positions that an error kept from being embedded; it is raised afterwards.
+        cut: Positions of texts of which the model saw only the beginning, or may have.
 
     Rows of `vectors` at refused and unfinished positions mean nothing and are never stored.
     """
@@ -70,6 +71,7 @@ class Embeddings:
     usage: Usage = Usage()
     refused: Mapping[int, Refusal] = field(default_factory=dict)
     unfinished: frozenset[int] = frozenset()
+    cut: frozenset[int] = frozenset()
 
 
 class Embedder(ABC):

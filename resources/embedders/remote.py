@@ -1,6 +1,7 @@
 """What all remote providers share: batches under way, each handed out when it is finished."""
 
 import asyncio
+import dataclasses
 import threading
 from abc import abstractmethod
 from collections.abc import Callable, Coroutine, Iterable, Iterator, Sequence
@@ -70,6 +71,10 @@ class RemoteEmbedder(Embedder):
     async def disconnect(self) -> None:
         """Close connections."""
 
+    def cut(self, texts: Sequence[str]) -> frozenset[int]:
+        """Positions of texts of which the model sees only the beginning, or may."""
+        return frozenset()
+
     # --- for the pipeline
 
     def embed(self, texts: Sequence[str], *, input_type: InputType) -> Embeddings:
@@ -80,7 +85,7 @@ class RemoteEmbedder(Embedder):
         if batch.refused and input_type == "query":
             # Nobody looks for a query in quarantine.
             raise self._error(f"it refuses the query: {next(iter(batch.refused.values())).reason}")
-        return batch.reply()
+        return self._reply(batch)
 
     def embed_batches(
         self, batches: Iterable[tuple[K, Sequence[str]]]
@@ -112,7 +117,7 @@ class RemoteEmbedder(Embedder):
                     if batch.error is not None and failure is None:
                         failure = of_batch(batch.error, key)
                     if batch.error is None or batch.finished or batch.refused:
-                        yield key, batch.reply()
+                        yield key, self._reply(batch)
                     # Whoever took it has come back for more.
                     self._under_way.pop(key, None)
         finally:
@@ -127,7 +132,7 @@ class RemoteEmbedder(Embedder):
         while self._under_way:
             key, batch = self._under_way.popitem()
             if batch.finished or batch.refused:
-                yield key, batch.reply()
+                yield key, self._reply(batch)
 
     def written(self, key: Any) -> None:
         self._under_way.pop(key, None)
@@ -147,6 +152,9 @@ class RemoteEmbedder(Embedder):
         element = NUMPY_TYPES[self.space.element]
         vectors = np.zeros((len(texts), self.space.width), dtype=element)
         return Batch(list(texts), input_type, vectors)
+
+    def _reply(self, batch: Batch) -> Embeddings:
+        return dataclasses.replace(batch.reply(), cut=self.cut(batch.texts))
 
     async def _embed(self, batch: Batch) -> None:
         await self._blame.embed(batch)

@@ -44,6 +44,11 @@ class EmbedderResource(StrictResource):
         """The space that documents are embedded in; loads no model where its files say enough."""
         return self.provider.embedding_space()
 
+    @property
+    def truncates(self) -> bool:
+        """Whether a vector of only the beginning of a text is as good as one of the whole."""
+        return self.provider.truncates
+
     @contextmanager
     def open(
         self,

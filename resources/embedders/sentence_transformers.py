@@ -95,6 +95,10 @@ class SentenceTransformersProvider(Provider):
     def find(self) -> ModelFolder:
         return find_model(self.model, self.revision, self.backend)
 
+    @property
+    def truncates(self) -> bool:
+        return self.truncate
+
     def embedding_space(self) -> EmbeddingSpace:
         """The space, from the model's files where they say enough; else the model is loaded.
 
@@ -245,7 +249,8 @@ class SentenceTransformersEmbedder(Embedder):
             tokens=None if tokens is None else int(np.clip(tokens[kept], 0, limit).sum()),
             truncated=int(long[kept].sum()),
         )
-        return Embeddings(vectors, tokens, usage, refused)
+        cut = frozenset(int(at) for at in kept[long[kept]])
+        return Embeddings(vectors, tokens, usage, refused, cut=cut)
 
     def _too_long(self, tokens: int) -> str:
         model = self._model()

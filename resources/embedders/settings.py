@@ -20,6 +20,11 @@ class Provider(StrictConfig):
         "`space: text-embedding-3-small`).",
     )
 
+    @property
+    def truncates(self) -> bool:
+        """Whether a text that is too long is cut, and not refused."""
+        return False
+
 
 class RemoteProvider(Provider):
     """Settings of a provider that is reached over the network."""

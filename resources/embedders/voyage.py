@@ -1,7 +1,7 @@
 """Voyage AI through its own SDK."""
 
 import importlib.metadata
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, Literal
 
 import dagster as dg
@@ -21,6 +21,11 @@ from resources.vector_store.formats import Element
 VARIABLE = "VOYAGE_API_KEY"
 
 _DEFAULT_DIMENSIONS = 1024
+
+_LEAST_TOKENS = 4_000
+"""That a model reads which the catalogue does not know: no model of theirs has read fewer."""
+_AROUND = 64
+"""Room for what is put around a text before it is read: the prompt for documents, and marks."""
 
 # Element type, NumPy's name of what comes, and what brings it to the element type: uint8 is int8
 # plus 128, and binary is ubinary minus 128 (Voyage AI's documentation of output data types).
@@ -51,6 +56,10 @@ class VoyageProvider(RemoteProvider):
         default=False,
         description="Let the provider cut a text that is too long; else it goes to quarantine.",
     )
+
+    @property
+    def truncates(self) -> bool:
+        return self.truncate
 
     def embedding_space(self) -> EmbeddingSpace:
         """The space; models of one family share it.
@@ -154,6 +163,18 @@ class VoyageEmbedder(RemoteEmbedder):
             key=provider.api_key,
             texts=texts,
         )
+
+    def cut(self, texts: Sequence[str]) -> frozenset[int]:
+        """With `truncate`, the texts that may have been cut: the reply does not say which were.
+
+        A token is one byte at least, so that shorter texts have been read whole. Most of these have
+        been too: without `truncate`, each of them is asked for once more to find out.
+        """
+        if not self._provider.truncate:
+            return frozenset()
+        entry = catalogue.find(self._provider.kind, self.model)
+        reads = ((entry and entry.max_tokens) or _LEAST_TOKENS) - _AROUND
+        return frozenset(at for at, text in enumerate(texts) if len(text.encode()) > reads)
 
     async def _connect(self) -> None:
         if self._session is None:

@@ -30,6 +30,7 @@ class Lineage:
         batch: The embedding batch it was made in.
         run: The Dagster run that made it.
         at: When it was made.
+        cut: The model saw only the beginning of the text, or may have.
     """
 
     space: str
@@ -38,3 +39,4 @@ class Lineage:
     batch: str
     run: str
     at: datetime
+    cut: bool = False

@@ -21,10 +21,15 @@ class Neighbours:
     """A pipeline's own store, and those of other pipelines with the same space.
 
     Only those count that keep vectors as the provider returned them.
+
+    Args:
+        stores: All of them.
+        cut: Vectors of only the beginning of a text count as well.
     """
 
-    def __init__(self, stores: Iterable[VectorStore]) -> None:
+    def __init__(self, stores: Iterable[VectorStore], *, cut: bool) -> None:
         self._stores = [store for store in stores if store.keeps_all]
+        self._cut = cut
 
     def known_texts(self, space: str, text_hashes: Sequence[str]) -> set[str]:
         """Which of the texts have a vector of the space anywhere."""
@@ -32,7 +37,10 @@ class Neighbours:
         for store in self._stores:
             missing = [value for value in text_hashes if value not in known]
             if missing:
-                known |= _allowed(lambda: store.known_texts(space, missing), set())  # noqa: B023
+                known |= _allowed(
+                    lambda: store.known_texts(space, missing, cut=self._cut),  # noqa: B023
+                    set(),
+                )
         return known
 
     def by_text(
@@ -43,12 +51,20 @@ class Neighbours:
         for store in self._stores:
             missing = [value for value in text_hashes if value not in found]
             if missing:
-                found |= _allowed(lambda: store.by_text(space, missing), {})  # noqa: B023
+                found |= _allowed(
+                    lambda: store.by_text(space, missing, cut=self._cut),  # noqa: B023
+                    {},
+                )
         return found
 
 
 def neighbours(
-    own: VectorStore, client: MongoClient, registry: Registry, space: EmbeddingSpace
+    own: VectorStore,
+    client: MongoClient,
+    registry: Registry,
+    space: EmbeddingSpace,
+    *,
+    cut: bool,
 ) -> Neighbours:
     """The pipeline's own store first, then those that the registry knows of."""
     others = []
@@ -56,7 +72,7 @@ def neighbours(
         key = entry["_id"]
         if key != own.key:
             others.append(_open(client, key, space, entry.get("stored_as", "float32")))
-    return Neighbours([own, *others])
+    return Neighbours([own, *others], cut=cut)
 
 
 def _open(client: MongoClient, key: str, space: EmbeddingSpace, stored_as: str) -> VectorStore:

@@ -34,6 +34,7 @@ class StoredState:
 
     Attributes:
         owner: The pipeline that made the vector; None where there is none of ours.
+        cut: Its model saw only the beginning of the text, or may have.
         foreign: There is something at the vector's path that nobody's lineage explains.
         occupant: Of a collection of vectors: the document that is there with nothing at our path.
     """
@@ -44,6 +45,7 @@ class StoredState:
     format: str | None = None
     chunker: str | None = None
     owner: str | None = None
+    cut: bool = False
     foreign: bool = False
     occupant: Occupant | None = None
 
@@ -56,6 +58,7 @@ class Examined:
         dtype: Of what stands at the vector's path; None where that is no vector.
         vector: None where it cannot be read.
         fine: At the path of the finer one; None where there is none that can be read.
+        cut: As in `StoredState`.
     """
 
     id: Any
@@ -64,6 +67,7 @@ class Examined:
     dtype: Dtype | None
     vector: np.ndarray | None
     fine: np.ndarray | None
+    cut: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,7 +150,7 @@ class VectorStore:
         One command where all have a vector of ours or nothing; one more for what else is there.
         """
         lineage = self.lineage_path
-        names = ("space", "text_hash", "fields_hash", "stored_as", "chunker", "pipeline")
+        names = ("space", "text_hash", "fields_hash", "stored_as", "chunker", "pipeline", "cut")
         wanted = [f"{lineage}.{name}" for name in names]
         cursor = self.collection.find(
             {"_id": {"$in": list(ids)}}, dict.fromkeys(wanted, 1), batch_size=len(ids) + 1
@@ -156,7 +160,7 @@ class VectorStore:
             found = at_path(document, lineage)
             if isinstance(found, Mapping) and found.get("space"):
                 # Before there was a choice, every vector was stored as float32.
-                found = {"stored_as": "float32", **found}
+                found = {"stored_as": "float32", "cut": False, **found}
                 values: Any = map(found.get, names)
                 states[key(document["_id"])] = StoredState(*values)
             else:
@@ -198,35 +202,46 @@ class VectorStore:
         found = self.collection.find({"_id": {"$in": list(ids)}})
         return {key(document["_id"]): Occupant.of(document) for document in found}
 
-    def known_texts(self, space: str, text_hashes: Sequence[str]) -> set[str]:
-        """Which of the texts have a vector of this space here, as the provider returned it."""
+    def known_texts(self, space: str, text_hashes: Sequence[str], *, cut: bool = True) -> set[str]:
+        """Which of the texts have a vector of this space here, as the provider returned it.
+
+        Args:
+            space: Id of the space.
+            text_hashes: Of the texts.
+            cut: A vector of only the beginning of a text counts as well.
+        """
         if not self.keeps_all:
             return set()
         name = f"{self.lineage_path}.text_hash"
-        cursor = self.collection.find(self._by_text(space, text_hashes), {name: 1, "_id": 0})
+        wanted = self._by_text(space, text_hashes, cut=cut)
+        cursor = self.collection.find(wanted, {name: 1, "_id": 0})
         return {at_path(document, name) for document in cursor}
 
     def by_text(
-        self, space: str, text_hashes: Sequence[str]
+        self, space: str, text_hashes: Sequence[str], *, cut: bool = True
     ) -> dict[str, tuple[np.ndarray, Lineage]]:
-        """Vectors, as the provider returned them, and their lineage by text hash."""
+        """Vectors, as the provider returned them, and their lineage by text hash.
+
+        Those of whole texts where there are any, else also those of texts that were `cut`, or not.
+        """
         path = self.path if self.element == self.format.element else self.rescore_path
         cursor = self.collection.find(
-            self._by_text(space, text_hashes), {path: 1, self.lineage_path: 1, "_id": 0}
+            self._by_text(space, text_hashes, cut=cut), {path: 1, self.lineage_path: 1, "_id": 0}
         )
-        found = {}
+        found: dict[str, tuple[np.ndarray, Lineage]] = {}
         for document in cursor:
             lineage = at_path(document, self.lineage_path)
             names = ("space", "model", "text_hash", "batch", "run", "at")
-            vector = _readable(at_path(document, path))
-            if vector is not None:
-                made = Lineage(*(lineage[name] for name in names))
-                found[lineage["text_hash"]] = (vector, made)
+            vector, text = _readable(at_path(document, path)), lineage["text_hash"]
+            was_cut = bool(lineage.get("cut"))
+            if vector is not None and not (was_cut and text in found):
+                found[text] = (vector, Lineage(*(lineage[name] for name in names), cut=was_cut))
         return found
 
-    def _by_text(self, space: str, text_hashes: Sequence[str]) -> dict[str, Any]:
+    def _by_text(self, space: str, text_hashes: Sequence[str], *, cut: bool) -> dict[str, Any]:
         lineage = self.lineage_path
         return {
+            **({} if cut else {f"{lineage}.cut": {"$ne": True}}),
             f"{lineage}.space": space,
             f"{lineage}.text_hash": {"$in": list(text_hashes)},
             f"{lineage}.stored_as": {"$in": _names(self.format)},
@@ -306,7 +321,8 @@ class VectorStore:
             dtype = None if vector is None else dtype_of(value)
             # Already distrusted ones have no hash.
             text_hash, batch = found.get("text_hash", ""), found.get("batch")
-            yield Examined(document["_id"], text_hash, batch, dtype, vector, fine)
+            cut = bool(found.get("cut"))
+            yield Examined(document["_id"], text_hash, batch, dtype, vector, fine, cut)
 
     def vectors(
         self, space: str, fields: Sequence[str], batch_size: int = 1_000

@@ -46,9 +46,9 @@ class _Change:
         if not self.vector:
             return state.fields_hash == self.chunk.fields_hash
         lineage = self.values[store.lineage_path]
-        wanted = ("space", "text_hash", "fields_hash", "stored_as")
-        have = (state.space, state.text_hash, state.fields_hash, state.format)
-        return have == tuple(lineage[name] for name in wanted)
+        wanted = ("space", "text_hash", "fields_hash", "stored_as", "cut")
+        have = (state.space, state.text_hash, state.fields_hash, state.format, state.cut)
+        return have == tuple(lineage.get(name, False) for name in wanted)
 
 
 class VectorWriter:
@@ -329,6 +329,7 @@ class VectorWriter:
             "pipeline": self._store.pipeline,
             "stored_as": str(self._store.format),
             **({"chunker": chunker} if chunker else {}),
+            **({"cut": True} if lineage.cut else {}),
             **({"token": self._lease.token} if self._lease else {}),
         }
 

@@ -20,6 +20,7 @@ class State:
     fields_hash: str | None = ""
     format: str | None = "float32"
     chunker: str | None = None
+    cut: bool = False
 
 
 class Store:
