@@ -13,10 +13,14 @@ from resources.chunks import Chunk
 from resources.keys import candidates, key
 from resources.moment import now
 from resources.sources.records import EXCERPT_LENGTH, RejectedRecord
+from resources.windows import windows
 
 FIRST_PAUSE = timedelta(minutes=10)
 """Until a text is asked for again whose refusal may not last; doubled each time it is refused."""
 LONGEST_PAUSE = timedelta(days=1)
+
+_TEXTS = 1_000
+"""Texts named by one command."""
 
 Stage = Literal["source", "provider", "store"]
 
@@ -141,19 +145,24 @@ class Quarantine:
         """
         texts = {"$in": [chunk.text_hash for chunk in chunks]}
         where = {"space": space} if space is not None else {"pipeline": pipeline}
-        known = {row["text_hash"]: row for row in self._entries.find({"text_hash": texts, **where})}
+        # Of several the latest: an older one may be of another space, or wait to be asked again.
+        rows = self._entries.find({"text_hash": texts, **where}).sort("last_seen", 1)
+        known = {row["text_hash"]: row for row in rows}
         seen, writes = now(), []
         for chunk in chunks:
             row = known.get(chunk.text_hash)
             if row is None:
                 continue  # dropped since: the next run asks again
-            kept = ("where", "reason", "text_hash", "space", "attempts", "again_at")
-            values = {name: row[name] for name in kept if name in row}
+            kept = ("where", "reason", "text_hash", "space")
+            pause = ("attempts", "again_at")
+            values = {name: row[name] for name in (*kept, *pause) if name in row}
             values |= {"pipeline": pipeline, "id": chunk.id, "stage": "provider"}
             values |= {"excerpt": chunk.text[:EXCERPT_LENGTH], "run": run, "last_seen": seen}
             first = {"first_seen": seen, "count": 1}
             name = _name(pipeline, chunk.id, "")
             change = {"$set": values, "$setOnInsert": first}
+            if gone := [name for name in pause if name not in row]:
+                change["$unset"] = dict.fromkeys(gone, "")
             writes.append(UpdateOne({"_id": name}, change, upsert=True))
         if writes:
             self._entries.bulk_write(writes, ordered=False)
@@ -206,6 +215,8 @@ class Quarantine:
     def retry(self, pipeline: str, names: Sequence[str] | None = None) -> int:
         """Let the next run ask the provider again for texts that it has refused.
 
+        A text is asked for once for all chunks that hold it, so it is so for all of them.
+
         Args:
             pipeline: Whose entries.
             names: As `find` gives them; None for all.
@@ -214,11 +225,28 @@ class Quarantine:
             How many were chosen. They stay until a run finds them healed.
         """
         chosen = _chosen(pipeline, names)
-        return self._entries.update_many(chosen, {"$set": {"space": ""}}).matched_count
+        self._ask_again(chosen)
+        return self._entries.count_documents(chosen)
 
     def drop(self, pipeline: str, names: Sequence[str] | None = None) -> int:
-        """Forget entries; what is still wrong comes back with the next run."""
-        return self._entries.delete_many(_chosen(pipeline, names)).deleted_count
+        """Forget entries; the next run asks again, and what is still wrong comes back."""
+        chosen = _chosen(pipeline, names)
+        # Else the entries of other chunks with the same text would bring these back unasked.
+        self._ask_again(chosen)
+        return self._entries.delete_many(chosen).deleted_count
+
+    def _ask_again(self, chosen: dict[str, Any]) -> None:
+        """Let go of the refusals of some entries' texts, whichever entries they stand in."""
+        refused = self._entries.find(
+            {**chosen, "space": {"$nin": ["", None]}}, {"space": 1, "text_hash": 1}
+        )
+        for rows in windows(refused, _TEXTS):
+            texts: dict[str, list[str]] = {}
+            for row in rows:
+                texts.setdefault(row["space"], []).append(row["text_hash"])
+            for space, hashes in texts.items():
+                same = {"space": space, "text_hash": {"$in": hashes}}
+                self._entries.update_many(same, {"$set": {"space": ""}})
 
     def find(self, pipeline: str, text: str) -> dict[str, Any]:
         """Entries that somebody may mean: by id, see `keys.candidates`, or by the place.

@@ -244,7 +244,7 @@ class VectorStore:
             **({} if cut else {f"{lineage}.cut": {"$ne": True}}),
             f"{lineage}.space": space,
             f"{lineage}.text_hash": {"$in": list(text_hashes)},
-            f"{lineage}.stored_as": {"$in": _names(self.format)},
+            f"{lineage}.stored_as": {"$in": names_of(self.format)},
             self.path: {"$exists": True},
         }
 
@@ -313,7 +313,7 @@ class VectorStore:
 
     def _examined(self, wanted: Mapping[str, Any]) -> Iterator[Examined]:
         # Those in another format are the planner's business.
-        stored_as = {f"{self.lineage_path}.stored_as": {"$in": _names(self.format)}}
+        stored_as = {f"{self.lineage_path}.stored_as": {"$in": names_of(self.format)}}
         fields = dict.fromkeys([self.path, self.rescore_path, self.lineage_path], 1)
         for document in self.collection.find({**wanted, **stored_as, **self.mine}, fields):
             found, value = at_path(document, self.lineage_path), at_path(document, self.path)
@@ -370,7 +370,7 @@ class VectorStore:
         return found if isinstance(found, Mapping) else None
 
 
-def _names(format: VectorFormat) -> list[str | None]:  # noqa: A002
+def names_of(format: VectorFormat) -> list[str | None]:  # noqa: A002
     """What the lineage says of vectors in this format; nothing, before there was a choice."""
     name = str(format)
     return [name, None] if name == "float32" else [name]

@@ -21,7 +21,13 @@ from resources.vector_store.ownership import (
     nothing_but,
     only_lineage,
 )
-from resources.vector_store.store import SOURCE_FIELD, TEXT_FIELD, StoredState, VectorStore
+from resources.vector_store.store import (
+    SOURCE_FIELD,
+    TEXT_FIELD,
+    StoredState,
+    VectorStore,
+    names_of,
+)
 from resources.vector_store.writes import Write, write_all
 
 ROUNDS = 3
@@ -242,8 +248,9 @@ class VectorWriter:
     def withdraw(self, chunks: Sequence[tuple[Chunk, bool]], space: str) -> int:
         """Remove what is stored of chunks that got no vector, because their text was refused.
 
-        A vector of another space would be left for ever, and make two spaces of one index; one of
-        an older text stays until it is certain that there will be no new one.
+        A vector of another space would be left for ever, and make two spaces of one index, and one
+        in another format cannot be searched with the others; one of an older text stays until it
+        is certain that there will be no new one.
 
         Args:
             chunks: Each with whether the refusal is for good.
@@ -251,7 +258,10 @@ class VectorWriter:
         """
         lineage, wanted = self._store.lineage_path, []
         for chunk, lasting in chunks:
-            wrong: list[dict[str, Any]] = [{f"{lineage}.space": {"$ne": space}}]
+            wrong: list[dict[str, Any]] = [
+                {f"{lineage}.space": {"$ne": space}},
+                {f"{lineage}.stored_as": {"$nin": names_of(self._store.format)}},
+            ]
             if lasting:
                 wrong.append({f"{lineage}.text_hash": {"$ne": chunk.text_hash}})
                 wrong.append({f"{lineage}.cut": True})

@@ -103,6 +103,26 @@ def test_a_refusal_that_may_not_last_is_tried_again_by_a_later_run_and_heals(
     assert remote.stored().keys() == set(range(10))
 
 
+def test_what_waits_for_its_new_vector_keeps_the_old_one_only_in_the_same_format(
+    remote: Workshop, api: Any
+):
+    rows = documents(3)
+    remote.write(rows)
+    assert remote.run().success
+    rows[1]["text"] = "text number seven"
+    api.behaviour.row_faults = {"seven": "null"}
+    remote.write(rows)
+    assert remote.run().success
+    assert remote.stored()[1]["text"] == "text number 1"
+    remote.configure({"vector_store": {"dtype": "int8"}})
+    run = remote.run()
+    assert run.success, run.failures
+    stored = remote.stored()
+    assert stored.keys() == {0, 2}
+    assert {row["embedding_lineage"]["stored_as"] for row in stored.values()} == {"int8"}
+    assert remote.quarantine().keys() == {"1"}
+
+
 def pause_is_over(workshop: Workshop) -> None:
     entries = workshop.client[workshop.database]["embedding_quarantine"]
     entries.update_many(

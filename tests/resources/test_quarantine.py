@@ -40,6 +40,19 @@ def test_a_retried_text_may_be_asked_for_again_and_stays_in_the_list(entries):
     assert entries.count("films") == 2
 
 
+@pytest.mark.parametrize("act", ["retry", "drop"])
+def test_a_text_is_asked_for_again_whichever_of_its_chunks_is_named(entries, act):
+    twin = Chunk(4, 4, "bad", "hash-3", {}, "")
+    entries.hold("films", "run-1", [twin], "scope")
+    assert getattr(entries, act)("films", list(entries.find("films", "4"))) == 1
+    assert entries.refused_texts("scope", ["hash-3"]) == set()
+    # Refused again for one of them, all of them are.
+    entries.add("films", "run-2", [REFUSED], space="scope")
+    entries.hold("films", "run-2", [twin])
+    assert entries.refused_texts("scope", ["hash-3"]) == {"hash-3"}
+    assert [entry.id for entry in entries.entries("films")] == [None, 3, 4]
+
+
 def test_entries_are_dropped_by_id_or_place_and_only_of_the_pipeline(entries):
     assert entries.drop("films", list(entries.find("films", "nothing of the kind"))) == 0
     assert entries.drop("films", list(entries.find("films", "films.jsonl:7"))) == 1
@@ -107,6 +120,17 @@ def test_what_may_not_last_is_asked_for_again_after_growing_pauses(database, clo
 def test_what_lasts_is_never_asked_for_again(entries, clock):
     clock(timedelta(days=10_000))
     assert entries.refused_texts("scope", ["hash-3"]) == {"hash-3"}
+
+
+def test_a_refusal_that_comes_to_last_lasts_for_every_chunk_of_the_text(database, clock):
+    entries = Quarantine(database["embedding_quarantine"])
+    twins = [Chunk(n, n, "bad", "hash-3", {}, "") for n in (3, 4)]
+    entries.add("films", "run-1", [replace(REFUSED, lasting=False)], space="scope")
+    assert entries.hold("films", "run-1", twins) == set()
+    clock(LONGEST_PAUSE)
+    entries.add("films", "run-2", [REFUSED], space="scope")
+    assert entries.hold("films", "run-2", twins) == {"hash-3"}
+    assert database["embedding_quarantine"].count_documents({"again_at": {"$exists": True}}) == 0
 
 
 def test_a_refusal_that_comes_to_last_lasts_and_another_text_begins_anew(database, clock):

@@ -1,0 +1,13 @@
+"""Some histories of a pipeline; `tests/proofs` plays many."""
+
+from pathlib import Path
+
+from tests.histories import KEY, History, MoodyServer, play
+
+
+def test_whatever_happens_every_chunk_is_accounted_for(
+    tmp_path: Path, mongod_uri: str, monkeypatch
+):
+    monkeypatch.setenv("OPENAI_API_KEY", KEY)
+    with MoodyServer() as server:
+        play(lambda: History(tmp_path, mongod_uri, server), examples=8, steps=10)

@@ -1,0 +1,17 @@
+"""Many histories of a pipeline."""
+
+from pathlib import Path
+
+import pytest
+
+from tests.histories import KEY, History, MoodyServer, play
+
+
+@pytest.mark.proof
+@pytest.mark.timeout(1200)
+def test_whatever_happens_in_many_histories_every_chunk_is_accounted_for(
+    tmp_path: Path, mongod_uri: str, monkeypatch
+):
+    monkeypatch.setenv("OPENAI_API_KEY", KEY)
+    with MoodyServer() as server:
+        play(lambda: History(tmp_path, mongod_uri, server), examples=60, steps=12)
