@@ -312,8 +312,10 @@ class Planner(Generic[S]):
             whole: Whether a batch can be read to its end; asked of those that would be used.
             refused_texts: Which of the given hashes stand in quarantine for a given space.
         """
-        self._db.execute("CREATE INDEX work_text ON work (text_hash, kind)")
-        self._db.execute("CREATE INDEX work_kind ON work (kind, batch, seq)")
+        self._db.execute("CREATE INDEX work_text ON work (kind, text_hash)")
+        # With the row's number behind, as in every index: pages are read in its order.
+        self._db.execute("CREATE INDEX work_kind ON work (kind)")
+        self._db.execute("CREATE INDEX work_batch ON work (batch) WHERE kind = 'reuse'")
         pending = self._pending()
         for batch, hashes in batches if pending else ():
             self._db.execute("DELETE FROM probe")
