@@ -5,7 +5,7 @@ no text blamed, unless a text known to pass passes after the failure: an outage,
 wrong setting fails every text, and ends the run instead.
 
 What a text that is never answered costs: two time-outs in its request, one at each cut into eight,
-and two alone, so about six of `timeout_seconds` for one in 2,048, while other requests go on.
+and two alone, so about seven of `timeout_seconds` for one in 2,048, while other requests go on.
 """
 
 import asyncio
