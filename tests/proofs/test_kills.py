@@ -48,6 +48,7 @@ class Paid:
         self.server: OpenAIServer = self._server.__enter__()
         self.workshop = Workshop(folder, uri, f"test_{secrets.token_hex(6)}", "none")
         provider = {
+            "space": "text-embedding-3-small",  # two servers, one model
             "base_url": self.server.url,
             "dimensions": 64,
             "max_texts": REQUEST,

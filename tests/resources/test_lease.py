@@ -204,7 +204,9 @@ class TestStaleHolder:
 
     def test_its_writes_fail(self, database, leases):
         old, new = leases
-        assert write(open_writer(database, old), "before") == 1
+        with pytest.raises(LeaseError, match="run run-1 held the pipeline films"):
+            write(open_writer(database, old), "an insert, which has no fence")
+        assert database["vectors"].count_documents({}) == 0, "it is taken back"
         assert write(open_writer(database, new), "newer") == 1
         with pytest.raises(LeaseError, match="run run-1 held the pipeline films"):
             write(open_writer(database, old), "older")
@@ -216,8 +218,9 @@ class TestStaleHolder:
         assert open_writer(database, old).delete(["a"]) == 0
         assert open_writer(database, new).delete(["a"]) == 1
 
-    def test_the_new_holder_overwrites_what_the_old_one_wrote(self, database, leases):
+    def test_the_new_holder_overwrites_what_the_old_one_wrote(self, database, leases, monkeypatch):
         old, new = leases
+        monkeypatch.setattr(old, "overtaken", lambda: False)  # as before it was
         write(open_writer(database, old), "older")
         assert write(open_writer(database, new), "newer") == 1
         assert database["vectors"].find_one({"_id": "a"})["embedding_lineage"]["token"] == new.token
