@@ -244,6 +244,7 @@ def lineage(found: VectorLineage) -> None:
         "space": stored.get("space"),
         "text hash": stored.get("text_hash"),
         "cut by": stored.get("chunker") or "nothing: the whole document",
+        **({"read": "only the beginning of the text"} if stored.get("cut") else {}),
         "batch": stored.get("batch"),
         "Dagster run": stored.get("run"),
         "made at": f"{stored['at']:%Y-%m-%d %H:%M:%S} UTC" if "at" in stored else None,
