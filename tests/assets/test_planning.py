@@ -254,3 +254,22 @@ def test_another_format_is_written_from_batches_and_not_embedded():
     assert [(part.kind, part.batch, [c.id for c in part.chunks]) for part in parts] == [
         ("reuse", "batch-1", [first.id])
     ]
+
+
+@pytest.mark.parametrize("fine", [False, True])
+def test_a_vector_of_the_beginning_of_a_text_is_work_unless_it_will_do(fine):
+    first, second = chunks({"a": "one", "b": "two"})
+    states = {
+        key(first.id): State(SPACE, first.text_hash, cut=True),
+        key(second.id): State(SPACE, second.text_hash),
+    }
+    with Planner(SPACE, lambda _: states, cut_is_fine=fine) as planner:
+        list(planner.add([first, second]))
+        planner.resolve(lambda *_: set(), [], lambda _, hashes: set(hashes))
+        assert [chunk.id for held in planner.held() for chunk in held] == ([] if fine else ["a"])
+        parts = list(planner.parts(max_chunks=10, max_tokens=1000, tokens=len))
+    assert [(part.kind, part.chunks[0].id) for part in parts] == (
+        [] if fine else [("withdraw", "a")]
+    )
+    counts = planner.counts
+    assert (counts.unchanged, counts.cut, counts.held) == ((2, 0, 0) if fine else (1, 0, 1))

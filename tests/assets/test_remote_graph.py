@@ -292,3 +292,32 @@ def test_bits_under_another_similarity_are_refused_before_anything_is_spent(
     (failure,) = workshop.run().failures
     assert "only be compared by `similarity: euclidean`" in failure
     assert not voyage_api.texts_served
+
+
+def test_voyage_is_asked_again_only_for_texts_that_it_may_have_cut(
+    workshop: Workshop, voyage_api: Any, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setenv(VARIABLES["voyage"], voyage_api.behaviour.key)
+    texts = {1: "short", 2: "b" * 31_000, 3: "c" * 40_000, 4: "d" * 128_004}  # it reads 32,000
+    workshop.write([{"_id": name, "text": text} for name, text in texts.items()])
+    use(workshop, "voyage", base_url=voyage_api.url, truncate=True)
+    run = workshop.run()
+    assert run.success, run.failures
+    before = workshop.stored()
+    lineage = {name: row["embedding_lineage"] for name, row in before.items()}
+    assert {name for name, made in lineage.items() if made.get("cut")} == {3, 4}
+    use(workshop, "voyage", base_url=voyage_api.url)
+    run = workshop.run()
+    assert run.success, run.failures
+    after = workshop.stored()
+    assert after.keys() == {1, 2, 3}
+    assert {name: after[name] for name in (1, 2)} == {name: before[name] for name in (1, 2)}
+    assert "cut" not in after[3]["embedding_lineage"], "it was short enough"
+    assert "too many tokens" in workshop.quarantine()["4"]
+    served = voyage_api.texts_served
+    assert [served[text] for text in texts.values()] == [1, 1, 2, 1]
+    use(workshop, "voyage", base_url=voyage_api.url, truncate=True)
+    run = workshop.run()
+    assert run.success, run.failures
+    assert workshop.stored().keys() == set(texts)
+    assert voyage_api.texts_served == served

@@ -1,3 +1,4 @@
+import dataclasses
 import os
 import sys
 from datetime import UTC, datetime
@@ -134,3 +135,24 @@ def test_what_killed_runs_half_wrote_goes_in_time(tmp_path):
     store.write_plan("films", "20260101T000000-abcdef", {})
     assert not old.exists()
     assert young.exists(), "another run may be writing it"
+
+
+def test_texts_that_were_cut_can_be_left_out(tmp_path):
+    store, made = BatchStore(str(tmp_path)), batch()
+    made.lineage[1] = dataclasses.replace(made.lineage[1], cut=True)
+    store.write_batch(made)
+    assert store.read_batch(SPACE.id, "b1").lineage == made.lineage
+    assert store.whole_texts(SPACE.id, "b1") == store.texts(SPACE.id, "b1") == ["h0", "h1", "h2"]
+    assert store.whole_texts(SPACE.id, "b1", cut=False) == ["h0", "h2"]
+    assert list(store.texts_by_batch(SPACE.id, cut=False)) == [("b1", ["h0", "h2"])]
+    assert list(made.rows_by_text(cut=False)) == ["h0", "h2"]
+
+
+def test_files_from_before_cut_texts_were_marked_are_read(tmp_path):
+    store = BatchStore(str(tmp_path))
+    store.write_batch(batch())
+    file = tmp_path / "batches" / SPACE.id / "b1.parquet"
+    pq.write_table(pq.read_table(file).drop_columns("cut"), file, write_page_checksum=True)
+    assert not any(made.cut for made in store.read_batch(SPACE.id, "b1").lineage)
+    assert list(store.texts_by_batch(SPACE.id, cut=False)) == [("b1", ["h0", "h1", "h2"])]
+    assert store.whole_texts(SPACE.id, "b1", cut=False) == ["h0", "h1", "h2"]
