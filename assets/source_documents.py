@@ -130,7 +130,7 @@ def compare(
     ) as planner:
         found = Comparison(planner.counts, [])
         for apart in planner.add(chunks()):
-            rejected += [_set_aside(source, chunk, reason) for chunk, reason in apart]
+            rejected += [set_aside(chunk, source.describe(), reason) for chunk, reason in apart]
             flush()
         flush()
         # A limit that cut the source off: what was not looked at has not vanished. Nor has what may
@@ -167,13 +167,11 @@ def compare(
 
 
 def _too_large(source: SourceResource, chunk: Chunk, size: int) -> RejectedRecord:
-    return RejectedRecord(
-        id=chunk.id,
-        where=source.describe(),
-        reason=f"its text and fields are {size / 1e6:.1f} MB, more than a MongoDB document holds: "
-        "cut it with `chunking`, or carry less",
-        excerpt=chunk.text[:EXCERPT_LENGTH],
+    reason = (
+        f"its text and fields are {size / 1e6:.1f} MB, more than a MongoDB document holds: cut it "
+        "with `chunking`, or carry less"
     )
+    return set_aside(chunk, source.describe(), reason)
 
 
 def _why_not(store: VectorStore, chunk: Chunk, state: StoredState) -> str:
@@ -184,13 +182,9 @@ def _why_not(store: VectorStore, chunk: Chunk, state: StoredState) -> str:
     return reason
 
 
-def _set_aside(source: SourceResource, chunk: Chunk, reason: str) -> RejectedRecord:
-    return RejectedRecord(
-        id=chunk.id,
-        where=source.describe(),
-        reason=reason,
-        excerpt=chunk.text[:EXCERPT_LENGTH],
-    )
+def set_aside(chunk: Chunk, where: str, reason: str) -> RejectedRecord:
+    """A chunk as a record for the quarantine."""
+    return RejectedRecord(chunk.id, where, reason, chunk.text[:EXCERPT_LENGTH])
 
 
 def build_source_documents(pipeline: str, kinds: set[str]) -> dg.AssetsDefinition:

@@ -15,7 +15,7 @@ from assets.failures import explained
 from assets.heap import settled_heap
 from assets.plan import Plan, PlannedPart, read_chunks, read_plan, read_texts
 from assets.retention import remove_old_batches
-from assets.source_documents import cell
+from assets.source_documents import cell, set_aside
 from resources.batch_store.resource import BatchStoreResource
 from resources.batch_store.store import BatchStore
 from resources.chunks import Chunk, size_of
@@ -26,7 +26,6 @@ from resources.mongodb.resource import MongoDBResource
 from resources.progress import Progress
 from resources.registry import Registry
 from resources.search_index.resource import SearchIndexResource
-from resources.sources.records import EXCERPT_LENGTH, RejectedRecord
 from resources.sources.resource import SourceResource
 from resources.vector_store.format_quality import FormatQuality, measure
 from resources.vector_store.formats import Similarity, int8_scale
@@ -145,15 +144,6 @@ def store_plan(
     return written
 
 
-def _set_aside(chunk: Chunk, reason: str, store: VectorStore) -> RejectedRecord:
-    return RejectedRecord(
-        id=chunk.id,
-        where=store.collection.full_name,
-        reason=reason,
-        excerpt=chunk.text[:EXCERPT_LENGTH],
-    )
-
-
 def _row_size(row: Row) -> int:
     chunk, vector, _ = row
     return size_of(chunk) + vector.nbytes
@@ -224,7 +214,8 @@ def build_stored_vectors(pipeline: str) -> dg.AssetsDefinition:
                     cut_is_fine=embedder.truncates,
                     log=context.log.info,
                 )
-                aside = [_set_aside(chunk, reason, store) for chunk, reason in writer.aside]
+                where = store.collection.full_name
+                aside = [set_aside(chunk, where, reason) for chunk, reason in writer.aside]
                 registry.quarantine.add(pipeline, context.run_id, aside, stage="store")
                 registry.quarantine.release_stored(pipeline, context.run_id)
                 if written.changes:

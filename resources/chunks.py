@@ -6,9 +6,9 @@ from dataclasses import dataclass
 from typing import Any
 
 import bson
-from bson.binary import UuidRepresentation
 
 from resources.footprint import footprint
+from resources.keys import WRITTEN
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +55,7 @@ def excess(chunk: Chunk) -> int:
     # At most four bytes a character: only what comes near the limit is measured.
     if 4 * len(chunk.text) + sum(map(_at_most, chunk.fields.values())) <= MAX_BYTES:
         return 0
-    size = len(bson.encode({**chunk.fields, "": chunk.text}, codec_options=_CODEC))
+    size = len(bson.encode({**chunk.fields, "": chunk.text}, codec_options=WRITTEN))
     return size if size > MAX_BYTES else 0
 
 
@@ -63,7 +63,7 @@ def _at_most(value: Any) -> int:
     if isinstance(value, str):
         return 4 * len(value)
     if isinstance(value, list | dict | bytes):
-        return len(bson.encode({"": value}, codec_options=_CODEC))
+        return len(bson.encode({"": value}, codec_options=WRITTEN))
     return 32
 
 
@@ -76,7 +76,4 @@ def hash_fields(fields: Mapping[str, Any]) -> str:
     if not fields:
         return ""
     ordered = {name: fields[name] for name in sorted(fields)}
-    return hashlib.sha256(bson.encode(ordered, codec_options=_CODEC)).hexdigest()[:16]
-
-
-_CODEC: bson.CodecOptions = bson.CodecOptions(uuid_representation=UuidRepresentation.STANDARD)
+    return hashlib.sha256(bson.encode(ordered, codec_options=WRITTEN)).hexdigest()[:16]

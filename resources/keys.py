@@ -34,7 +34,7 @@ EXACT: bson.CodecOptions = bson.CodecOptions(
     uuid_representation=UuidRepresentation.UNSPECIFIED,
     datetime_conversion=DatetimeConversion.DATETIME_AUTO,
 )
-_WRITTEN: bson.CodecOptions = bson.CodecOptions(uuid_representation=UuidRepresentation.STANDARD)
+WRITTEN: bson.CodecOptions = bson.CodecOptions(uuid_representation=UuidRepresentation.STANDARD)
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _BEYOND_FLOATS = 1 << 1024
 _BSON = "b:"
@@ -96,7 +96,7 @@ def _key(value: Any) -> str:
             return "<"
         case MaxKey():
             return ">"
-    return f"?{bson.encode({'': value}, codec_options=_WRITTEN).hex()}"
+    return f"?{bson.encode({'': value}, codec_options=WRITTEN).hex()}"
 
 
 def _number(value: int | float | Decimal128) -> str:
@@ -123,7 +123,7 @@ def encode(value: Any) -> str:
     if kind is ObjectId:
         return f'{{"$oid": "{value}"}}'
     # Encoded as it is written, so that it is written as it came.
-    return _BSON + base64.b64encode(bson.encode({"": value}, codec_options=_WRITTEN)).decode()
+    return _BSON + base64.b64encode(bson.encode({"": value}, codec_options=WRITTEN)).decode()
 
 
 def decode(text: str) -> Any:

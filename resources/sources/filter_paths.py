@@ -3,6 +3,8 @@
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from resources.sources.fields import overlap
+
 ANYTHING = "*"
 """Stands for every field: the query looks at documents in a way that cannot be followed."""
 
@@ -21,7 +23,7 @@ def paths_of(query: Mapping[str, Any]) -> set[str]:
 def depends_on(query: Mapping[str, Any], path: str) -> bool:
     """Whether a query looks at a path, at something in it, or at what it is in."""
     return any(
-        found in (ANYTHING, path) or found.startswith(f"{path}.") or path.startswith(f"{found}.")
+        found == ANYTHING or overlap(found, path)
         for found in map(_without_positions, paths_of(query))
     )
 

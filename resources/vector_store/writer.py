@@ -106,14 +106,14 @@ class VectorWriter:
             return 0
         main, fine, clipped = stored_as.fields(np.stack([vector for _, vector, _ in rows]))
         self.clipped += clipped
-        wanted: list[tuple[Chunk, dict[str, Any]]] = []
+        changes: list[_Change] = []
         for row, (chunk, _, lineage) in enumerate(rows):
             values: dict[str, Any] = {store.path: to_bson(main[row], stored_as.dtype)}
             if fine is not None and stored_as.rescore:
                 values[store.rescore_path] = to_bson(fine[row], stored_as.rescore)
             values[store.lineage_path] = self._lineage(chunk, lineage)
-            wanted.append((chunk, values))
-        return self._settled([_Change(chunk, values, vector=True) for chunk, values in wanted])
+            changes.append(_Change(chunk, values, vector=True))
+        return self._settled(changes)
 
     def refresh(self, chunks: Sequence[Chunk]) -> int:
         """Write carried fields and a chunker that changed; vectors stay."""
