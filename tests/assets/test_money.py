@@ -118,6 +118,8 @@ def test_a_refused_text_is_asked_for_once_and_retried_when_it_changes(paid, open
 def test_a_batch_that_a_killed_run_wrote_but_did_not_note_is_noted(
     paid, openai_api, monkeypatch, change
 ):
+    # Two batches, and killed at the second: a third would be on its way, answered or not.
+    paid.write([{"_id": n, "text": f"text number {n}"} for n in range(20)])
     record, left = Ledger.record, [1]
 
     def killed(self: Ledger, entry: dict) -> None:
