@@ -23,7 +23,7 @@ demo: $(VENV)/.demo  ## embed 180 texts into a local MongoDB-compatible server, 
 	@$(BIN)/embeddings demo
 
 dev: $(VENV)/.demo  ## the Dagster UI on http://127.0.0.1:3000
-	$(BIN)/python -m pipelines.instance
+	$(BIN)/python -m pipelines.framework.instance
 	cd $(DAGSTER_HOME) && $(CURDIR)/$(BIN)/dagster dev -w $(CURDIR)/workspace.yaml -h 127.0.0.1 -p $(or $(PORT),3000)
 
 test: $(VENV)/.dev  ## all tests; what is missing on this machine is skipped, saying why

@@ -5,17 +5,17 @@ from collections.abc import Sequence
 import dagster as dg
 import numpy as np
 
-from assets.auditing import examine
 from assets.failures import explained
-from assets.plan import read_plan
 from assets.search_index import open_engine, probe
-from assets.spaces import pipeline_space
+from assets.work.auditing import examine
+from assets.work.plan import read_plan
+from assets.work.spaces import pipeline_space
 from resources.batch_store.resource import BatchStoreResource
+from resources.core.errors import BatchStoreError, ProviderError
 from resources.embedders.base import check_reply
 from resources.embedders.resource import EmbedderResource
-from resources.errors import BatchStoreError, ProviderError
 from resources.mongodb.resource import MongoDBResource
-from resources.registry import Registry
+from resources.registry.registry import Registry
 from resources.search_index.resource import SearchIndexResource
 from resources.sources.resource import SourceResource
 from resources.vector_store.resource import VectorStoreResource

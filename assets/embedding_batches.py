@@ -5,20 +5,20 @@ from functools import partial
 import dagster as dg
 import numpy as np
 
-from assets.embedding import Outcome, embed_plan
 from assets.exclusive import exclusive
 from assets.failures import explained
-from assets.heap import settled_heap
-from assets.plan import read_plan
 from assets.source_documents import cell
+from assets.work.embedding import Outcome, embed_plan
+from assets.work.heap import settled_heap
+from assets.work.plan import read_plan
 from resources.batch_store.resource import BatchStoreResource
+from resources.core.progress import duration
+from resources.core.space import EmbeddingSpace
 from resources.embedders.resource import EmbedderResource
-from resources.embedders.space import EmbeddingSpace
 from resources.mongodb.resource import MongoDBResource
-from resources.progress import duration
-from resources.registry import Registry
+from resources.registry.neighbours import neighbours
+from resources.registry.registry import Registry
 from resources.sources.resource import SourceResource
-from resources.vector_store.neighbours import neighbours
 from resources.vector_store.resource import VectorStoreResource
 
 

@@ -6,7 +6,7 @@ from contextlib import contextmanager
 import dagster as dg
 from pymongo import MongoClient
 
-from resources.lease import Lease, held
+from resources.mongodb.lease import Lease, held
 from resources.mongodb.resource import MongoDBResource
 
 

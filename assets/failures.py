@@ -6,7 +6,7 @@ from contextlib import contextmanager
 import dagster as dg
 from pydantic import ValidationError
 
-from resources.errors import EmbeddingsError
+from resources.core.errors import EmbeddingsError
 
 
 @contextmanager

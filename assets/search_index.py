@@ -10,18 +10,18 @@ from tenacity import Retrying, retry_if_result, stop_after_attempt, wait_fixed
 from assets.exclusive import exclusive
 from assets.failures import explained
 from assets.source_documents import cell
-from assets.spaces import pipeline_space
+from assets.work.spaces import pipeline_space
 from resources.batch_store.resource import BatchStoreResource
+from resources.core.space import EmbeddingSpace
+from resources.core.vectors import Similarity
 from resources.embedders.resource import EmbedderResource
-from resources.embedders.space import EmbeddingSpace
 from resources.mongodb.resource import MongoDBResource
-from resources.registry import Registry
+from resources.registry.registry import Registry
 from resources.search_index.engine import SearchEngine
-from resources.search_index.index_lifecycle import SETTLED
+from resources.search_index.mongodb.lifecycle import SETTLED
 from resources.search_index.resource import SearchIndexResource, index_key
 from resources.search_index.scores import score
 from resources.sources.resource import SourceResource
-from resources.vector_store.formats import Similarity
 from resources.vector_store.resource import VectorStoreResource
 from resources.vector_store.store import VectorStore
 

@@ -10,25 +10,25 @@ from pymongo import MongoClient
 
 from assets.exclusive import exclusive
 from assets.failures import explained
-from assets.heap import settled_heap
-from assets.plan import PlanWriter
-from assets.planning import Counts, Part, Planner
-from assets.preflight import check_deployment, check_settings
+from assets.work.heap import settled_heap
+from assets.work.plan import PlanWriter
+from assets.work.planning import Counts, Part, Planner
+from assets.work.preflight import check_deployment, check_settings
 from resources.batch_store.resource import BatchStoreResource
 from resources.batch_store.store import BatchStore
-from resources.chunks import Chunk, excess
+from resources.core.chunks import Chunk, excess
+from resources.core.errors import ConfigurationError
+from resources.core.keys import shown
+from resources.core.progress import Progress
+from resources.core.space import EmbeddingSpace
 from resources.embedders.packing import estimate_tokens
 from resources.embedders.resource import EmbedderResource
-from resources.embedders.space import EmbeddingSpace
-from resources.errors import ConfigurationError
-from resources.keys import shown
 from resources.mongodb.resource import MongoDBResource
-from resources.progress import Progress
-from resources.registry import Registry
+from resources.registry.neighbours import neighbours
+from resources.registry.registry import Registry
 from resources.search_index.resource import SearchIndexResource
 from resources.sources.records import EXCERPT_LENGTH, RejectedRecord, SourceDocument
 from resources.sources.resource import SourceResource
-from resources.vector_store.neighbours import neighbours
 from resources.vector_store.resource import VectorStoreResource
 from resources.vector_store.store import StoredState, VectorStore
 

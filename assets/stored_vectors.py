@@ -12,28 +12,28 @@ import numpy as np
 
 from assets.exclusive import exclusive
 from assets.failures import explained
-from assets.heap import settled_heap
-from assets.plan import Plan, PlannedPart, read_chunks, read_plan, read_texts
-from assets.retention import remove_old_batches
 from assets.source_documents import cell, set_aside
+from assets.work.heap import settled_heap
+from assets.work.plan import Plan, PlannedPart, read_chunks, read_plan, read_texts
+from assets.work.retention import remove_old_batches
 from resources.batch_store.resource import BatchStoreResource
 from resources.batch_store.store import BatchStore
-from resources.chunks import Chunk, size_of
+from resources.core.chunks import Chunk, size_of
+from resources.core.lineage import lineage_path, rescore_path
+from resources.core.progress import Progress
+from resources.core.space import EmbeddingSpace
+from resources.core.vectors import Similarity, int8_scale
+from resources.core.windows import sized_windows
 from resources.embedders.resource import EmbedderResource
-from resources.embedders.space import EmbeddingSpace
-from resources.lease import Lease
+from resources.mongodb.lease import Lease
 from resources.mongodb.resource import MongoDBResource
-from resources.progress import Progress
-from resources.registry import Registry
+from resources.registry.registry import Registry
 from resources.search_index.resource import SearchIndexResource
 from resources.sources.resource import SourceResource
 from resources.vector_store.format_quality import FormatQuality, measure
-from resources.vector_store.formats import Similarity, int8_scale
-from resources.vector_store.lineage import lineage_path, rescore_path
 from resources.vector_store.resource import VectorStoreResource
 from resources.vector_store.store import VectorStore
 from resources.vector_store.writer import Row, VectorWriter
-from resources.windows import sized_windows
 
 WRITERS = 2
 """Bulk writes in flight: one is encoded while the server works on another."""

@@ -39,7 +39,7 @@ import numpy as np
 from rich.console import Console
 from rich.table import Table
 
-from resources.search_index.local_builder import LocalIndexBuilder
+from resources.search_index.local.builder import LocalIndexBuilder
 
 LIMIT = 10
 CANDIDATES = 200

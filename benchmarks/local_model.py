@@ -34,12 +34,12 @@ import numpy as np
 from rich.console import Console
 from rich.table import Table
 
+from resources.core.paths import PROJECT_ROOT
 from resources.embedders.resource import EmbedderResource
 from resources.embedders.sentence_transformers import (
     SentenceTransformersEmbedder,
     SentenceTransformersProvider,
 )
-from resources.paths import PROJECT_ROOT
 from tests.models import build_static_model
 
 BATCH = 1000

@@ -3,7 +3,7 @@
 Needs MONGODB_URI (a deployment with the sample data set sample_airbnb) and VOYAGE_API_KEY.
 """
 
-from pipelines.pipeline import EmbeddingPipeline
+from pipelines import EmbeddingPipeline
 
 pipeline = EmbeddingPipeline(
     name="airbnb",

@@ -1,6 +1,6 @@
 """The first pipeline: 180 short texts, a local model, the embedded server. Needs no key."""
 
-from pipelines.pipeline import EmbeddingPipeline
+from pipelines import EmbeddingPipeline
 
 pipeline = EmbeddingPipeline(
     name="quickstart",

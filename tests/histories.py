@@ -22,14 +22,14 @@ from hypothesis.stateful import (
     run_state_machine_as_test,
 )
 
-from resources import quarantine
 from resources.batch_store.store import BatchStore
-from resources.chunking import NoChunking, RecursiveChunking
-from resources.chunks import Chunk, hash_text
-from resources.keys import key
-from resources.moment import now
+from resources.core.chunks import Chunk, hash_text
+from resources.core.keys import key
+from resources.core.moment import now
+from resources.core.vectors import from_bson
+from resources.registry import quarantine
+from resources.sources.chunking import NoChunking, RecursiveChunking
 from resources.sources.records import SourceDocument
-from resources.vector_store.formats import from_bson
 from tests.breaking import Break, broken_off
 from tests.providers.behaviour import Behaviour, Fault, Request
 from tests.providers.openai import OpenAIServer

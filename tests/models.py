@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from resources.embedders.model_folder import find_model
+from resources.models.model_folder import find_model
 
 
 def build_static_model(folder: Path, dimensions: int = 64, seed: int = 0) -> Path:

@@ -19,8 +19,8 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import psutil
 import pytest
 
+from resources.core.paths import PROJECT_ROOT
 from resources.mongodb import embedded
-from resources.paths import PROJECT_ROOT
 from tests import servers
 
 if TYPE_CHECKING:

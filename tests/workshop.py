@@ -10,11 +10,11 @@ import dagster as dg
 import pymongo
 import yaml
 
-from pipelines.catalog import open_pipeline
-from pipelines.execution import ASSETS
-from pipelines.pipeline import EmbeddingPipeline
-from pipelines.run_config import merge
-from pipelines.search import SearchAnswer, search
+from pipelines.framework.catalog import open_pipeline
+from pipelines.framework.execution import ASSETS
+from pipelines.framework.pipeline import EmbeddingPipeline
+from pipelines.framework.run_config import merge
+from pipelines.operations.search import SearchAnswer, search
 
 
 @dataclass

@@ -33,8 +33,8 @@ from sentence_transformers import SentenceTransformer
 from benchmarks.local_model import mixed
 from benchmarks.peers.contestants import CONTESTANTS, Contestant, Document, Ours
 from benchmarks.peers.distance import distant
-from resources.embedders.model_folder import find_model
-from resources.vector_store.formats import to_bson
+from resources.core.vectors import to_bson
+from resources.models.model_folder import find_model
 from tests.models import build_static_model
 from tests.servers import genuine_mongod, mongod
 

@@ -8,11 +8,13 @@ from typing import Annotated, Any
 import typer
 from bson import json_util
 
-from pipelines import audit, catalog, doctor, dry_run, execution, lineage, search
 from pipelines.cli import index, models, quarantine, render
 from pipelines.cli.options import AsJson, Configs, Pipeline, print_json, sentences
-from pipelines.console import console
-from resources.errors import QueryRefused
+from pipelines.framework import catalog, execution
+from pipelines.framework.console import console
+from pipelines.operations import audit, doctor, lineage, search
+from pipelines.operations import plan as dry_run
+from resources.core.errors import QueryRefused
 from resources.mongodb import embedded
 from resources.mongodb.resource import Embedded
 

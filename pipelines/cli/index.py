@@ -5,13 +5,13 @@ from typing import Annotated
 
 import typer
 
-from pipelines.catalog import OpenPipeline, open_pipeline
 from pipelines.cli import render
 from pipelines.cli.options import AsJson, Configs, Pipeline, print_json, sentences
-from pipelines.console import console
-from resources.errors import SearchIndexError
+from pipelines.framework.catalog import OpenPipeline, open_pipeline
+from pipelines.framework.console import console
+from resources.core.errors import SearchIndexError
 from resources.mongodb.deployment import inspect_deployment
-from resources.search_index.index_lifecycle import (
+from resources.search_index.mongodb.lifecycle import (
     IndexState,
     find_index,
     index_errors,

@@ -13,9 +13,9 @@ from rich.markup import escape
 from rich.table import Table
 from rich.text import Text
 
-from pipelines.console import console, errors
-from resources.embedders.catalogue import PROVIDERS, STATUSES, ModelEntry, load_catalogue
-from resources.errors import EmbeddingsError
+from pipelines.framework.console import console, errors
+from resources.core.errors import EmbeddingsError
+from resources.models.catalogue import PROVIDERS, STATUSES, ModelEntry, load_catalogue
 
 _NAME_WIDTH = 31
 

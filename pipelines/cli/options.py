@@ -10,8 +10,8 @@ from typing import Annotated, Any
 import typer
 
 from pipelines.cli import render
-from pipelines.console import errors
-from resources.errors import EmbeddingsError
+from pipelines.framework.console import errors
+from resources.core.errors import EmbeddingsError
 
 Pipeline = Annotated[
     str, typer.Argument(help="Name of a module in pipelines/.", metavar="PIPELINE")

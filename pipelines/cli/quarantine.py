@@ -5,13 +5,13 @@ from typing import Annotated
 
 import typer
 
-from pipelines.catalog import open_pipeline
 from pipelines.cli import render
 from pipelines.cli.options import AsJson, Configs, Pipeline, print_json, sentences
-from pipelines.console import console
-from resources.errors import QueryRefused
-from resources.keys import exactly
-from resources.quarantine import Quarantine
+from pipelines.framework.catalog import open_pipeline
+from pipelines.framework.console import console
+from resources.core.errors import QueryRefused
+from resources.core.keys import exactly
+from resources.registry.quarantine import Quarantine
 
 app = typer.Typer(no_args_is_help=True, help="List what cannot be embedded; try or forget it.")
 

@@ -10,18 +10,18 @@ from rich.markup import escape as plain
 from rich.table import Table
 from rich.text import Text
 
-from assets.budget import dollars
-from pipelines.audit import Audit
-from pipelines.console import console
-from pipelines.doctor import Finding
-from pipelines.dry_run import DryRun
-from pipelines.execution import RunOutcome
-from pipelines.lineage import ModelSummary, VectorLineage
-from pipelines.search import SearchAnswer
-from resources.keys import shown
-from resources.progress import duration
-from resources.quarantine import Quarantined
-from resources.search_index.index_lifecycle import IndexState
+from assets.work.budget import dollars
+from pipelines.framework.console import console
+from pipelines.framework.execution import RunOutcome
+from pipelines.operations.audit import Audit
+from pipelines.operations.doctor import Finding
+from pipelines.operations.lineage import ModelSummary, VectorLineage
+from pipelines.operations.plan import DryRun
+from pipelines.operations.search import SearchAnswer
+from resources.core.keys import shown
+from resources.core.progress import duration
+from resources.registry.quarantine import Quarantined
+from resources.search_index.mongodb.lifecycle import IndexState
 
 __all__ = ["plain"]
 

@@ -17,7 +17,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from fsspec.implementations.local import LocalFileSystem
 
-from resources.errors import BatchStoreError
+from resources.core.errors import BatchStoreError
 
 PRUNED_AFTER = timedelta(hours=1)
 _TEMPORARY = ".tmp"

@@ -3,8 +3,8 @@
 from pydantic import Field
 
 from resources.batch_store.store import BatchStore
-from resources.config import StrictResource
-from resources.paths import state_path
+from resources.core.config import StrictResource
+from resources.core.paths import state_path
 
 
 class BatchStoreResource(StrictResource):

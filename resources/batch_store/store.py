@@ -22,10 +22,10 @@ import numpy as np
 import pyarrow as pa
 
 from resources.batch_store.files import DamagedFile, Files, MissingFile
-from resources.embedders.space import EmbeddingSpace
-from resources.errors import BatchStoreError
-from resources.vector_store.lineage import Lineage
-from resources.windows import windows
+from resources.core.errors import BatchStoreError
+from resources.core.lineage import Lineage
+from resources.core.space import EmbeddingSpace
+from resources.core.windows import windows
 
 SAMPLED_FILES = 4
 READERS = 8
@@ -40,7 +40,7 @@ class EmbeddingBatch:
         id: Named by content: the space and the texts' hashes, in order.
         chunk_ids: Of each text's first chunk, encoded.
         vectors: Of the space's element type, shape (rows, columns): see
-            `resources.vector_store.formats`.
+            `resources.core.vectors`.
         tokens: Per row; -1 where the provider does not count them.
         lineage: Per row; rows copied from the store keep who made them.
     """

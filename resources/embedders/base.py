@@ -8,9 +8,9 @@ from typing import Any, Literal, TypeVar, cast
 
 import numpy as np
 
-from resources.embedders.space import EmbeddingSpace
-from resources.errors import ProviderError
-from resources.vector_store.formats import NUMPY_TYPES
+from resources.core.errors import ProviderError
+from resources.core.space import EmbeddingSpace
+from resources.core.vectors import NUMPY_TYPES
 
 InputType = Literal["document", "query"]
 K = TypeVar("K")
@@ -56,7 +56,7 @@ class Embeddings:
 
     Attributes:
         vectors: Of the space's element type, shape (texts, columns), see
-            `resources.vector_store.formats`; row i belongs to text i.
+            `resources.core.vectors`; row i belongs to text i.
         tokens: Per text, int32 of shape (texts,), or None where they are not known.
         usage: Totals of the whole reply.
         refused: Position -> why, for texts that cannot be embedded while others can.

@@ -13,12 +13,12 @@ import sys
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 
+from resources.core.errors import ProviderError
 from resources.embedders.base import Refusal
 from resources.embedders.failures import RequestFailed
 from resources.embedders.packing import pack
 from resources.embedders.replies import Rows
 from resources.embedders.sending import Batch, Sender, Tries
-from resources.errors import ProviderError
 
 # What a text must look like that no provider refuses: tells a bad text from bad settings.
 HARMLESS = "a"

@@ -8,17 +8,17 @@ from typing import Any, Literal, TypeVar
 import dagster as dg
 from pydantic import Field
 
-from resources.embedders import catalogue
+from resources.core.errors import ConfigurationError
+from resources.core.space import EmbeddingSpace, endpoint
 from resources.embedders.base import Embeddings, InputType
-from resources.embedders.batch_jobs import Jobs
-from resources.embedders.batch_lane import BatchLane
+from resources.embedders.batch.jobs import Jobs
+from resources.embedders.batch.lane import BatchLane
 from resources.embedders.failures import RequestFailed, explained, lower_case, unreadable
 from resources.embedders.journal import Journal
 from resources.embedders.remote import RemoteEmbedder
 from resources.embedders.replies import Reply, read_answer
 from resources.embedders.settings import RemoteProvider
-from resources.embedders.space import EmbeddingSpace, endpoint
-from resources.errors import ConfigurationError
+from resources.models import catalogue
 
 K = TypeVar("K")
 
@@ -133,7 +133,7 @@ class OpenAIEmbedder(RemoteEmbedder):
         self._lane: BatchLane | None = None
         if provider.mode == "batch":
             # Here, because it knows this module.
-            from resources.embedders.openai_batch import PRICE_FACTOR, OpenAIBatchAPI
+            from resources.embedders.batch.openai import PRICE_FACTOR, OpenAIBatchAPI
 
             self.price_factor = PRICE_FACTOR
             if jobs is not None:

@@ -10,6 +10,9 @@ from typing import Any, ClassVar, TypeVar
 
 import numpy as np
 
+from resources.core.errors import ProviderError
+from resources.core.space import EmbeddingSpace
+from resources.core.vectors import NUMPY_TYPES
 from resources.embedders.base import Embedder, Embeddings, InputType, of_batch
 from resources.embedders.blame import Blame
 from resources.embedders.journal import Journal
@@ -17,9 +20,6 @@ from resources.embedders.pace import Pace
 from resources.embedders.replies import Reply
 from resources.embedders.sending import Batch, Sender
 from resources.embedders.settings import RemoteProvider
-from resources.embedders.space import EmbeddingSpace
-from resources.errors import ProviderError
-from resources.vector_store.formats import NUMPY_TYPES
 
 K = TypeVar("K")
 T = TypeVar("T")

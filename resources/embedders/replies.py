@@ -8,11 +8,11 @@ from typing import Any
 
 import numpy as np
 
+from resources.core.errors import ProviderError
+from resources.core.space import EmbeddingSpace
+from resources.core.vectors import NUMPY_TYPES
 from resources.embedders.base import Fault, check_reply, converted, dimensions, faults
 from resources.embedders.failures import RequestFailed, explained, usage_tokens
-from resources.embedders.space import EmbeddingSpace
-from resources.errors import ProviderError
-from resources.vector_store.formats import NUMPY_TYPES
 
 NO_VECTOR = Fault("no vector of numbers")
 

@@ -5,13 +5,13 @@ from contextlib import contextmanager
 
 from pydantic import Field
 
-from resources.config import StrictResource
+from resources.core.config import StrictResource
+from resources.core.space import EmbeddingSpace
 from resources.embedders.base import Embedder
-from resources.embedders.batch_jobs import Jobs
+from resources.embedders.batch.jobs import Jobs
 from resources.embedders.journal import Journal
 from resources.embedders.openai import OpenAIProvider
 from resources.embedders.sentence_transformers import SentenceTransformersProvider
-from resources.embedders.space import EmbeddingSpace
 from resources.embedders.voyage import VoyageProvider
 
 

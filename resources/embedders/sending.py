@@ -9,6 +9,8 @@ from dataclasses import dataclass, field
 import numpy as np
 from tenacity import AsyncRetrying, RetryCallState, retry_if_exception, wait_exponential_jitter
 
+from resources.core.errors import ProviderError
+from resources.core.space import EmbeddingSpace
 from resources.embedders.base import Embeddings, InputType, Refusal, Usage
 from resources.embedders.failures import RequestFailed, timed_out, unreadable
 from resources.embedders.journal import Journal
@@ -16,8 +18,6 @@ from resources.embedders.pace import Pace, Turn
 from resources.embedders.packing import estimate_tokens
 from resources.embedders.replies import Reply, Rows, checked
 from resources.embedders.settings import RemoteProvider
-from resources.embedders.space import EmbeddingSpace
-from resources.errors import ProviderError
 
 _MINUTE = 60.0
 

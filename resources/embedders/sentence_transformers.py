@@ -10,12 +10,12 @@ from typing import Any, Literal
 import numpy as np
 from pydantic import Field
 
-from resources.embedders import catalogue
+from resources.core.errors import ConfigurationError, ProviderError
+from resources.core.space import EmbeddingSpace
 from resources.embedders.base import Embedder, Embeddings, InputType, Refusal, Usage, check_reply
-from resources.embedders.model_folder import ModelFolder, find_model
 from resources.embedders.settings import Provider
-from resources.embedders.space import EmbeddingSpace
-from resources.errors import ConfigurationError, ProviderError
+from resources.models import catalogue
+from resources.models.model_folder import ModelFolder, find_model
 
 # The names sentence-transformers itself tries for documents, in its order.
 _PROMPT_NAMES: dict[InputType, tuple[str, ...]] = {

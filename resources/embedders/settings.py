@@ -2,8 +2,8 @@
 
 from pydantic import Field
 
-from resources.config import StrictConfig
-from resources.embedders import catalogue
+from resources.core.config import StrictConfig
+from resources.models import catalogue
 
 # For models that the catalogue does not know.
 _CAUTIOUS_TEXTS, _CAUTIOUS_TOKENS = 128, 100_000

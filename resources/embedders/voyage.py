@@ -7,16 +7,16 @@ from typing import Any, Literal
 import dagster as dg
 from pydantic import Field
 
-from resources.embedders import catalogue
+from resources.core.errors import ConfigurationError
+from resources.core.space import EmbeddingSpace
+from resources.core.vectors import Element
 from resources.embedders.base import InputType
 from resources.embedders.failures import RequestFailed, lower_case
 from resources.embedders.journal import Journal
 from resources.embedders.remote import RemoteEmbedder
 from resources.embedders.replies import Reply, read_answer
 from resources.embedders.settings import RemoteProvider
-from resources.embedders.space import EmbeddingSpace
-from resources.errors import ConfigurationError
-from resources.vector_store.formats import Element
+from resources.models import catalogue
 
 VARIABLE = "VOYAGE_API_KEY"
 

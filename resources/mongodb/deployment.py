@@ -15,7 +15,7 @@ from pymongo.errors import (
     ServerSelectionTimeoutError,
 )
 
-from resources.errors import DeploymentError, EmbeddingsError
+from resources.core.errors import DeploymentError, EmbeddingsError
 
 AUTHENTICATION_FAILED, UNAUTHORIZED = 18, 13
 # SearchNotEnabled (mongod 7+), CommandNotSupported (SecantusDB), CommandNotFound and an unknown

@@ -18,7 +18,7 @@ import pymongo
 from filelock import FileLock, Timeout
 from pymongo.errors import OperationFailure, PyMongoError
 
-from resources.errors import DeploymentError
+from resources.core.errors import DeploymentError
 from resources.mongodb import embedded_files as files
 from resources.mongodb import embedded_process as server
 from resources.mongodb.deployment import AUTHENTICATION_FAILED, UNAUTHORIZED

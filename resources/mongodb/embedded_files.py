@@ -16,7 +16,7 @@ import tempfile
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from resources.errors import DeploymentError
+from resources.core.errors import DeploymentError
 
 ENDPOINT, PASSWORD, DATA, LOG = "endpoint.json", "password", "data", "server.log"
 LOCK, CONFIG = "server.lock", "secantusd.toml"

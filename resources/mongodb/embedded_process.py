@@ -14,7 +14,7 @@ from pathlib import Path
 
 import psutil
 
-from resources.errors import DeploymentError
+from resources.core.errors import DeploymentError
 from resources.mongodb.embedded_files import CONFIG, DATA, LOG, Endpoint
 
 HOST = "127.0.0.1"

@@ -10,10 +10,10 @@ from pydantic import Field
 from pymongo import MongoClient
 from pymongo.errors import PyMongoError
 
-from resources.config import StrictConfig, StrictResource
+from resources.core.config import StrictConfig, StrictResource
+from resources.core.paths import state_path
 from resources.mongodb import embedded
 from resources.mongodb.deployment import explain
-from resources.paths import state_path
 
 
 class Server(StrictConfig):

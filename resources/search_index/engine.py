@@ -7,8 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from resources.lease import Lease
-from resources.search_index.local import Hit
+from resources.mongodb.lease import Lease
+from resources.search_index.local.index import Hit
 
 
 @dataclass(frozen=True)

@@ -4,10 +4,10 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from resources.keys import key
-from resources.search_index.local import Hit
+from resources.core.keys import key
+from resources.core.vectors import Element
+from resources.search_index.local.index import Hit
 from resources.search_index.scores import score
-from resources.vector_store.formats import Element
 
 
 def rescored(

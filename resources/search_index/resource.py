@@ -7,23 +7,23 @@ from pydantic import Field
 from pymongo import MongoClient
 
 from resources.batch_store.store import BatchStore
-from resources.config import StrictResource
-from resources.embedders.space import EmbeddingSpace
-from resources.errors import ConfigurationError, SearchIndexError
-from resources.mongodb.deployment import Deployment, inspect_deployment
-from resources.registry import Registry
-from resources.search_index.engine import SearchEngine
-from resources.search_index.index_lifecycle import THREE_WAYS
-from resources.search_index.local_builder import EXACT_BELOW
-from resources.search_index.local_engine import LocalEngine
-from resources.search_index.mongodb_engine import MongoDBEngine
-from resources.vector_store.formats import (
+from resources.core.config import StrictResource
+from resources.core.errors import ConfigurationError, SearchIndexError
+from resources.core.space import EmbeddingSpace
+from resources.core.vectors import (
     Dtype,
     Quantization,
     Similarity,
     check_dimensions,
     check_dtype,
 )
+from resources.mongodb.deployment import Deployment, inspect_deployment
+from resources.registry.registry import Registry
+from resources.search_index.engine import SearchEngine
+from resources.search_index.local.builder import EXACT_BELOW
+from resources.search_index.local.engine import LocalEngine
+from resources.search_index.mongodb.engine import MongoDBEngine
+from resources.search_index.mongodb.lifecycle import THREE_WAYS
 from resources.vector_store.store import VectorStore
 
 

@@ -7,8 +7,8 @@ leaves out, and for the squared distance of euclidean.
 import numpy as np
 from numpy.typing import NDArray
 
-from resources.errors import SearchIndexError
-from resources.vector_store.formats import Element, Similarity
+from resources.core.errors import SearchIndexError
+from resources.core.vectors import Element, Similarity
 
 _MEANINGS = {
     ("float32", "cosine"): "(1 + cosine) / 2",

@@ -11,8 +11,8 @@ from pydantic import Field, field_validator
 from pymongo.collection import Collection
 from pymongo.errors import OperationFailure
 
-from resources.config import StrictConfig
-from resources.errors import SourceError
+from resources.core.config import StrictConfig
+from resources.core.errors import SourceError
 from resources.sources.fields import without_nested
 from resources.sources.records import RejectedRecord, SourceDocument
 from resources.sources.shape import RecordShape

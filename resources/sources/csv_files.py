@@ -6,7 +6,7 @@ from typing import Literal
 
 from pydantic import Field, field_validator, model_validator
 
-from resources.errors import SourceError
+from resources.core.errors import SourceError
 from resources.sources.csv_dialect import Dialect
 from resources.sources.csv_rows import LeftOut, Row, Rows
 from resources.sources.decoding import KEEP, wrong_byte

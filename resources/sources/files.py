@@ -4,8 +4,8 @@ from collections.abc import Iterator
 
 from pydantic import Field, field_validator
 
-from resources.config import StrictConfig
-from resources.errors import SourceError
+from resources.core.config import StrictConfig
+from resources.core.errors import SourceError
 from resources.sources.locate import FoundFile, find_files, location, shown
 from resources.sources.records import RejectedRecord, SourceDocument
 from resources.sources.shape import RecordShape

@@ -8,8 +8,8 @@ from fsspec.spec import AbstractFileSystem
 from fsspec.utils import glob_translate
 from pydantic import Field, field_validator
 
-from resources.config import StrictConfig
-from resources.errors import SourceError
+from resources.core.config import StrictConfig
+from resources.core.errors import SourceError
 from resources.sources.locate import UNREADABLE, FoundFile, cause, find_folder, location, shown
 from resources.sources.records import RejectedRecord, SourceDocument
 from resources.sources.rejection import rejected

@@ -5,7 +5,7 @@ from typing import Any, Literal
 
 from pydantic import Field
 
-from resources.config import StrictConfig
+from resources.core.config import StrictConfig
 from resources.sources.records import RejectedRecord, SourceDocument
 from resources.sources.rejection import rejected
 from resources.sources.shape import RecordShape

@@ -12,8 +12,8 @@ from typing import Any, NamedTuple
 import fsspec.core
 from fsspec.spec import AbstractFileSystem
 
-from resources.errors import SourceError
-from resources.paths import PROJECT_ROOT, input_path, is_url
+from resources.core.errors import SourceError
+from resources.core.paths import PROJECT_ROOT, input_path, is_url
 
 # A truncated or damaged archive raises one of the last three, depending on its format.
 UNREADABLE = (OSError, EOFError, zlib.error, lzma.LZMAError)

@@ -4,7 +4,8 @@ from collections.abc import Iterator
 from math import ceil
 from typing import TYPE_CHECKING, Literal
 
-from resources.errors import SourceError
+from resources.core.errors import SourceError
+from resources.core.windows import WINDOW_BYTES
 from resources.sources.fields import without_nested
 from resources.sources.files import FileOrigin, check_columns
 from resources.sources.locate import FoundFile, cause
@@ -12,7 +13,6 @@ from resources.sources.parquet_values import records
 from resources.sources.records import RejectedRecord, SourceDocument
 from resources.sources.rejection import BadRecord, rejected
 from resources.sources.shape import RecordShape
-from resources.windows import WINDOW_BYTES
 
 if TYPE_CHECKING:
     import pyarrow as pa

@@ -7,8 +7,8 @@ from itertools import islice
 import pymongo
 from pydantic import Field, field_validator, model_validator
 
-from resources.chunking import PLACE_FIELD, Chunking, NoChunking
-from resources.config import StrictResource
+from resources.core.config import StrictResource
+from resources.sources.chunking import PLACE_FIELD, Chunking, NoChunking
 from resources.sources.collection import CollectionOrigin
 from resources.sources.csv_files import CsvOrigin
 from resources.sources.fields import check_path, inside

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from bson.binary import VECTOR_SUBTYPE, Binary
 
-from resources.vector_store.formats import NUMPY_TYPES, Dtype, bson_header, element_of, width
+from resources.core.vectors import NUMPY_TYPES, Dtype, bson_header, element_of, width
 
 
 def of_width(dtype: Dtype, dimensions: int, *, zeros: bool = True) -> dict[str, Any]:

@@ -5,7 +5,7 @@ from typing import Literal
 
 import numpy as np
 
-from resources.vector_store.formats import (
+from resources.core.vectors import (
     Dtype,
     Element,
     Similarity,

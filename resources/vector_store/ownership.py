@@ -9,9 +9,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from resources.chunks import Chunk
-from resources.footprint import footprint
-from resources.keys import key
+from resources.core.chunks import Chunk
+from resources.core.footprint import footprint
+from resources.core.keys import key
 from resources.sources.fields import MISSING, lookup
 
 INSERTED_FIELD = "embedding_inserted_by"

@@ -5,15 +5,15 @@ from typing import Literal
 from pydantic import Field, field_validator
 from pymongo import MongoClient
 
-from resources.config import StrictResource
-from resources.embedders.space import EmbeddingSpace
-from resources.errors import ConfigurationError
+from resources.core.config import StrictResource
+from resources.core.errors import ConfigurationError
+from resources.core.lineage import lineage_path, rescore_path
+from resources.core.space import EmbeddingSpace
+from resources.core.vectors import Dtype, Element, VectorFormat, element_of
 from resources.sources.collection import CollectionOrigin
 from resources.sources.fields import overlap
 from resources.sources.filter_paths import depends_on
 from resources.sources.resource import SourceResource
-from resources.vector_store.formats import Dtype, Element, VectorFormat, element_of
-from resources.vector_store.lineage import lineage_path, rescore_path
 from resources.vector_store.ownership import INSERTED_FIELD
 from resources.vector_store.store import SOURCE_FIELD, TEXT_FIELD, VectorStore
 

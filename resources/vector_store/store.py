@@ -8,13 +8,12 @@ from typing import Any
 import numpy as np
 from pymongo.collection import Collection
 
-from resources.chunks import Chunk
-from resources.embedders.space import EmbeddingSpace
-from resources.errors import DeploymentError
-from resources.keys import key
-from resources.sources.fields import without_nested
-from resources.vector_store.conditions import of_width
-from resources.vector_store.formats import (
+from resources.core.chunks import Chunk
+from resources.core.errors import DeploymentError
+from resources.core.keys import key
+from resources.core.lineage import Lineage
+from resources.core.space import EmbeddingSpace
+from resources.core.vectors import (
     Dtype,
     Element,
     VectorFormat,
@@ -22,7 +21,8 @@ from resources.vector_store.formats import (
     element_of,
     from_bson,
 )
-from resources.vector_store.lineage import Lineage
+from resources.sources.fields import without_nested
+from resources.vector_store.conditions import of_width
 from resources.vector_store.ownership import Occupant, why_not_ours, why_not_shared
 
 TEXT_FIELD, SOURCE_FIELD = "text", "source_id"

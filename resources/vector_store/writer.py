@@ -8,13 +8,13 @@ from typing import Any
 import numpy as np
 from pymongo import DeleteOne, InsertOne, UpdateOne
 
-from resources.chunks import Chunk
-from resources.keys import key
-from resources.lease import Lease
+from resources.core.chunks import Chunk
+from resources.core.keys import key
+from resources.core.lineage import Lineage
+from resources.core.vectors import to_bson
+from resources.mongodb.lease import Lease
 from resources.sources.fields import store as put
 from resources.sources.records import EXCERPT_LENGTH
-from resources.vector_store.formats import to_bson
-from resources.vector_store.lineage import Lineage
 from resources.vector_store.ownership import (
     INSERTED_FIELD,
     Occupant,

@@ -9,7 +9,7 @@ from pymongo import DeleteOne, InsertOne, UpdateOne
 from pymongo.collection import Collection
 from pymongo.errors import BulkWriteError, DocumentTooLarge, OperationFailure
 
-from resources.errors import DeploymentError
+from resources.core.errors import DeploymentError
 from resources.mongodb.deployment import server_message
 
 Write = InsertOne | UpdateOne | DeleteOne

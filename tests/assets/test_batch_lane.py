@@ -10,9 +10,9 @@ import pymongo
 import pytest
 
 from resources.batch_store.store import BatchStore
-from resources.embedders.openai_batch import OpenAIBatchAPI
-from resources.registry import PipelineJobs
-from resources.vector_store.formats import from_bson
+from resources.core.vectors import from_bson
+from resources.embedders.batch.openai import OpenAIBatchAPI
+from resources.registry.registry import PipelineJobs
 from tests.providers.openai import OpenAIServer
 from tests.workshop import Workshop
 
@@ -61,7 +61,7 @@ def submitted(api: OpenAIServer) -> list[dict[str, Any]]:
 
 def test_documents_go_in_batch_jobs_and_queries_do_not(films, openai_api, monkeypatch):
     # Thousands of batches wait at once: their chunks are read again.
-    monkeypatch.setattr("assets.embedding.UNDER_WAY_BYTES", 0)
+    monkeypatch.setattr("assets.work.embedding.UNDER_WAY_BYTES", 0)
     run = films.run()
     assert run.success, run.failures
     assert all(run.checks.values())

@@ -15,7 +15,7 @@ import pymongo
 import pytest
 from bson import encode
 
-from resources.registry import Registry
+from resources.registry.registry import Registry
 from tests import servers
 from tests.killing import RunningChild, cut_proxy
 from tests.workshop import Workshop

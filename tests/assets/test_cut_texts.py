@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from assets import stored_vectors as stored_vectors_module
-from pipelines.audit import audit
+from pipelines.operations.audit import audit
 from resources.batch_store.store import BatchStore
 from resources.vector_store.writer import VectorWriter
 from tests.models import build_short_sighted_model

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 from bson.binary import BinaryVectorDtype
 
-from resources.errors import ConfigurationError
-from resources.vector_store.formats import from_bson
+from resources.core.errors import ConfigurationError
+from resources.core.vectors import from_bson
 from tests.workshop import Workshop
 
 DTYPES = {

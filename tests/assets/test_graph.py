@@ -3,10 +3,10 @@
 import numpy as np
 import pytest
 
-from pipelines.catalog import open_pipeline
-from resources.chunks import hash_text
-from resources.lease import held
-from resources.vector_store.formats import from_bson
+from pipelines.framework.catalog import open_pipeline
+from resources.core.chunks import hash_text
+from resources.core.vectors import from_bson
+from resources.mongodb.lease import held
 from resources.vector_store.writer import VectorWriter
 from tests.models import build_static_model
 

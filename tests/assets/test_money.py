@@ -5,10 +5,10 @@ from collections.abc import Iterator
 
 import pytest
 
-from pipelines.catalog import open_pipeline
 from pipelines.cli import render
-from pipelines.dry_run import dry_run
-from resources.ledger import Ledger
+from pipelines.framework.catalog import open_pipeline
+from pipelines.operations.plan import dry_run
+from resources.registry.ledger import Ledger
 from tests.providers.behaviour import count_tokens
 from tests.workshop import Workshop
 

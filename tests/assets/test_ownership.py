@@ -5,8 +5,8 @@ import dataclasses
 import bson
 import pytest
 
-from pipelines.dry_run import dry_run
-from resources.errors import ConfigurationError
+from pipelines.operations.plan import dry_run
+from resources.core.errors import ConfigurationError
 from tests.workshop import Workshop
 
 

@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 from bson.binary import BinaryVectorDtype
 
-from resources.chunks import hash_text
-from resources.vector_store.formats import from_bson
+from resources.core.chunks import hash_text
+from resources.core.vectors import from_bson
 from tests.providers.voyage import quantized
 from tests.workshop import Run, Workshop
 

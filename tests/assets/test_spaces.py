@@ -47,7 +47,7 @@ def as_stored_before(workshop: Workshop) -> str:
     registry = workshop.client[workshop.database]
     space = registry["embedding_spaces"].find_one({"_id": found})
     assert space["options"].pop("endpoint")
-    from resources.embedders.space import EmbeddingSpace
+    from resources.core.space import EmbeddingSpace
 
     earlier = EmbeddingSpace.from_document(space).id
     registry["embedding_spaces"].insert_one({**space, "_id": earlier})

@@ -14,7 +14,7 @@ from typing import Any
 import pymongo
 import pytest
 
-from resources.errors import QueryRefused
+from resources.core.errors import QueryRefused
 from resources.mongodb.deployment import inspect_deployment
 from tests.search_node import search_node
 from tests.workshop import Workshop

@@ -15,7 +15,7 @@ from click.testing import Result
 from typer.testing import CliRunner
 
 from pipelines.cli.app import app
-from resources.paths import PROJECT_ROOT
+from resources.core.paths import PROJECT_ROOT
 
 DOCUMENTS: list[dict[str, Any]] = [
     {"_id": "tide", "text": "The tide drags pebbles back into the sea.", "kind": "nature"},
@@ -65,7 +65,7 @@ def write_pipeline(folder: Path, name: str, configs: list[str], *extra: str) -> 
         textwrap.dedent(
             f"""\
             import dagster as dg
-            from pipelines.pipeline import EmbeddingPipeline
+            from pipelines.framework.pipeline import EmbeddingPipeline
 
             pipeline = EmbeddingPipeline({arguments})
 

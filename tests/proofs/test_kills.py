@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from resources.registry import Registry
+from resources.registry.registry import Registry
 from tests.assets.test_crash import content
 from tests.killing import RunningChild
 from tests.providers.behaviour import Behaviour

@@ -10,9 +10,9 @@ import pytest
 
 from resources.batch_store.files import version_name
 from resources.batch_store.store import BatchStore, EmbeddingBatch
-from resources.embedders.space import EmbeddingSpace
-from resources.errors import BatchStoreError
-from resources.vector_store.lineage import Lineage
+from resources.core.errors import BatchStoreError
+from resources.core.lineage import Lineage
+from resources.core.space import EmbeddingSpace
 
 SPACE = EmbeddingSpace("voyage", "voyage-4", "", 4, "", normalized=True)
 AT = datetime(2026, 11, 23, 4, 5, 6, 789000, tzinfo=UTC)

@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from resources.errors import ProviderError
+from resources.core.errors import ProviderError
 from tests.providers.openai import OpenAIServer
 from tests.providers.server import ProviderServer
 from tests.resources.embedders.test_remote import expected, until_error

@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 import pytest
 
+from resources.core.errors import ProviderError
 from resources.embedders.remote import RemoteEmbedder
-from resources.errors import ProviderError
 from tests.resources.embedders.test_remote import expected
 
 BATCHES = [(number, [f"{number} {row}" for row in range(6)]) for number in range(20)]

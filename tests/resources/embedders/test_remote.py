@@ -10,9 +10,9 @@ from typing import Any
 import numpy as np
 import pytest
 
+from resources.core.errors import ConfigurationError, ProviderError
 from resources.embedders.base import Embeddings
 from resources.embedders.packing import estimate_tokens
-from resources.errors import ConfigurationError, ProviderError
 from tests.providers.behaviour import count_tokens
 from tests.providers.openai import OpenAIServer
 from tests.providers.voyage import VoyageServer

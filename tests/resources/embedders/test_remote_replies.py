@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from resources.errors import ProviderError
+from resources.core.errors import ProviderError
 from tests.resources.embedders.test_remote import TEXTS, until_error
 
 SETTINGS = [

@@ -6,8 +6,8 @@ from typing import Any
 import numpy as np
 import pytest
 
+from resources.core.errors import ProviderError
 from resources.embedders.packing import estimate_tokens
-from resources.errors import ProviderError
 from tests.providers.behaviour import Quota, Request
 from tests.providers.openai import OpenAIServer
 from tests.resources.embedders.test_remote import TEXTS, expected, until_error

@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
+from resources.core.errors import ProviderError
 from resources.embedders.base import Refusal
-from resources.errors import ProviderError
 from tests.resources.embedders.test_remote import expected
 
 TEXTS = [f"text {number}" for number in range(1000)]

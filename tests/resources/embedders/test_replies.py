@@ -8,9 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from resources.core.space import EmbeddingSpace
 from resources.embedders.failures import RequestFailed
 from resources.embedders.replies import Reply, checked, read_rows
-from resources.embedders.space import EmbeddingSpace
 
 WIDTH = 8
 SPACE = EmbeddingSpace("openai", "m", "", WIDTH, "", True)

@@ -8,11 +8,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from resources.core.errors import ConfigurationError, ProviderError
 from resources.embedders.base import Refusal, check_reply
-from resources.embedders.model_folder import find_model
 from resources.embedders.resource import EmbedderResource
 from resources.embedders.sentence_transformers import SentenceTransformersProvider
-from resources.errors import ConfigurationError, ProviderError
+from resources.models.model_folder import find_model
 
 MINILM = "sentence-transformers/all-MiniLM-L6-v2"
 TEXTS = [

@@ -17,11 +17,11 @@ import pytest
 from filelock import FileLock
 from pymongo.errors import OperationFailure
 
-from resources.errors import DeploymentError
+from resources.core.errors import DeploymentError
+from resources.core.paths import PROJECT_ROOT
 from resources.mongodb import embedded
 from resources.mongodb import embedded_files as files
 from resources.mongodb import embedded_process as server
-from resources.paths import PROJECT_ROOT
 from tests import servers
 
 pytestmark = pytest.mark.skipif(servers.secantus() is None, reason="pip install '.[embedded]'")

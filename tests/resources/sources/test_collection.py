@@ -16,7 +16,7 @@ from bson.timestamp import Timestamp
 from pymongo.database import Database
 from pymongo.errors import OperationFailure, ServerSelectionTimeoutError
 
-from resources.errors import SourceError
+from resources.core.errors import SourceError
 from resources.sources.collection import CollectionOrigin
 from resources.sources.records import SourceDocument
 from resources.sources.resource import SourceResource

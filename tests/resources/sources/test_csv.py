@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
-from resources.errors import SourceError
+from resources.core.errors import SourceError
 from resources.sources.csv_files import ADVICE
 from resources.sources.records import SourceDocument
 from tests.resources.sources.reading import read, reasons, source, write

@@ -7,7 +7,7 @@ import pytest
 from fsspec.implementations.local import LocalFileSystem
 
 import resources.sources.folder
-from resources.errors import SourceError
+from resources.core.errors import SourceError
 from resources.sources.records import SourceDocument
 from tests.resources.sources.reading import read, source, write
 

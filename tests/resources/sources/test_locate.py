@@ -11,9 +11,9 @@ import fsspec
 import pytest
 from fsspec.implementations.local import LocalFileSystem
 
-import resources.paths
+import resources.core.paths
 import resources.sources.locate
-from resources.errors import SourceError
+from resources.core.errors import SourceError
 from resources.sources.records import SourceDocument
 from tests.resources.sources.reading import lines, read, source, write
 
@@ -40,7 +40,7 @@ def test_urls() -> None:
 
 
 def test_paths_start_at_the_project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(resources.paths, "PROJECT_ROOT", tmp_path)
+    monkeypatch.setattr(resources.core.paths, "PROJECT_ROOT", tmp_path)
     monkeypatch.setattr(resources.sources.locate, "PROJECT_ROOT", tmp_path)
     write(tmp_path / "data" / "a.jsonl", lines({"_id": 1, "text": ""}))
     resource = source({"jsonl": {"path": "data/a.jsonl"}})

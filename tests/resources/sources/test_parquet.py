@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pyarrow import parquet
 
-from resources.errors import SourceError
+from resources.core.errors import SourceError
 from resources.sources.parquet_values import PER_SECOND, _record, records
 from resources.sources.records import SourceDocument
 from resources.sources.values import bson_value

@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
+from resources.core.vectors import int8_scale
 from resources.vector_store.format_quality import measure
-from resources.vector_store.formats import int8_scale
 
 
 def clustered(count: int = 600, dimensions: int = 128) -> np.ndarray:

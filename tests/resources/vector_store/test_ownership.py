@@ -10,12 +10,12 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from resources.chunks import Chunk, hash_text, size_of
-from resources.embedders.space import EmbeddingSpace
+from resources.core.chunks import Chunk, hash_text, size_of
+from resources.core.lineage import Lineage, lineage_path
+from resources.core.space import EmbeddingSpace
 from resources.sources.collection import CollectionOrigin
 from resources.sources.inline import TextsOrigin
 from resources.sources.resource import SourceResource
-from resources.vector_store.lineage import Lineage, lineage_path
 from resources.vector_store.ownership import INSERTED_FIELD, lineages, nothing_but
 from resources.vector_store.resource import VectorStoreResource
 from resources.vector_store.store import VectorStore, at_path

@@ -9,15 +9,15 @@ import pytest
 from bson import ObjectId
 from bson.binary import Binary, BinaryVectorDtype
 
-from resources.chunks import Chunk
-from resources.embedders.space import EmbeddingSpace
-from resources.errors import ConfigurationError
-from resources.keys import key
+from resources.core.chunks import Chunk
+from resources.core.errors import ConfigurationError
+from resources.core.keys import key
+from resources.core.lineage import Lineage
+from resources.core.space import EmbeddingSpace
+from resources.core.vectors import from_bson, to_bson
 from resources.sources.collection import CollectionOrigin
 from resources.sources.inline import TextsOrigin
 from resources.sources.resource import SourceResource
-from resources.vector_store.formats import from_bson, to_bson
-from resources.vector_store.lineage import Lineage
 from resources.vector_store.resource import VectorStoreResource
 from resources.vector_store.store import VectorStore
 from resources.vector_store.writer import VectorWriter

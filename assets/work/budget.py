@@ -1,0 +1,85 @@
+"""What embedding will cost, and whether it may: known before the first request."""
+
+from dataclasses import dataclass
+
+from resources.core.errors import ConfigurationError
+from resources.models import catalogue
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """Work that is still to be paid for.
+
+    Attributes:
+        texts: Distinct texts to embed.
+        tokens: Estimated from their characters, rather too many than too few.
+        cost_usd: At list price, free tokens not deducted; None where no price is known.
+    """
+
+    texts: int
+    tokens: int
+    cost_usd: float | None
+
+    def __str__(self) -> str:
+        return f"{self.texts:,} texts, about {self.tokens:,} tokens, {dollars(self.cost_usd)}"
+
+
+def estimate(
+    provider: str, model: str, *, texts: int, tokens: int, price_factor: float = 1.0
+) -> Estimate:
+    cost = catalogue.cost_usd(provider, model, tokens)
+    return Estimate(texts, tokens, None if cost is None else cost * price_factor)
+
+
+def check_budget(
+    wanted: Estimate, *, model: str, max_tokens: int | None, max_cost_usd: float | None
+) -> None:
+    """Stop before anything is spent.
+
+    Raises:
+        ConfigurationError: More tokens or money than allowed, or a price nobody knows.
+    """
+    if max_tokens is not None and wanted.tokens > max_tokens:
+        raise ConfigurationError(
+            f"embedding {wanted.texts:,} texts takes about {wanted.tokens:,} tokens, over "
+            f"`max_tokens: {max_tokens}`; nothing is spent; raise it, or limit the source"
+        )
+    if max_cost_usd is None or not wanted.texts:
+        return
+    if wanted.cost_usd is None:
+        raise ConfigurationError(
+            f"`max_cost_usd` is set, but the price of {model} is not known: add it to a catalogue "
+            f"of your own (see {catalogue.VARIABLE} in configs/models.yaml); nothing is spent"
+        )
+    if wanted.cost_usd > max_cost_usd:
+        raise ConfigurationError(
+            f"embedding {wanted.texts:,} texts (about {wanted.tokens:,} tokens) with {model} costs "
+            f"about {dollars(wanted.cost_usd)}, over `max_cost_usd: {max_cost_usd}`; nothing is "
+            "spent; raise it, or limit the source"
+        )
+
+
+def exceeded(
+    tokens: int | None,
+    cost_usd: float | None,
+    *,
+    max_tokens: int | None,
+    max_cost_usd: float | None,
+) -> str:
+    """Why a run must stop in the middle, from what it was billed so far; empty if it need not."""
+    if max_tokens is not None and (tokens or 0) > max_tokens:
+        figures = f"{tokens:,} tokens were billed, over `max_tokens: {max_tokens}`"
+    elif max_cost_usd is not None and (cost_usd or 0.0) > max_cost_usd:
+        figures = f"{dollars(cost_usd)} were billed, over `max_cost_usd: {max_cost_usd}`"
+    else:
+        return ""
+    return f"{figures}; what is embedded so far is kept; raise it to go on"
+
+
+def dollars(amount: float | None) -> str:
+    """`$0.0031`, `$12.40`, `free`, `price not known`."""
+    if amount is None:
+        return "price not known"
+    if amount == 0:
+        return "free"
+    return f"${amount:,.2f}" if amount >= 1 else f"${amount:.2g}"

@@ -1,0 +1,470 @@
+"""Decide what a run has to do: compare the chunks of the source with what is there already.
+
+Knows neither Dagster nor MongoDB. What is to be worked on is spooled to a temporary SQLite file,
+so that memory is bounded by the window, whatever the size of the corpus and of its records.
+"""
+
+import hashlib
+import sqlite3
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from operator import itemgetter
+from types import TracebackType
+from typing import Any, Generic, Literal, Protocol, TypeVar
+
+from resources.core.chunks import Chunk, size_of
+from resources.core.errors import SourceError
+from resources.core.keys import decode, encode, key
+from resources.core.windows import WINDOW_BYTES, sized_windows, windows
+
+WINDOW = 2_000
+"""Chunks compared with the store by one command."""
+
+DUPLICATE = "another record of the source has the same id; the first one counts"
+
+PartKind = Literal["copy", "embed", "reuse", "refresh", "withdraw", "delete"]
+
+
+class State(Protocol):
+    """What the store knows of a chunk."""
+
+    @property
+    def space(self) -> str | None: ...
+    @property
+    def text_hash(self) -> str | None: ...
+    @property
+    def fields_hash(self) -> str | None: ...
+    @property
+    def format(self) -> str | None: ...
+    @property
+    def chunker(self) -> str | None: ...
+    @property
+    def cut(self) -> bool: ...
+
+
+S = TypeVar("S", bound=State)
+
+
+@dataclass(frozen=True)
+class Part:
+    """A piece of the plan that is done as one.
+
+    Attributes:
+        kind: `embed`: texts for the provider. `copy`: texts whose vector stands elsewhere in the
+            store. `reuse`: texts whose vector lies in a batch. `refresh`: only carried fields
+            changed. `withdraw`: its text is in quarantine, and what is stored is of another text or
+            space, or of a part of it. `delete`: the source no longer has it.
+        chunks: What it covers; for `delete` only the ids count.
+        batch: The embedding batch that holds the vectors, or will.
+    """
+
+    kind: PartKind
+    chunks: list[Chunk]
+    batch: str = ""
+
+    def texts(self) -> dict[str, Chunk]:
+        """First chunk of every distinct text, by hash, in order."""
+        first: dict[str, Chunk] = {}
+        for chunk in self.chunks:
+            first.setdefault(chunk.text_hash, chunk)
+        return first
+
+
+@dataclass
+class Counts:
+    """What the comparison found, in chunks.
+
+    Of those that are stored but no longer cut from the source, `deleted` lost their whole document,
+    and `outdated` are of documents that are still there. `rechunked` have come out the same from
+    another chunker: their lineage is brought up to date. Those `cut` have a vector of only the
+    beginning of their text, which the settings do not want any more. Those `set_aside` may not be
+    stored, since somebody else's document or vector is in their place. Those and the `held`, whose
+    text is in quarantine, are no work of the run, and in no other number but `source`.
+    """
+
+    source: int = 0
+    unchanged: int = 0
+    new: int = 0
+    changed: int = 0
+    cut: int = 0
+    reformatted: int = 0
+    rechunked: int = 0
+    refreshed: int = 0
+    deleted: int = 0
+    outdated: int = 0
+    duplicate_ids: int = 0
+    set_aside: int = 0
+    held: int = 0
+    to_embed: int = 0
+    reused: int = 0
+    replaced_spaces: dict[str, int] = field(default_factory=dict)
+
+
+class Planner(Generic[S]):
+    """Collects chunks window by window, then hands out the parts of the plan.
+
+    Args:
+        space: Id of the space that every vector shall be in.
+        stored: Looks up the state of chunks, by key.
+        format: Name of the way in which every vector shall be stored.
+        window: Chunks per look-up.
+        max_bytes: Of the chunks of a look-up, and of a part; a larger chunk goes alone.
+        chunker: Name of the way in which documents are cut, with its settings.
+        why_not: Says why a chunk may not be stored where something is already.
+        cut_is_fine: A vector of only the beginning of a text will do.
+    """
+
+    def __init__(
+        self,
+        space: str,
+        stored: Callable[[Sequence[Any]], Mapping[str, S]],
+        window: int = WINDOW,
+        *,
+        format: str = "float32",  # noqa: A002
+        chunker: str | None = None,
+        why_not: Callable[[Chunk, S], str] = lambda chunk, state: "",
+        max_bytes: int = WINDOW_BYTES,
+        cut_is_fine: bool = False,
+    ) -> None:
+        self.counts = Counts()
+        self._space = space
+        self._stored = stored
+        self._format = format
+        self._chunker = chunker
+        self._why_not = why_not
+        self._cut_is_fine = cut_is_fine
+        self._window = window
+        self._max_bytes = max_bytes
+        self._matched = 0
+        # Without a name SQLite takes a file that goes with the connection, or with the process.
+        self._db = sqlite3.connect("", isolation_level=None)
+        # A plan that dies with its process is made anew: durability would only cost time.
+        # What may be long stands last in a row: the rest is read without it.
+        self._db.executescript(
+            """
+            PRAGMA journal_mode = OFF; PRAGMA synchronous = OFF;
+            CREATE TABLE seen (id TEXT PRIMARY KEY) WITHOUT ROWID;
+            CREATE TABLE seen_source (id TEXT PRIMARY KEY) WITHOUT ROWID;
+            CREATE TABLE work (
+                seq INTEGER PRIMARY KEY, kind TEXT, why TEXT, batch TEXT, size INTEGER,
+                text_hash TEXT, id TEXT, source_id TEXT, fields_hash TEXT, text TEXT, fields TEXT
+            );
+            CREATE TABLE probe (text_hash TEXT);
+            BEGIN;
+            """
+        )
+
+    def __enter__(self) -> "Planner":
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._db.close()
+        if isinstance(error, sqlite3.OperationalError):
+            raise SourceError(
+                f"the plan's working file cannot be written ({error}): make room in the system's "
+                "folder for temporary files, or name another as SQLITE_TMPDIR"
+            ) from error
+
+    def add(self, chunks: Iterable[Chunk]) -> Iterator[list[tuple[Chunk, str]]]:
+        """Compare chunks with the store.
+
+        Yields:
+            After every window, those that cannot be stored, each with the reason.
+        """
+        for window in sized_windows(chunks, self._window, size_of, self._max_bytes):
+            yield self._compare(window)
+
+    def _compare(self, window: list[Chunk]) -> list[tuple[Chunk, str]]:
+        counts = self.counts
+        fresh: dict[str, Chunk] = {}
+        apart: list[tuple[Chunk, str]] = []
+        for chunk in window:
+            name = key(chunk.id)
+            if name in fresh or not self._remember(name):
+                apart.append((chunk, DUPLICATE))
+            else:
+                fresh[name] = chunk
+        counts.duplicate_ids += len(apart)
+        if self._chunker:
+            sources = {key(chunk.source_id) for chunk in fresh.values()}
+            self._db.executemany(
+                "INSERT OR IGNORE INTO seen_source VALUES (?)", ((name,) for name in sources)
+            )
+        states = self._stored([chunk.id for chunk in fresh.values()])
+        work: list[tuple[str, str, Chunk]] = []
+        for name, chunk in fresh.items():
+            state = states.get(name)
+            if state is not None and (reason := self._why_not(chunk, state)):
+                counts.set_aside += 1
+                apart.append((chunk, reason))
+                continue
+            counts.source += 1
+            if state is None or state.space is None:
+                counts.new += 1
+                work.append(("vector", "new", chunk))
+                continue
+            self._matched += 1
+            if state.space != self._space:
+                counts.changed += 1
+                old = state.space
+                counts.replaced_spaces[old] = counts.replaced_spaces.get(old, 0) + 1
+                work.append(("vector", "changed", chunk))
+            elif state.text_hash != chunk.text_hash:
+                counts.changed += 1
+                work.append(("vector", "changed", chunk))
+            elif state.cut and not self._cut_is_fine:
+                counts.cut += 1
+                work.append(("vector", "cut", chunk))
+            elif state.format != self._format:
+                counts.reformatted += 1
+                work.append(("vector", "reformatted", chunk))
+            elif state.chunker != self._chunker:
+                counts.rechunked += 1
+                work.append(("refresh", "", chunk))
+            elif (state.fields_hash or "") != chunk.fields_hash:
+                counts.refreshed += 1
+                work.append(("refresh", "", chunk))
+            else:
+                counts.unchanged += 1
+        self._db.executemany(
+            "INSERT INTO work "
+            "(kind, why, size, text_hash, id, source_id, fields_hash, text, fields) "
+            "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
+            (
+                (kind, why, size_of(chunk), chunk.text_hash, encode(chunk.id),
+                 encode(chunk.source_id), chunk.fields_hash, chunk.text, encode(dict(chunk.fields)))
+                for kind, why, chunk in work
+            ),
+        )  # fmt: skip
+        return apart
+
+    def _remember(self, name: str) -> bool:
+        cursor = self._db.execute("INSERT OR IGNORE INTO seen VALUES (?)", (name,))
+        return cursor.rowcount == 1
+
+    def vanished(
+        self,
+        stored_ids: Callable[[], Iterable[tuple[Any, Any]]],
+        stored_count: int,
+        *,
+        max_fraction: float,
+    ) -> None:
+        """Plan the deletion of stored chunks that the source no longer has.
+
+        Args:
+            stored_ids: Every stored chunk's id and its source document's.
+            stored_count: How many there are.
+            max_fraction: How many may go because their whole document vanished.
+
+        Raises:
+            SourceError: More than `max_fraction` of the stored chunks would go.
+        """
+        # Every stored chunk was met in the source: no need to read all ids.
+        if self._matched >= stored_count:
+            return
+        for window in windows(stored_ids(), self._window):
+            pairs = {key(chunk_id): (chunk_id, source_id) for chunk_id, source_id in window}
+            met = self._met("seen", pairs)
+            gone = [pair for name, pair in pairs.items() if name not in met]
+            sources = {key(source_id) for _, source_id in gone}
+            alive = self._met("seen", sources) | self._met("seen_source", sources)
+            outdated = sum(key(source_id) in alive for _, source_id in gone)
+            self.counts.outdated += outdated
+            self.counts.deleted += len(gone) - outdated
+            self._db.executemany(
+                "INSERT INTO work "
+                "(kind, size, text_hash, id, source_id, fields_hash, text, fields) "
+                "VALUES ('delete', 0, '', ?1, ?1, '', '', '{}')",
+                [(encode(chunk_id),) for chunk_id, _ in gone],
+            )
+        if self.counts.deleted > max_fraction * stored_count:
+            raise SourceError(
+                f"{self.counts.deleted:,} of {stored_count:,} stored chunks are not in the source "
+                f"any more, which is over {max_fraction:.0%}: nothing is deleted or embedded; if "
+                "they are really gone, run once with `vector_store: {config: {allow_delete: true}}`"
+            )
+
+    def _met(self, table: str, keys: Iterable[str]) -> set[str]:
+        wanted = list(keys)
+        marks = ",".join("?" * len(wanted))
+        return {
+            row[0] for row in self._read(f"SELECT id FROM {table} WHERE id IN ({marks})", wanted)
+        }
+
+    def resolve(
+        self,
+        known_texts: Callable[[str, Sequence[str]], set[str]],
+        batches: Iterable[tuple[str, list[str]]],
+        refused_texts: Callable[[str, Sequence[str]], set[str]] | None = None,
+        whole: Callable[[str], bool] = lambda batch: True,
+    ) -> None:
+        """Find the texts that have a vector already: in batches, else elsewhere in the store.
+
+        Args:
+            known_texts: Which of the given hashes the store has a vector of, in a given space.
+            batches: Every existing batch of the space with the hashes of its texts; only asked
+                for if something is to be embedded.
+            whole: Whether a batch can be read to its end; asked of those that would be used.
+            refused_texts: Which of the given hashes stand in quarantine for a given space.
+        """
+        self._db.execute("CREATE INDEX work_text ON work (kind, text_hash)")
+        # With the row's number behind, as in every index: pages are read in its order.
+        self._db.execute("CREATE INDEX work_kind ON work (kind)")
+        self._db.execute("CREATE INDEX work_batch ON work (batch) WHERE kind = 'reuse'")
+        pending = self._pending()
+        for batch, hashes in batches if pending else ():
+            self._db.execute("DELETE FROM probe")
+            self._db.executemany("INSERT INTO probe VALUES (?)", ((value,) for value in hashes))
+            found = "kind = 'vector' AND text_hash IN (SELECT text_hash FROM probe)"
+            if not self._read(f"SELECT 1 FROM work WHERE {found} LIMIT 1") or not whole(batch):
+                continue
+            pending -= self._db.execute(
+                f"UPDATE work SET kind = 'reuse', batch = ? WHERE {found}", (batch,)
+            ).rowcount
+            if not pending:
+                return
+        self._mark("copy", known_texts)
+        if refused_texts:
+            self._mark("held", refused_texts)
+            self._uncount_held()
+        # Of chunks with one text the first is worked on, the others take its vector.
+        self._db.execute(
+            "UPDATE work SET kind = 'repeat' WHERE kind IN ('vector', 'copy') AND "
+            "seq NOT IN (SELECT min(seq) FROM work WHERE kind IN ('vector', 'copy') "
+            "GROUP BY text_hash)"
+        )
+
+    def held(self) -> Iterator[list[Chunk]]:
+        """Chunks that are left out, because the provider has refused their text."""
+        yield from self._windows("kind = 'held'", (), self._window)
+
+    def _mark(self, kind: str, which: Callable[[str, Sequence[str]], set[str]]) -> None:
+        """Give pending chunks whose text is among those found another kind."""
+        # A page at a time: rows must not change under an open cursor.
+        last = ""
+        while page := self._read(
+            "SELECT DISTINCT text_hash FROM work WHERE kind = 'vector' AND text_hash > ? "
+            "ORDER BY text_hash LIMIT ?",
+            (last, self._window),
+        ):
+            last = page[-1][0]
+            found = which(self._space, [row[0] for row in page])
+            self._db.executemany(
+                "UPDATE work SET kind = ? WHERE kind = 'vector' AND text_hash = ?",
+                ((kind, value) for value in found),
+            )
+
+    def _uncount_held(self) -> None:
+        """What stands in quarantine is no work of this run."""
+        for why, count in self._read(
+            "SELECT why, count(*) FROM work WHERE kind = 'held' GROUP BY 1"
+        ):
+            setattr(self.counts, why, getattr(self.counts, why) - count)
+            self.counts.held += count
+
+    def _pending(self) -> int:
+        return self._read("SELECT count(*) FROM work WHERE kind = 'vector'")[0][0]
+
+    def parts(
+        self, *, max_chunks: int, max_tokens: int, tokens: Callable[[str], int]
+    ) -> Iterator[Part]:
+        """The plan, in the order in which it must be carried out.
+
+        `copy` comes first: a text's only vector may belong to a chunk that is about to change.
+        Chunks that repeat a text of the plan come as `reuse`, after the batch that brings it.
+        """
+        yield from self._with_batch("copy", max_chunks, max_tokens, tokens)
+        yield from self._with_batch("embed", max_chunks, max_tokens, tokens)
+        for batch, *_ in self._read(
+            "SELECT DISTINCT batch FROM work WHERE kind = 'reuse' ORDER BY batch"
+        ):
+            for window in self._windows("kind = 'reuse' AND batch = ?", (batch,), max_chunks):
+                self.counts.reused += len(window)
+                yield Part("reuse", window, batch)
+        kinds: list[tuple[PartKind, str]] = [
+            ("refresh", "kind = 'refresh'"),
+            # Of a new chunk nothing is stored.
+            ("withdraw", "kind = 'held' AND why <> 'new'"),
+            ("delete", "kind = 'delete'"),
+        ]
+        for kind, which in kinds:
+            for window in self._windows(which, (), max_chunks):
+                yield Part(kind, window)
+
+    def _windows(self, which: str, values: Sequence[Any], max_chunks: int) -> Iterator[list[Chunk]]:
+        rows = self._rows(which, values)
+        for window in sized_windows(rows, max_chunks, itemgetter(0), self._max_bytes):
+            yield [chunk for _, chunk in window]
+
+    def _with_batch(
+        self, kind: Literal["copy", "embed"], max_chunks: int, max_tokens: int,
+        tokens: Callable[[str], int],
+    ) -> Iterator[Part]:  # fmt: skip
+        """Parts of distinct texts that become one batch each."""
+        rows = self._rows("kind = ?", ("copy" if kind == "copy" else "vector",))
+        for window in _windows_of_tokens(rows, max_chunks, max_tokens, tokens, self._max_bytes):
+            chunks = [chunk for _, chunk in window]
+            batch = batch_id(self._space, [chunk.text_hash for chunk in chunks])
+            if kind == "copy":
+                self.counts.reused += len(chunks)
+            else:
+                self.counts.to_embed += len(chunks)
+            self._db.executemany(
+                "UPDATE work SET kind = 'reuse', batch = ? WHERE kind = 'repeat' AND text_hash = ?",
+                ((batch, chunk.text_hash) for chunk in chunks),
+            )
+            yield Part(kind, chunks, batch)
+
+    def _read(self, sql: str, values: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
+        return self._db.execute(sql, values).fetchall()
+
+    def _rows(self, where: str, values: Sequence[Any]) -> Iterator[tuple[int, Chunk]]:
+        """Work rows in order, each with its size.
+
+        A page at a time, since others may change while it is read: of as many as their sizes allow.
+        """
+        last = -1
+        while ahead := self._read(
+            f"SELECT size, seq FROM work WHERE {where} AND seq > ? ORDER BY seq LIMIT ?",
+            (*values, last, self._window),
+        ):
+            for page in sized_windows(ahead, self._window, itemgetter(0), self._max_bytes):
+                first, last = page[0][1], page[-1][1]
+                for size, chunk_id, source_id, text, text_hash, fields, fields_hash in self._read(
+                    "SELECT size, id, source_id, text, text_hash, fields, fields_hash FROM work "
+                    f"WHERE {where} AND seq BETWEEN ? AND ? ORDER BY seq",
+                    (*values, first, last),
+                ):
+                    yield size, Chunk(
+                        decode(chunk_id), decode(source_id), text, text_hash, decode(fields),
+                        fields_hash,
+                    )  # fmt: skip
+
+
+def batch_id(space: str, text_hashes: Sequence[str]) -> str:
+    """The name of the batch that holds exactly these texts in this space, in this order."""
+    return hashlib.sha256("\n".join([space, *text_hashes]).encode()).hexdigest()[:16]
+
+
+def _windows_of_tokens(
+    rows: Iterable[tuple[int, Chunk]], max_chunks: int, max_tokens: int,
+    tokens: Callable[[str], int], max_bytes: int,
+) -> Iterator[list[tuple[int, Chunk]]]:  # fmt: skip
+    window: list[tuple[int, Chunk]] = []
+    size = held = 0
+    for row in rows:
+        cost = tokens(row[1].text)
+        full = len(window) == max_chunks or size + cost > max_tokens or held + row[0] > max_bytes
+        if window and full:
+            yield window
+            window, size, held = [], 0, 0
+        window.append(row)
+        size += cost
+        held += row[0]
+    if window:
+        yield window

@@ -1,0 +1,54 @@
+"""Remove embedding batches that have grown old and that nothing needs any more."""
+
+from collections.abc import Sequence
+from datetime import UTC, datetime, timedelta
+
+from pymongo import MongoClient
+
+from resources.batch_store.files import DamagedFile, MissingFile
+from resources.batch_store.store import BatchStore
+from resources.core.lineage import lineage_path
+from resources.registry.registry import Registry
+
+
+def remove_old_batches(
+    days: float, *, batches: BatchStore, client: MongoClient, registry: Registry
+) -> int:
+    """Remove batches older than that, unless a plan names them or a vector of theirs is stored.
+
+    Stored by any pipeline of this deployment: a batch is what a wiped collection, or another
+    format, is filled from without asking the provider. Two deployments must therefore not share a
+    batch store from which one of them removes batches.
+
+    Returns:
+        How many were removed.
+    """
+    limit = datetime.now(UTC) - timedelta(days=days)
+    planned = batches.planned_batches()
+    removed = 0
+    for space in batches.spaces():
+        stores = [entry["_id"] for entry in registry.stores(space)]
+        for name in batches.batches(space, older_than=limit):
+            if name in planned:
+                continue
+            try:
+                texts = batches.texts(space, name)
+            except MissingFile:
+                continue  # another run removes it as well
+            except DamagedFile:
+                texts = []
+            if not _stored(client, stores, space, texts):
+                batches.remove_batch(space, name)
+                removed += 1
+    return removed
+
+
+def _stored(client: MongoClient, stores: Sequence[str], space: str, texts: Sequence[str]) -> bool:
+    for store in stores:
+        namespace, path = store.split(":", 1)
+        database, collection = namespace.split(".", 1)
+        lineage = lineage_path(path)
+        wanted = {f"{lineage}.space": space, f"{lineage}.text_hash": {"$in": list(texts)}}
+        if client[database][collection].find_one(wanted, {"_id": 1}):
+            return True
+    return False

@@ -1,0 +1,144 @@
+"""A pipeline: the four assets of one corpus, its resources, its job and its schedule."""
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import dagster as dg
+from dagster import ConfigurableResource
+
+from assets.checks import build_checks
+from assets.embedding_batches import build_embedding_batches
+from assets.search_index import build_search_index
+from assets.source_documents import build_source_documents
+from assets.stored_vectors import build_stored_vectors
+from pipelines.framework.console import brief_logger
+from pipelines.framework.run_config import build_resources, resource_values
+from resources.batch_store.resource import BatchStoreResource
+from resources.embedders.resource import EmbedderResource
+from resources.mongodb.resource import MongoDBResource
+from resources.search_index.resource import SearchIndexResource
+from resources.sources.resource import SourceResource
+from resources.vector_store.resource import VectorStoreResource
+
+VARIABLE = "EMBEDDINGS_CONFIGS"
+"""Names run configs, separated by commas, that apply to every pipeline of a process."""
+
+RESOURCES: dict[str, type[ConfigurableResource]] = {
+    "source": SourceResource,
+    "embedder": EmbedderResource,
+    "mongodb": MongoDBResource,
+    "vector_store": VectorStoreResource,
+    "search_index": SearchIndexResource,
+    "batch_store": BatchStoreResource,
+}
+"""The same keys in every pipeline, so that any YAML fragment fits any of them."""
+
+
+@dataclass(frozen=True)
+class EmbeddingPipeline:
+    """What a module in `pipelines/` declares.
+
+    Attributes:
+        name: Prefix of the asset keys, name of the group and of the job.
+        configs: YAML run configs, relative to `configs/`; a later one wins.
+        schedule: When to embed again, as cron; None for never by itself.
+        timezone: Of the schedule.
+        schedule_status: Whether the schedule runs as soon as the code location is loaded.
+    """
+
+    name: str
+    configs: Sequence[str | Path]
+    schedule: str | None = None
+    timezone: str = "UTC"
+    schedule_status: dg.DefaultScheduleStatus = dg.DefaultScheduleStatus.STOPPED
+
+    def values(self, overrides: Sequence[str | Path] = ()) -> dict[str, dict[str, Any]]:
+        """Settings of every resource in run config form, with other files on top.
+
+        Between the pipeline's own files and `overrides` come those that the environment asks
+        of every pipeline, so that one code base runs against different deployments.
+        """
+        environment = [name for name in os.environ.get(VARIABLE, "").split(",") if name.strip()]
+        return resource_values(
+            [*self.configs, *(name.strip() for name in environment), *overrides], RESOURCES
+        )
+
+    def resources(self, overrides: Sequence[str | Path] = ()) -> dict[str, ConfigurableResource]:
+        """Every resource as this pipeline configures it.
+
+        Environment variables are not looked up yet; a run does that, or `open_pipeline`.
+
+        Raises:
+            ConfigurationError: Settings that contradict each other.
+        """
+        return _checked(build_resources(self.values(overrides), RESOURCES))
+
+    def definitions(self) -> dg.Definitions:
+        """What Dagster loads.
+
+        Raises:
+            ConfigurationError: The YAML is wrong; the message names file and path.
+        """
+        values = self.values()
+        resources = _checked(build_resources(values, RESOURCES))
+        (origin,) = values["source"].get("origin") or {"texts": {}}
+        (provider,) = values["embedder"].get("provider") or {"sentence_transformers": {}}
+        job = dg.define_asset_job(
+            self.name,
+            selection=dg.AssetSelection.groups(self.name),
+            description=f"Embed what is new or changed in {self.name}, and bring its index up "
+            "to date.",
+        )
+        schedules = []
+        if self.schedule:
+            schedules.append(
+                dg.ScheduleDefinition(
+                    name=f"{self.name}_schedule",
+                    job=job,
+                    cron_schedule=self.schedule,
+                    execution_timezone=self.timezone,
+                    default_status=self.schedule_status,
+                    tags={"embeddings/reason": "schedule"},
+                    description="Re-embed what changed; costs seconds where nothing did.",
+                )
+            )
+        return dg.Definitions(
+            assets=[
+                build_source_documents(self.name, {_KINDS.get(origin, "file")}),
+                build_embedding_batches(self.name, {_KINDS.get(provider, provider), "parquet"}),
+                build_stored_vectors(self.name),
+                build_search_index(self.name),
+            ],
+            asset_checks=build_checks(self.name),
+            jobs=[job],
+            schedules=schedules,
+            resources=resources,
+            loggers={"console": dg.colored_console_logger, "brief": brief_logger},
+            # The four assets follow one another: a process for each would only load the model and
+            # connect again. Machines are divided between runs, by the run launcher.
+            executor=dg.in_process_executor,
+        )
+
+
+def _checked(resources: dict[str, ConfigurableResource]) -> dict[str, ConfigurableResource]:
+    """Resources that do not contradict one another, as far as that shows without a model."""
+    store, index = resources["vector_store"], resources["search_index"]
+    assert isinstance(store, VectorStoreResource)
+    assert isinstance(index, SearchIndexResource)
+    index.check_declared(None if store.dtype == "auto" else store.dtype, store.path)
+    source = resources["source"]
+    assert isinstance(source, SourceResource)
+    store.check_source(source)
+    return resources
+
+
+_KINDS = {
+    "collection": "mongodb",
+    "jsonl": "json",
+    "csv": "csv",
+    "parquet": "parquet",
+    "sentence_transformers": "huggingface",
+}

@@ -1,0 +1,236 @@
+"""YAML run configs: read, merge, check, and make them the defaults of resources.
+
+The files are literal Dagster run configs (`resources: {embedder: {config: …}}`). A pipeline's own
+files become the *class* defaults of generated subclasses of its resources, because Dagster fills
+whatever a run config leaves out from the class, not from the instance it was given
+(dagster-io/dagster#12898). So overriding one key of a run keeps all the others.
+"""
+
+import copy
+import typing
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, TypeVar, Union
+
+import dagster as dg
+import yaml
+from dagster import ConfigurableResource
+from pydantic import BaseModel, TypeAdapter, ValidationError, create_model
+from pydantic.fields import FieldInfo
+
+from resources.core.errors import ConfigurationError
+from resources.core.paths import PROJECT_ROOT
+
+CONFIGS = PROJECT_ROOT / "configs"
+
+M = TypeVar("M", bound=BaseModel)
+
+
+def read_run_config(path: str | Path) -> dict[str, Any]:
+    """One file.
+
+    Args:
+        path: As given, or relative to `configs/`.
+
+    Raises:
+        ConfigurationError: It is missing, no YAML, or no run config.
+    """
+    file = Path(path)
+    if not file.is_absolute() and not file.exists():
+        file = CONFIGS / file
+    if not file.exists():
+        raise ConfigurationError(f"there is no run config {path}, neither here nor in {CONFIGS}")
+    try:
+        content = yaml.safe_load(file.read_text(encoding="utf-8"))
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        at = getattr(error, "problem_mark", None)
+        line = f", line {at.line + 1}" if at else ""
+        problem = getattr(error, "problem", None) or str(error)
+        raise ConfigurationError(f"{path}{line}: this is not YAML: {problem}") from error
+    if content is None:
+        return {}
+    if not isinstance(content, dict):
+        raise ConfigurationError(f"{path}: a run config is a mapping that starts with `resources:`")
+    return content
+
+
+def resource_values(
+    files: Sequence[str | Path], classes: Mapping[str, type[ConfigurableResource]]
+) -> dict[str, dict[str, Any]]:
+    """Merge run config files into the settings of each resource; a later file wins.
+
+    Raises:
+        ConfigurationError: An unknown key or a value of a wrong type, with its file and path.
+    """
+    merged: dict[str, dict[str, Any]] = {key: {} for key in classes}
+    for file in files:
+        content = read_run_config(file)
+        _only(content, {"resources", "execution", "loggers", "ops"}, str(file))
+        resources = content.get("resources") or {}
+        _mapping(resources, f"{file}: resources")
+        _only(resources, set(classes), f"{file}: resources")
+        for key, entry in resources.items():
+            where = f"{file}: resources.{key}"
+            _mapping(entry, where)
+            _only(entry, {"config"}, where)
+            values: dict[str, Any] = entry.get("config") or {}
+            _check(classes[key], values, f"{where}.config")
+            merged[key] = _merge_settings(classes[key], merged[key], values)
+    return merged
+
+
+def merge(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
+    """Deep merge as Dagster's own of several `-c` files: mappings merge, all else is replaced."""
+    result = dict(base)
+    for key, value in over.items():
+        old = result.get(key)
+        if isinstance(old, Mapping) and isinstance(value, Mapping):
+            result[key] = merge(old, value)
+        else:
+            result[key] = value
+    return result
+
+
+def _merge_settings(
+    cls: type[BaseModel], base: Mapping[str, Any], over: Mapping[str, Any]
+) -> dict[str, Any]:
+    """Settings of one class over others, as a run gets them from class defaults.
+
+    Only settings classes merge: another variant of a union replaces the one before, and so does
+    any other value, a mapping too.
+    """
+    result = dict(base)
+    for name, value in over.items():
+        info, old = cls.model_fields[name], base.get(name)
+        if info.discriminator and old is not None and set(old) == set(value):
+            ((kind, settings),) = value.items()
+            variant = _variants(info)[kind]
+            result[name] = {kind: _merge_settings(variant, old[kind] or {}, settings or {})}
+        else:
+            result[name] = value
+    return result
+
+
+def with_defaults(cls: type[M], values: Mapping[str, Any]) -> type[M]:
+    """A subclass whose defaults are the given values, in run config form.
+
+    A union, which Dagster shows as a selector with one key per variant, gets the chosen variant
+    as its default, and within it the given values as that variant's defaults.
+    """
+    fields: dict[str, Any] = {}
+    for name, value in values.items():
+        info = copy.copy(cls.model_fields[name])
+        if info.discriminator:
+            info.annotation, info.default = _union_default(info, value)
+        else:
+            info.default = _default(value)
+        fields[name] = (info.annotation, info)
+    return create_model(
+        cls.__name__, __base__=cls, __module__=cls.__module__, __doc__=cls.__doc__, **fields
+    )
+
+
+def _union_default(info: FieldInfo, value: Mapping[str, Any]) -> tuple[Any, Any]:
+    ((kind, settings),) = value.items()
+    variants = {name: variant for name, variant in _variants(info).items()}
+    variants[kind] = with_defaults(variants[kind], settings or {})
+    return Union[tuple(variants.values())], variants[kind]()  # noqa: UP007  (from a tuple)
+
+
+def _default(value: Any) -> Any:
+    return dg.EnvVar(value["env"]) if _is_env(value) else value
+
+
+def _is_env(value: Any) -> bool:
+    return isinstance(value, Mapping) and set(value) == {"env"}
+
+
+def _variants(info: FieldInfo) -> dict[str, type[BaseModel]]:
+    """Variants of a discriminated union by the key that selects them."""
+    name = str(info.discriminator)
+    return {
+        variant.model_fields[name].default: variant for variant in typing.get_args(info.annotation)
+    }
+
+
+def _check(cls: type[BaseModel], values: Any, where: str) -> None:
+    """Check a partial configuration: known keys, right types, one variant of a union."""
+    _mapping(values, where)
+    union_tags = {"kind"} if "kind" in cls.model_fields else set()
+    _only(values, set(cls.model_fields) - union_tags, where)
+    plain = {}
+    for name, value in values.items():
+        info, at = cls.model_fields[name], f"{where}.{name}"
+        if info.discriminator:
+            variants = _variants(info)
+            _mapping(value, at)
+            _only(value, set(variants), at)
+            if len(value) != 1:
+                raise ConfigurationError(
+                    f"{at}: choose exactly one of {', '.join(variants)}, not {len(value)}"
+                )
+            ((kind, settings),) = value.items()
+            _check(variants[kind], settings or {}, f"{at}.{kind}")
+        elif _is_env(value):
+            if info.annotation not in (str, str | None):
+                raise ConfigurationError(f"{at}: only a text can come from an environment variable")
+        else:
+            _check_value(info, value, at)
+            plain[name] = value
+    # The class's own validators; what another file will give is no concern here.
+    try:
+        cls(**plain)
+    except ValidationError as error:
+        for problem in error.errors():
+            if not problem["loc"] or problem["loc"][0] in plain:
+                path = ".".join([where, *map(str, problem["loc"])])
+                raise ConfigurationError(f"{path}: {_sentence(problem)}") from error
+
+
+def _check_value(info: FieldInfo, value: Any, at: str) -> None:
+    # Strict, because Dagster's own schema is: "50" is no number.
+    annotation: Any = typing.Annotated[info.annotation, info]  # pyright: ignore[reportInvalidTypeForm]
+    adapter = TypeAdapter(annotation)
+    try:
+        adapter.validate_python(value, strict=True)
+    except ValidationError as error:
+        problem = error.errors()[0]
+        inside = "".join(f".{part}" for part in problem["loc"])
+        raise ConfigurationError(f"{at}{inside}: {_sentence(problem)}, not {value!r}") from error
+
+
+def _sentence(problem: Any) -> str:
+    message = problem["msg"].removeprefix("Value error, ")
+    return message[:1].lower() + message[1:]
+
+
+def _mapping(value: Any, where: str) -> None:
+    if not isinstance(value, Mapping):
+        raise ConfigurationError(f"{where}: a mapping belongs here, not {value!r}")
+
+
+def _only(value: Mapping[Any, Any], allowed: set[str], where: str) -> None:
+    unknown = [key for key in value if key not in allowed]
+    if unknown:
+        raise ConfigurationError(
+            f"{where}: unknown key {unknown[0]!r}; allowed: {', '.join(sorted(allowed))}"
+        )
+
+
+def build_resources(
+    values: Mapping[str, Mapping[str, Any]], classes: Mapping[str, type[ConfigurableResource]]
+) -> dict[str, ConfigurableResource]:
+    """Resources whose class defaults are the given values.
+
+    Raises:
+        ConfigurationError: Settings of one resource that contradict each other.
+    """
+    resources = {}
+    for key, cls in classes.items():
+        try:
+            resources[key] = with_defaults(cls, values[key])()
+        except ValidationError as error:
+            first = error.errors()[0]
+            at = ".".join(str(part) for part in first["loc"])
+            raise ConfigurationError(f"resources.{key}.config.{at}: {_sentence(first)}") from error
+    return resources

@@ -1,0 +1,162 @@
+"""Source against batches against store against index: what does not fit, and its repair."""
+
+import secrets
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from assets.search_index import open_engine
+from assets.work.auditing import Examination, examine
+from pipelines.framework.catalog import OpenPipeline, open_pipeline
+from pipelines.framework.execution import RunOutcome, run
+from pipelines.framework.pipeline import EmbeddingPipeline
+from pipelines.operations.plan import DryRun, dry_run
+from resources.core.errors import SearchIndexError
+from resources.mongodb.lease import held
+from resources.vector_store.writer import VectorWriter
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One kind of thing that does not fit.
+
+    Attributes:
+        between: Which two were compared.
+        count: Chunks, documents or files.
+        text: What is wrong with them.
+        repaired: What a run does about it; empty where a person has to.
+    """
+
+    between: str
+    count: int
+    text: str
+    repaired: str
+
+
+@dataclass(frozen=True)
+class Audit:
+    chunks: int
+    stored: int
+    compared: int
+    indexed: int
+    findings: list[Finding]
+
+
+def audit(
+    pipeline: EmbeddingPipeline | str,
+    overrides: Sequence[str | Path] = (),
+    log: Callable[[str], None] = lambda line: None,
+) -> Audit:
+    """Compare everything with everything; writes nothing and asks no provider.
+
+    Raises:
+        EmbeddingsError: What would stop a run as well.
+    """
+    planned = dry_run(pipeline, overrides, auditing=True)
+    with open_pipeline(pipeline, overrides) as opened:
+        found = _examine(opened, log=log)
+        store = opened.store
+        bare, stored, indexed = store.without_lineage(), store.count(), 0
+        deletable = opened.vector_store.deletable * stored
+        findings = [*_planned(planned, deletable), *_examined(found)]
+        if bare:
+            text = "have a vector without lineage: not written by this project"
+            findings.append(Finding("store", bare, text, ""))
+        try:
+            engine, _, _ = open_engine(
+                opened.client,
+                source=opened.source,
+                embedder=opened.embedder,
+                mongodb=opened.mongodb,
+                vector_store=opened.vector_store,
+                search_index=opened.search_index,
+                batch_store=opened.batch_store,
+                pipeline=opened.pipeline.name,
+            )
+            covered = engine.coverage()
+            indexed = covered.indexed
+            if covered.why:
+                count = abs(covered.stored - covered.indexed)
+                findings.append(Finding("store and index", count, covered.why, "indexed anew"))
+        except SearchIndexError as error:
+            findings.append(Finding("store and index", stored, str(error), "indexed"))
+        return Audit(planned.counts.source, stored, found.compared, indexed, findings)
+
+
+def repair(
+    pipeline: EmbeddingPipeline | str,
+    overrides: Sequence[str | Path] = (),
+    log: Callable[[str], None] = lambda line: None,
+) -> RunOutcome:
+    """Mark what is damaged, and let a run do exactly the work that this makes.
+
+    Raises:
+        EmbeddingsError: What stops the run; a LeaseError while another is at work.
+    """
+    with open_pipeline(pipeline, overrides) as opened:
+        settings = opened.mongodb
+        with held(
+            opened.client,
+            settings.registry,
+            opened.pipeline.name,
+            f"audit-{secrets.token_hex(4)}",
+            seconds=settings.lease_seconds,
+            wait_seconds=settings.lease_wait_seconds,
+            log=log,
+        ) as lease:
+            found = _examine(opened, VectorWriter(opened.store, lease).distrust, log=log)
+            space, batches = opened.space, opened.batch_store.open()
+            for name in found.damaged:
+                batches.remove_batch(space.id, name)
+        name = opened.pipeline.name if isinstance(pipeline, EmbeddingPipeline) else pipeline
+    return run(name, overrides)
+
+
+def _examine(
+    opened: OpenPipeline,
+    mark: Callable[[Sequence[Any]], object] = lambda ids: None,
+    *,
+    log: Callable[[str], None],
+) -> Examination:
+    store, space, batches = opened.store, opened.space, opened.batch_store.open()
+    store.use_scale(opened.registry.int8_scale(space.id))
+    # Without a scale nothing was ever stored as int8.
+    unscaled = store.format.needs_scale and store.format.scale is None
+    names = [] if unscaled else batches.batches(space.id)
+    return examine(space, names=names, batches=batches, store=store, mark=mark, log=log)
+
+
+def _planned(planned: DryRun, deletable: float) -> list[Finding]:
+    counts = planned.counts
+    deleted = "deleted" if counts.deleted <= deletable else "deleted with `allow_delete: true`"
+    other = sum(counts.replaced_spaces.values())
+    kinds = [
+        (counts.new, "have no vector", "embedded, or stored from batches"),
+        (counts.changed - other, "have a vector of an older text", "embedded"),
+        (counts.cut, "have a vector of only the beginning of their text", "embedded"),
+        (other, f"have a vector of another space than {planned.space}", "embedded"),
+        (counts.reformatted, "are stored in another format", "stored from batches"),
+        (counts.rechunked, "were cut by another chunker", "written"),
+        (counts.refreshed, "carry old fields", "written"),
+        (counts.deleted + counts.outdated, "are stored but not in the source", deleted),
+        (counts.duplicate_ids, "repeat the id of another record", ""),
+        (counts.set_aside, "would be put where something of somebody else's is", ""),
+    ]
+    return [Finding("source and store", *kind) for kind in kinds if kind[0]]
+
+
+def _examined(found: Examination) -> list[Finding]:
+    findings = [
+        Finding(
+            "batches and store",
+            fault.count,
+            f"are {kind}: {fault}",
+            "stored from batches",
+        )
+        for kind, fault in found.faults.items()
+    ]
+    if found.damaged:
+        text = f"batch files are damaged: {', '.join(found.damaged[:3])}"
+        findings.append(Finding("batches", len(found.damaged), text, "made again where needed"))
+    return findings

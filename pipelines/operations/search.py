@@ -1,0 +1,221 @@
+"""Search a pipeline's index from Python."""
+
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from pipelines.framework.catalog import OpenPipeline, open_pipeline
+from pipelines.framework.pipeline import EmbeddingPipeline
+from resources.core.errors import QueryRefused
+from resources.core.keys import key as key_of
+from resources.core.space import EmbeddingSpace
+from resources.search_index.local.index import default_candidates
+from resources.search_index.rescoring import rescored
+from resources.search_index.resource import index_key
+from resources.search_index.scores import meaning
+from resources.sources.fields import MISSING, lookup
+from resources.sources.rejection import BadRecord
+from resources.sources.text import TextField, TextTemplate
+from resources.vector_store.store import TEXT_FIELD
+
+
+@dataclass(frozen=True)
+class SearchHit:
+    """One answer.
+
+    Attributes:
+        id: `_id` of the document that holds the vector.
+        score: MongoDB's vectorSearchScore, 0 to 1.
+        text: What was embedded; of a document that holds its vector in place, what would be now.
+        fields: The fields the pipeline carries or filters by.
+        lineage: Which model, space, batch and run made the vector.
+    """
+
+    id: Any
+    score: float
+    text: str | None
+    fields: Mapping[str, Any]
+    lineage: Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class SearchAnswer:
+    """What a search found.
+
+    Attributes:
+        query: As asked.
+        hits: Best first.
+        space: The embedding space of query and vectors.
+        engine: `mongodb` or `local`.
+        index: `database.collection:path:index`.
+        seconds: From the question to the answer, embedding the query included.
+        scored_by: What a score stands for.
+        stage: The `$vectorSearch` stage that was sent, or what the local engine did in its place.
+        why_empty: The cause of an answer without hits, where there is one to name.
+    """
+
+    query: str
+    hits: list[SearchHit]
+    space: EmbeddingSpace
+    engine: str
+    index: str
+    seconds: float
+    scored_by: str
+    stage: Mapping[str, Any]
+    why_empty: str = ""
+
+
+def search(
+    pipeline: EmbeddingPipeline | str,
+    query: str,
+    *,
+    limit: int = 5,
+    filter: Mapping[str, Any] | None = None,  # noqa: A002  (MongoDB's own word)
+    exact: bool = False,
+    num_candidates: int | None = None,
+    overrides: Sequence[str | Path] = (),
+) -> SearchAnswer:
+    """Embed the query as a query in the index's space, and find the nearest documents.
+
+    Args:
+        pipeline: Itself or its name.
+        query: A text.
+        limit: At most this many hits.
+        filter: MQL over the index's filter fields.
+        exact: Compare with every vector.
+        num_candidates: How many candidates an approximate search considers.
+        overrides: YAML run configs merged on top of the pipeline's own.
+
+    Raises:
+        QueryRefused: The answer would be wrong: another space, an undeclared filter field, …
+        EmbeddingsError: No index yet, no server, no key.
+    """
+    with open_pipeline(pipeline, overrides) as opened:
+        return search_opened(
+            opened,
+            query,
+            limit=limit,
+            filter=filter,
+            exact=exact,
+            num_candidates=num_candidates,
+        )
+
+
+def search_opened(
+    opened: OpenPipeline,
+    query: str,
+    *,
+    limit: int = 5,
+    filter: Mapping[str, Any] | None = None,  # noqa: A002
+    exact: bool = False,
+    num_candidates: int | None = None,
+) -> SearchAnswer:
+    """Like `search`, over resources that stay open between queries."""
+    if not query.strip():
+        raise QueryRefused("the query is empty: say what to look for")
+    if limit < 1:
+        raise QueryRefused(f"limit is {limit}: ask for at least one result")
+    start = time.monotonic()
+    declared, store, registry = opened.search_index, opened.store, opened.registry
+    key = index_key(store, declared.name)
+    entry = registry.index(key)
+    if entry is None:
+        raise QueryRefused(
+            f"pipeline {opened.pipeline.name} has no index {key} yet: materialize it first, e.g. "
+            f"`embeddings run {opened.pipeline.name}`"
+        )
+    space = _index_space(opened, entry["space"])
+    engine = declared.open(
+        opened.client,
+        store=store,
+        batches=opened.batch_store.open(),
+        registry=registry,
+        space=space,
+        pipeline=opened.pipeline.name,
+        served_by=entry["engine"],
+    )
+    with opened.embedder.open() as embedder:
+        vectors = embedder.embed([query], input_type="query").vectors
+    if vectors.dtype == "float32" and not vectors.any():
+        raise QueryRefused(f"{query!r} has no token that {space.model} knows: ask in other words")
+    # Like the stored vectors: of their dtype, and by the same scale.
+    store.use_scale(registry.int8_scale(space.id))
+    stored_as = store.format
+    main, fine, _ = stored_as.fields(vectors)
+    options: dict[str, Any] = {
+        "limit": limit,
+        "filter": filter,
+        "exact": exact,
+        "num_candidates": num_candidates,
+    }
+    if stored_as.rescore:
+        # What a coarse index finds is a choice to rank anew: as many as it considers.
+        options["limit"] = num_candidates or default_candidates(limit)
+    hits = engine.search(main[0], **options)
+    scored_by = meaning(store.element, declared.similarity)
+    if fine is not None and stored_as.rescore:
+        finer = store.fine_vectors([hit.id for hit in hits])
+        hits = rescored(hits, fine[0], finer, stored_as.rescore, limit)
+        scored_by = f"{meaning(stored_as.rescore, 'cosine')}, of {store.rescore_path}"
+    names = list(dict.fromkeys([*opened.source.carry, *declared.filter_fields]))
+    text = _text_shape(opened)
+    documents = store.documents([hit.id for hit in hits], [*names, *text.fields])
+    found = []
+    for hit in hits:
+        document = documents.get(key_of(hit.id))
+        if document is not None:  # else removed since the index was built
+            found.append(
+                SearchHit(
+                    hit.id,
+                    hit.score,
+                    _text(text, document),
+                    _fields(names, document),
+                    store.lineage(document) or {},
+                )
+            )
+    return SearchAnswer(
+        query,
+        found,
+        space,
+        engine.name,
+        key,
+        time.monotonic() - start,
+        scored_by,
+        engine.explain(main[0], **options),
+        "" if found else engine.why_empty(main[0], filter=filter),
+    )
+
+
+def _index_space(opened: OpenPipeline, space_id: str) -> EmbeddingSpace:
+    """The index's space, which must be the one the embedder puts queries in."""
+    mine = opened.space
+    if mine.id == space_id:
+        return mine
+    theirs = opened.registry.space(space_id)
+    why = mine.difference(theirs) if theirs else "its meaning is not in the registry"
+    raise QueryRefused(
+        f"the index of {opened.pipeline.name} holds vectors of the space {space_id}, but the "
+        f"embedder would put the query into {mine.id} ({why}): run the pipeline with this "
+        "embedder first, or search with the one that made the index"
+    )
+
+
+def _text_shape(opened: OpenPipeline) -> TextField | TextTemplate:
+    """Where a stored document has its text."""
+    if opened.vector_store.in_place:
+        return opened.source.text_shape()
+    return TextField(TEXT_FIELD)
+
+
+def _text(shape: TextField | TextTemplate, document: Mapping[str, Any]) -> str | None:
+    try:
+        return shape.render(document)
+    except BadRecord:  # it has changed since it was embedded
+        return None
+
+
+def _fields(names: Sequence[str], document: Mapping[str, Any]) -> dict[str, Any]:
+    values = {name: lookup(document, name) for name in names}
+    return {name: value for name, value in values.items() if value is not MISSING}

@@ -1,0 +1,229 @@
+"""How a vector is kept: element types in memory, dtypes in BSON, what may be searched how.
+
+In memory vectors are rows of a NumPy array whose type is their element: `float32` of shape
+(n, dimensions), `int8` of the same shape, or `packed_bit`, uint8 of shape (n, dimensions / 8) with
+the first dimension in the highest bit, as BSON and `numpy.packbits` have it.
+"""
+
+import struct
+from dataclasses import dataclass
+from typing import Any, Literal, cast, get_args
+
+import bson
+import numpy as np
+from bson.binary import VECTOR_SUBTYPE, Binary, BinaryVectorDtype
+
+from resources.core.errors import ConfigurationError
+
+Element = Literal["float32", "int8", "packed_bit"]
+Dtype = Literal["float32", "int8", "packed_bit", "array"]
+Similarity = Literal["cosine", "dotProduct", "euclidean"]
+Quantization = Literal["none", "scalar", "binary"]
+
+MAX_DIMENSIONS = 8192
+"""Of a `$vectorSearch` index (MongoDB's index reference)."""
+
+NUMPY_TYPES: dict[str, type[np.float32 | np.int8 | np.uint8]] = {
+    "float32": np.float32,
+    "int8": np.int8,
+    "packed_bit": np.uint8,
+}
+_BSON = {
+    "float32": BinaryVectorDtype.FLOAT32,
+    "int8": BinaryVectorDtype.INT8,
+    "packed_bit": BinaryVectorDtype.PACKED_BIT,
+}
+_ELEMENTS: dict[BinaryVectorDtype, Element] = {
+    BinaryVectorDtype.FLOAT32: "float32",
+    BinaryVectorDtype.INT8: "int8",
+    BinaryVectorDtype.PACKED_BIT: "packed_bit",
+}
+INT8_MAX = 127
+"""The largest value used: with -128 the range would not be symmetric."""
+
+
+def element_of(dtype: Dtype) -> Element:
+    """What the values of a stored field are compared as; an array's doubles become float32."""
+    return "float32" if dtype == "array" else dtype
+
+
+def width(element: Element, dimensions: int) -> int:
+    """Columns of an array of such vectors."""
+    return dimensions // 8 if element == "packed_bit" else dimensions
+
+
+def convert(
+    vectors: np.ndarray, element: Element, to: Element, *, scale: float | None = None
+) -> tuple[np.ndarray, int]:
+    """Vectors in a coarser element type.
+
+    Args:
+        vectors: Shape (n, columns), or one vector.
+        element: What they are.
+        to: What they become.
+        scale: float32 becomes int8 by this factor, one for the whole space: the server takes plain
+            dot products of the integers, which a factor per dimension would bend.
+
+    Returns:
+        The vectors, and how many of their values were out of range and clipped.
+    """
+    if element == to:
+        return vectors, 0
+    if to == "packed_bit" and element != "packed_bit":
+        # As MongoDB's own binary quantizer has it: zero gives no bit.
+        return np.packbits(vectors > 0, axis=-1), 0
+    if to != "int8" or element != "float32" or scale is None:
+        raise ValueError(f"{element} vectors cannot become {to} (scale {scale})")
+    scaled = np.rint(vectors.astype(np.float32) * np.float32(scale))
+    clipped = int(np.count_nonzero(np.abs(scaled) > INT8_MAX))
+    return np.clip(scaled, -INT8_MAX, INT8_MAX).astype(np.int8), clipped
+
+
+def int8_scale(vectors: np.ndarray) -> float:
+    """The factor that brings float32 vectors to int8, from a sample of them.
+
+    The largest value of the sample becomes 127: what lies beyond it elsewhere is clipped.
+    """
+    largest = float(np.abs(vectors).max(initial=0.0))
+    return INT8_MAX / largest if largest > 0 else 1.0
+
+
+def to_bson(vector: np.ndarray, dtype: Dtype) -> Binary | list[float]:
+    """One vector of the dtype's element, as it is stored.
+
+    Source: BSON binary subtype 9 (bson-binary-vector specification).
+    """
+    if dtype == "array":
+        return vector.astype(np.float64).tolist()
+    if dtype == "packed_bit":
+        # Of a NumPy array PyMongo 4.20 takes no byte above 127.
+        return Binary.from_vector(vector.tolist(), BinaryVectorDtype.PACKED_BIT)
+    return Binary.from_vector(vector.astype(NUMPY_TYPES[dtype], copy=False), _BSON[dtype])
+
+
+def bson_header(element: Element) -> bytes:
+    """The first two bytes of a BSON vector without padding: the type of its values, and 0."""
+    return _BSON[element].value + b"\x00"
+
+
+def from_bson(value: Any) -> np.ndarray:
+    """float32, int8 or packed bits, by what is stored.
+
+    Raises:
+        ValueError: It is no vector.
+    """
+    if isinstance(value, Binary):
+        try:
+            found = value.as_vector(return_numpy=True)
+        except struct.error as error:  # shorter than a vector's header
+            raise ValueError(f"it is a damaged vector: {error}") from error
+        return np.asarray(found.data, NUMPY_TYPES[_ELEMENTS[found.dtype]])
+    if isinstance(value, list):
+        return np.asarray(value, np.float32)
+    raise ValueError(f"a value of type {type(value).__name__} is no vector")
+
+
+def dtype_of(value: Any) -> Dtype | None:
+    """The dtype of a stored value; None where it is no vector."""
+    if isinstance(value, Binary) and value.subtype == VECTOR_SUBTYPE:
+        try:
+            return _ELEMENTS[value.as_vector().dtype]
+        except (ValueError, struct.error):  # damaged
+            return None
+    return "array" if isinstance(value, list) else None
+
+
+@dataclass(frozen=True, slots=True)
+class VectorFormat:
+    """How vectors of one space are stored.
+
+    Attributes:
+        element: What the provider returns.
+        dtype: Of the indexed field.
+        rescore: Of the second, finer field that is not indexed, if there is one.
+        scale: Brings float32 to int8, one factor for the whole space; None until it is fixed.
+    """
+
+    element: Element
+    dtype: Dtype
+    rescore: Literal["int8", "float32"] | None = None
+    scale: float | None = None
+
+    def __str__(self) -> str:
+        return f"{self.dtype}, rescored by {self.rescore}" if self.rescore else self.dtype
+
+    @classmethod
+    def parse(cls, element: Element, name: str) -> "VectorFormat":
+        """The format that has this name; without the scale, which reading does not need."""
+        dtype, _, rescore = name.partition(", rescored by ")
+        return cls(element, cast(Dtype, dtype), cast(Any, rescore or None))
+
+    @property
+    def needs_scale(self) -> bool:
+        return self.element == "float32" and "int8" in (self.dtype, self.rescore)
+
+    def fields(self, vectors: np.ndarray) -> tuple[np.ndarray, np.ndarray | None, int]:
+        """What is stored of some vectors.
+
+        Args:
+            vectors: Of the space's element, shape (n, columns).
+
+        Returns:
+            Values of the indexed field, of the finer field, and how many values were clipped.
+        """
+        to = element_of(self.dtype)
+        main, clipped = convert(vectors, self.element, to, scale=self.scale)
+        if self.rescore is None:
+            return main, None, clipped
+        fine, more = convert(vectors, self.element, self.rescore, scale=self.scale)
+        return main, fine, clipped + more
+
+
+def stored_bytes(vector: np.ndarray, dtype: Dtype) -> int:
+    """Bytes that the value takes in a document, measured by encoding it."""
+    return len(bson.encode({"": to_bson(vector, dtype)})) - len(bson.encode({"": None}))
+
+
+def check_dtype(dtype: Dtype, similarity: Similarity, quantization: Quantization) -> None:
+    """Refuse what a MongoDB vector index leaves out silently.
+
+    Raises:
+        ConfigurationError: With the reason and the way out. Source: "Vector Quantization" of the
+            Vector Search documentation.
+    """
+    if quantization != "none" and dtype in ("int8", "packed_bit"):
+        raise ConfigurationError(
+            f"search_index has `quantization: {quantization}`, which the server does by itself to "
+            f"float vectors, but vector_store has `dtype: {dtype}`, which it would leave out of "
+            "the index: remove one of the two"
+        )
+    if dtype == "packed_bit" and similarity != "euclidean":
+        raise ConfigurationError(
+            f"vectors of `dtype: packed_bit` can only be compared by `similarity: euclidean` (the "
+            f"bits that differ), not {similarity}"
+        )
+
+
+def check_dimensions(dimensions: int, dtype: Dtype, quantization: Quantization) -> None:
+    """Refuse a width that an index cannot have.
+
+    Raises:
+        ConfigurationError: With the way out. Source: "Index Fields for Vector Search".
+    """
+    if dimensions > MAX_DIMENSIONS:
+        raise ConfigurationError(
+            f"the vectors have {dimensions} dimensions, an index at most {MAX_DIMENSIONS}: ask the "
+            "model for fewer"
+        )
+    if dimensions % 8 and dtype == "packed_bit":
+        raise ConfigurationError(
+            f"`dtype: packed_bit` packs eight dimensions into a byte, but the vectors have "
+            f"{dimensions}: choose a multiple of 8"
+        )
+    if dimensions % 8 and quantization == "binary":
+        raise ConfigurationError(
+            f"`quantization: binary` needs a multiple of 8 dimensions, not {dimensions}"
+        )
+
+
+assert set(NUMPY_TYPES) == set(get_args(Element))

@@ -1,0 +1,198 @@
+"""What embedding took: an entry for every batch, and every remote request until it is in one.
+
+A request is written down before it is sent and closed when it is answered; the batch that it was
+for names it, so it is counted there or here, and never twice. Whatever dies in between, what is
+closed was billed, and what was billed is closed or open: closed <= billed <= closed + open.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
+from datetime import datetime
+from typing import Any
+
+from pymongo import WriteConcern
+from pymongo.database import Database
+from pymongo.errors import PyMongoError
+
+from resources.batch_store.store import EmbeddingBatch
+from resources.core.moment import now
+from resources.core.windows import windows
+from resources.models import catalogue
+
+_NAMES = 5_000
+"""Names asked for by one command."""
+
+SUMS = ("texts", "tokens", "cost_usd", "requests", "retries")
+
+
+class Ledger:
+    """Two collections of the registry: `embedding_spend` and `embedding_requests`."""
+
+    def __init__(self, database: Database) -> None:
+        self._batches = database["embedding_spend"]
+        self._requests = database["embedding_requests"]
+
+    def prepare(self) -> None:
+        """Create the indexes of what grows."""
+        self._batches.create_index([("model", 1), ("at", -1)])
+        self._batches.create_index("batch")
+        self._batches.create_index("request_ids", sparse=True)
+
+    def journal(self, *, pipeline: str, run: str, provider: str, model: str) -> "RunJournal":
+        """Where a run's remote requests are written down, as `resources.embedders.journal`."""
+        who = {"pipeline": pipeline, "run": run, "provider": provider, "model": model}
+        return RunJournal(self._requests, who)
+
+    def record(self, entry: dict[str, Any]) -> None:
+        """Note what one embedding batch took; doing it again changes nothing.
+
+        Args:
+            entry: `_id`, `pipeline`, `provider`, `model`, `space`, `run`, `batch`, `at`, what
+                `spend` sums up, `seconds` since the run began to embed, and `request_ids`.
+        """
+        values = {name: value for name, value in entry.items() if name != "_id"}
+        named = values.get("request_ids", [])
+        key = {"_id": entry["_id"]}
+        if self._batches.update_one(key, {"$setOnInsert": values}, upsert=True).upserted_id is None:
+            there = self._batches.find_one(key, {"request_ids": 1}) or {}
+            named = there.get("request_ids", [])
+        if named:
+            # They count as a part of the batch from here on; a kill right before is seen to by
+            # `spend`. What was never answered stays: nobody knows whether it was billed.
+            answered = {"_id": {"$in": list(named)}, "closed": {"$exists": True}}
+            self._requests.delete_many(answered)
+
+    def unrecorded(self, batches: Iterable[str]) -> list[str]:
+        """Which of the batches have no entry: a run died right after it had written them."""
+        missing: list[str] = []
+        for names in windows(batches, _NAMES):
+            found = set(self._batches.distinct("batch", {"batch": {"$in": names}}))
+            missing += [name for name in names if name not in found]
+        return missing
+
+    def spend(self, pipeline: str | None = None) -> list[dict[str, Any]]:
+        """Sums by day, pipeline and model, the latest first.
+
+        Returns:
+            `{day, pipeline, model, texts, tokens, cost_usd, requests, retries, unanswered,
+            unanswered_tokens}`; `tokens` and `cost_usd` leave out what was not known, and the last
+            two say of how many requests, with how many tokens as estimated.
+        """
+        wanted = {"pipeline": pipeline} if pipeline else {}
+        loose = list(self._requests.find(wanted))
+        named = self._named([request["_id"] for request in loose])
+        rows: dict[tuple[str, ...], dict[str, Any]] = {}
+        for row in self._batches.aggregate(_by_day(wanted)):
+            _add(rows, row["_id"], {name: row[name] for name in SUMS})
+        for request in loose:
+            closed, tokens = "closed" in request, request.get("tokens")
+            if closed and request["_id"] in named:
+                continue  # a run died between the batch's entry and this one's removal
+            who = {**request, "day": f"{request['at']:%Y-%m-%d}"}
+            if closed and tokens is not None:
+                cost = request.get("cost_usd") or 0.0
+                texts = request["texts"]
+                _add(rows, who, {"texts": texts, "tokens": tokens, "cost_usd": cost, "requests": 1})
+            else:
+                _add(rows, who, {"unanswered": 1, "unanswered_tokens": request["estimate"]})
+        return _latest_first(rows.values())
+
+    def texts_per_second(self, provider: str, model: str) -> float | None:
+        """How fast the model was in its latest run here; None before the first."""
+        timed = {"model": model, "provider": provider, "seconds": {"$gt": 0}}
+        latest = self._batches.find_one(timed, sort=[("at", -1)])
+        if latest is None:
+            return None
+        batches = list(self._batches.find({**timed, "run": latest["run"]}))
+        return sum(batch["texts"] for batch in batches) / max(row["seconds"] for row in batches)
+
+    def _named(self, requests: Sequence[str]) -> set[str]:
+        """Which of the requests are counted in a batch's entry."""
+        named: set[str] = set()
+        for ids in windows(requests, _NAMES):
+            held = {"request_ids": {"$in": ids}}
+            for entry in self._batches.find(held, {"request_ids": 1}):
+                named.update(entry["request_ids"])
+        return named
+
+
+class RunJournal:
+    """The remote requests of one run; called from any thread."""
+
+    def __init__(self, collection: Any, who: dict[str, str]) -> None:
+        self._collection, self._who = collection, who
+        # What is lost with the server's memory would hide a bill.
+        durable = WriteConcern("majority", j=True)
+        self._durable = collection.with_options(write_concern=durable)
+
+    def opened(self, request: str, *, texts: int, tokens: int) -> None:
+        entry = {"_id": request, **self._who, "texts": texts, "estimate": tokens, "at": now()}
+        self._durable.insert_one(entry)
+
+    def closed(self, request: str, *, tokens: int | None) -> None:
+        # An answer that was paid for is not lost for a note: unwritten, it stays open.
+        with suppress(PyMongoError):
+            if tokens == 0:
+                self._collection.delete_one({"_id": request})
+                return
+            cost = None
+            if tokens is not None:
+                cost = catalogue.cost_usd(self._who["provider"], self._who["model"], tokens)
+            answer = {"closed": now(), "tokens": tokens, "cost_usd": cost}
+            self._collection.update_one({"_id": request}, {"$set": answer})
+
+
+def entry(details: Mapping[str, Any]) -> dict[str, Any]:
+    """What a batch took, as its file has it."""
+    spent = details["spent"]
+    return {**spent, "at": datetime.fromisoformat(spent["at"])}
+
+
+def entry_of(batch: EmbeddingBatch) -> dict[str, Any] | None:
+    """The entry of a batch that was read; None where it tells of no embedding."""
+    details = batch.details
+    if "spent" in details:
+        return entry(details)
+    if "run" not in details or not batch.lineage:
+        return None  # copied from a store
+    # Of an earlier version, which did not write down all that it knew.
+    made, provider = batch.lineage[0], batch.space.provider
+    tokens = details.get("tokens")
+    return {
+        "_id": f"{details['run']}/{batch.id}",
+        "provider": provider,
+        "model": made.model,
+        "space": batch.space.id,
+        "batch": batch.id,
+        "texts": len(batch.lineage),
+        "cost_usd": catalogue.cost_usd(provider, made.model, tokens or 0),
+        "at": made.at,
+        **{
+            name: details.get(name)
+            for name in ("pipeline", "run", "tokens", "requests", "retries", "throttled_seconds")
+        },
+    }
+
+
+def _add(
+    rows: dict[tuple[str, ...], dict[str, Any]], who: dict[str, Any], values: dict[str, Any]
+) -> None:
+    """Add to the row of a day, pipeline and model."""
+    key = (who["day"], who["pipeline"], who["model"])
+    names = dict(zip(("day", "pipeline", "model"), key, strict=True))
+    zeros = {**dict.fromkeys(SUMS, 0), "unanswered": 0, "unanswered_tokens": 0}
+    row = rows.setdefault(key, {**names, **zeros})
+    for name, value in values.items():
+        row[name] += value
+
+
+def _by_day(wanted: dict[str, Any]) -> list[dict[str, Any]]:
+    day = {"$dateToString": {"format": "%Y-%m-%d", "date": "$at"}}
+    key = {"day": day, "pipeline": "$pipeline", "model": "$model"}
+    sums = {name: {"$sum": f"${name}"} for name in SUMS}
+    return [{"$match": wanted}, {"$group": {"_id": key, **sums}}]
+
+
+def _latest_first(rows: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
+    named = sorted(rows, key=lambda row: (row["pipeline"], row["model"]))
+    return sorted(named, key=lambda row: row["day"], reverse=True)

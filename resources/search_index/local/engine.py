@@ -1,0 +1,194 @@
+"""The engine for a deployment without search nodes: an index file built from stored vectors."""
+
+import functools
+import hashlib
+import json
+import time
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import numpy as np
+
+from resources.batch_store.files import version_name
+from resources.batch_store.store import BatchStore
+from resources.core.errors import SearchIndexError
+from resources.core.progress import Progress
+from resources.core.space import EmbeddingSpace
+from resources.mongodb.lease import Lease
+from resources.registry.registry import Registry
+from resources.search_index.engine import Coverage, IndexReport, SearchEngine
+from resources.search_index.local.builder import LocalIndexBuilder
+from resources.search_index.local.files import load_index, save_index
+from resources.search_index.local.index import Hit, LocalIndex, candidates_of
+from resources.vector_store.store import VectorStore
+
+
+class LocalEngine(SearchEngine):
+    name = "local"
+
+    def __init__(
+        self,
+        *,
+        store: VectorStore,
+        batches: BatchStore,
+        registry: Registry,
+        space: EmbeddingSpace,
+        pipeline: str,
+        index: str,
+        key: str,
+        declaration: Mapping[str, Any],
+    ) -> None:
+        self._store = store
+        self._registry = registry
+        self._batches = batches
+        self._space = space
+        self._key = key
+        self._pipeline, self._index = pipeline, index
+        self._folder = batches.index_folder(pipeline, index)
+        self._declaration = dict(declaration)
+
+    def reconcile(self, log: Callable[[str], None], lease: Lease | None = None) -> IndexReport:
+        start = time.monotonic()
+        stored = self._store.count_space(self._space.id)
+        fingerprint = self._fingerprint(stored)
+        entry = self._registry.index(self._key)
+        if entry is not None and entry.get("fingerprint") == fingerprint:
+            try:
+                index = _load(f"{self._folder}/{entry['version']}")
+            except SearchIndexError as error:
+                log(f"{error}; building it again")
+            else:
+                return self._report(index, stored, start, changed=False)
+        index, version = self._build(stored, log, lease)
+        self._registry.record_index(
+            self._key,
+            {
+                "engine": self.name,
+                "space": self._space.id,
+                "store": self._store.key,
+                "version": version,
+                "fingerprint": fingerprint,
+                "indexed": len(index),
+                "declaration": self._declaration,
+            },
+            lease,
+        )
+        self._batches.prune_index(self._pipeline, self._index, keep=[version])
+        return self._report(index, stored, start, changed=True)
+
+    def _build(
+        self, stored: int, log: Callable[[str], None], lease: Lease | None
+    ) -> tuple[LocalIndex, str]:
+        """A new version, which nobody searches before the registry names it."""
+        declared = self._declaration
+        builder = LocalIndexBuilder(
+            dimensions=self._space.dimensions,
+            similarity=declared["similarity"],
+            filter_paths=declared["filter_fields"],
+            exact_below=declared["exact_below"],
+            max_edges=declared["max_edges"],
+            num_edge_candidates=declared["num_edge_candidates"],
+            expected=stored,
+            element=self._store.element,
+        )
+        progress = Progress(log, "vectors indexed", stored)
+        for rows in self._store.vectors(self._space.id, declared["filter_fields"]):
+            if lease:
+                lease.check()
+            builder.add(
+                [row.id for row in rows],
+                np.stack([row.vector for row in rows]),
+                [row.fields for row in rows],
+            )
+            progress.advance(len(rows))
+        index = builder.finish()
+        if lease:
+            lease.check()
+        version = version_name()
+        save_index(index, f"{self._folder}/{version}")
+        progress.finish()
+        return index, version
+
+    def _fingerprint(self, stored: int) -> str:
+        """Changes with whatever makes the index out of date."""
+        revision = self._registry.store_revision(self._store.key)
+        parts = [self._declaration, self._space.id, revision, stored]
+        return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:16]
+
+    def _report(
+        self, index: LocalIndex, stored: int, start: float, *, changed: bool
+    ) -> IndexReport:
+        return IndexReport(
+            engine=self.name,
+            changed=changed,
+            stored=stored,
+            indexed=len(index),
+            seconds=time.monotonic() - start,
+            details={"index files": self._folder},
+        )
+
+    def coverage(self, *, thorough: bool = True) -> Coverage:
+        stored, indexed = self._store.count_space(self._space.id), len(self._serving())
+        why = f"{indexed:,} indexed, but {stored:,} stored: materialize search_index"
+        return Coverage(stored, indexed, why if indexed != stored else "")
+
+    def search(
+        self,
+        vector: np.ndarray,
+        *,
+        limit: int,
+        filter: Mapping[str, Any] | None = None,  # noqa: A002
+        exact: bool = False,
+        num_candidates: int | None = None,
+    ) -> list[Hit]:
+        index = self._serving()
+        return index.search(
+            vector, limit=limit, filter=filter, exact=exact, num_candidates=num_candidates
+        )
+
+    def explain(
+        self,
+        vector: np.ndarray,
+        *,
+        limit: int,
+        filter: Mapping[str, Any] | None = None,  # noqa: A002
+        exact: bool = False,
+        num_candidates: int | None = None,
+    ) -> Mapping[str, Any]:
+        index = self._serving()
+        stage: dict[str, Any] = {"index": self._folder, "path": self._store.path, "limit": limit}
+        if exact:
+            stage["exact"] = True
+        else:
+            stage["numCandidates"] = candidates_of(limit, exact, num_candidates)
+        if filter is not None:
+            stage["filter"] = dict(filter)
+            stage["passing the filter"] = index.passing(filter)
+        return {"local engine": {**stage, "vectors": len(index), "similarity": index.similarity}}
+
+    def why_empty(
+        self,
+        vector: np.ndarray,
+        *,
+        filter: Mapping[str, Any] | None = None,  # noqa: A002
+    ) -> str:
+        index = self._serving()
+        if not len(index):
+            return f"the index {self._key} is empty: materialize the pipeline"
+        if filter is not None and not index.passing(filter):
+            return f"none of the {len(index):,} indexed documents passes the filter"
+        return ""
+
+    def _serving(self) -> LocalIndex:
+        entry = self._registry.index(self._key)
+        if entry is None or entry.get("engine") != self.name:
+            raise SearchIndexError(
+                f"there is no local index {self._key}: materialize search_index first"
+            )
+        return _load(f"{self._folder}/{entry['version']}")
+
+
+@functools.lru_cache(maxsize=4)
+def _load(folder: str) -> LocalIndex:
+    """A version never changes, so a process reads it once."""
+    return load_index(folder)

@@ -1,0 +1,51 @@
+import pytest
+
+from assets.work.budget import Estimate, check_budget, dollars, estimate
+from resources.core.errors import ConfigurationError
+
+
+def test_an_estimate_is_the_list_price():
+    found = estimate("voyage", "voyage-4-large", texts=10, tokens=1_000_000)
+    assert found.cost_usd == pytest.approx(0.12)
+    half = estimate("voyage", "voyage-4-large", texts=10, tokens=1_000_000, price_factor=0.5)
+    assert half.cost_usd == pytest.approx(0.06)
+    assert str(found) == "10 texts, about 1,000,000 tokens, $0.12"
+
+
+def test_a_local_model_is_free_and_an_unknown_price_is_not():
+    assert estimate("sentence_transformers", "any", texts=1, tokens=5).cost_usd == 0
+    assert estimate("openai", "my-own-model", texts=1, tokens=5).cost_usd is None
+
+
+@pytest.mark.parametrize(
+    ("wanted", "limits", "message"),
+    [
+        (Estimate(10, 500, 0.1), {"max_tokens": 499}, r"about 500 tokens, over `max_tokens: 499`"),
+        (Estimate(10, 500, 0.1), {"max_cost_usd": 0.09}, r"costs about \$0.1, over .*0.09"),
+        (Estimate(10, 500, None), {"max_cost_usd": 9}, "price of m is not known"),
+    ],
+)
+def test_over_the_budget_stops_with_the_figures(wanted, limits, message):
+    with pytest.raises(ConfigurationError, match=message):
+        check_budget(wanted, model="m", **{"max_tokens": None, "max_cost_usd": None, **limits})
+
+
+@pytest.mark.parametrize(
+    ("wanted", "limits"),
+    [
+        (Estimate(10, 500, 0.1), {"max_tokens": 500, "max_cost_usd": 0.1}),
+        (Estimate(10, 500, 0.0), {"max_cost_usd": 0}),
+        (Estimate(0, 0, None), {"max_cost_usd": 0}),
+        (Estimate(10, 500, None), {}),
+    ],
+)
+def test_within_the_budget_goes_on(wanted, limits):
+    check_budget(wanted, model="m", **{"max_tokens": None, "max_cost_usd": None, **limits})
+
+
+@pytest.mark.parametrize(
+    ("amount", "text"),
+    [(None, "price not known"), (0, "free"), (0.00314, "$0.0031"), (1234.5, "$1,234.50")],
+)
+def test_money_reads_well(amount, text):
+    assert dollars(amount) == text

@@ -1,0 +1,232 @@
+"""The lease of a pipeline: one run at a time, and no write by a holder gone stale."""
+
+import os
+import subprocess
+import sys
+import time
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractContextManager, suppress
+from datetime import timedelta
+
+import numpy as np
+import pytest
+
+from resources.core.chunks import Chunk
+from resources.core.errors import LeaseError
+from resources.core.lineage import Lineage
+from resources.core.moment import now
+from resources.core.space import EmbeddingSpace
+from resources.mongodb import lease as lease_module
+from resources.mongodb.lease import COLLECTION, Lease, held, server_time
+from resources.sources.inline import TextsOrigin
+from resources.sources.resource import SourceResource
+from resources.vector_store.resource import VectorStoreResource
+from resources.vector_store.writer import VectorWriter
+
+SOURCE = SourceResource(origin=TextsOrigin(documents=["x"]))
+SPACE = EmbeddingSpace("p", "model", "", 8, "", normalized=False)
+
+
+def hold(database, run: str, **changes) -> AbstractContextManager[Lease]:
+    settings = {"seconds": 30, "wait_seconds": 0} | changes
+    return held(database.client, database.name, "films", run, **settings)
+
+
+def gone_pid() -> int:
+    """The pid of a process that has ended."""
+    command = [sys.executable, "-c", "import os; print(os.getpid())"]
+    return int(subprocess.run(command, capture_output=True, text=True, check=True).stdout)
+
+
+def open_writer(database, lease: Lease | None) -> VectorWriter:
+    resource = VectorStoreResource(database=database.name, collection="vectors")
+    return VectorWriter(resource.open(database.client, SOURCE, SPACE, "films"), lease)
+
+
+def write(writer: VectorWriter, text: str, chunk_id: str = "a") -> int:
+    chunk = Chunk.whole(chunk_id, text, {})
+    lineage = Lineage("space-a", "model-a", chunk.text_hash, "batch-1", "run-1", now())
+    return writer.write([(chunk, np.ones(8, np.float32), lineage)])
+
+
+def test_a_second_run_is_refused_and_told_who_is_at_work(database):
+    with (
+        hold(database, "run-1"),
+        pytest.raises(LeaseError, match=f"run run-1 .process {os.getpid()} .* pipeline films"),
+        hold(database, "run-2"),
+    ):
+        pytest.fail("two runs at once")
+
+
+def test_another_pipeline_does_not_wait(database):
+    with hold(database, "run-1"), held(
+        database.client, database.name, "books", "run-2", seconds=30, wait_seconds=0
+    ) as lease:  # fmt: skip
+        lease.check()
+
+
+def test_the_next_run_begins_at_once_with_a_larger_token(database):
+    with hold(database, "run-1") as first:
+        pass
+    with hold(database, "run-2") as second:
+        assert second.token == first.token + 1
+
+
+def test_a_run_keeps_its_lease_from_one_asset_to_the_next(database):
+    with hold(database, "run-1", last=False) as first:
+        pass
+    with pytest.raises(LeaseError), hold(database, "run-2"):
+        pytest.fail("run-1 has not ended")
+    with hold(database, "run-1") as second:
+        assert second.token == first.token
+
+
+def test_a_failed_run_lets_go(database):
+    with pytest.raises(ZeroDivisionError), hold(database, "run-1", last=False):
+        1 / 0  # noqa: B018
+    with hold(database, "run-2") as lease:
+        assert lease.token == 2
+
+
+def test_a_run_that_waits_goes_on_when_the_other_ends(database):
+    lines: list[str] = []
+    with ThreadPoolExecutor(1) as pool:
+        with hold(database, "run-1"):
+
+            def second() -> int:
+                with hold(database, "run-2", wait_seconds=30, log=lines.append) as lease:
+                    return lease.token
+
+            waiting = pool.submit(second)
+            while not lines:
+                time.sleep(0.05)
+            assert not waiting.done()
+        assert waiting.result(timeout=20) == 2
+    assert len(lines) == 1
+    assert "run run-1" in lines[0]
+
+
+def test_of_many_runs_at_once_one_gets_it(database):
+    def attempt(run: int) -> bool:
+        try:
+            with hold(database, f"run-{run}", last=False):
+                return True
+        except LeaseError:
+            return False
+
+    with ThreadPoolExecutor(8) as pool:
+        assert sum(pool.map(attempt, range(8))) == 1
+
+
+def test_a_run_whose_process_died_is_replaced_at_once(database):
+    with hold(database, "run-1", last=False):
+        database[COLLECTION].update_one({"_id": "films"}, {"$set": {"pid": gone_pid()}})
+    with hold(database, "run-2") as lease:
+        assert lease.token == 2
+
+
+def test_a_run_that_dagster_knows_to_have_ended_is_replaced_at_once(database):
+    with hold(database, "run-1", last=False):
+        pass
+    with hold(database, "run-2", finished=lambda run: run == "run-1") as lease:
+        assert lease.token == 2
+
+
+def test_a_run_of_another_machine_is_replaced_when_it_was_not_heard_of(database):
+    with hold(database, "run-1", last=False):
+        database[COLLECTION].update_one({"_id": "films"}, {"$set": {"host": "elsewhere"}})
+    with pytest.raises(LeaseError, match="on elsewhere"), hold(database, "run-2"):
+        pytest.fail("its term has not ended")
+    past = server_time(database[COLLECTION]) - timedelta(seconds=1)
+    database[COLLECTION].update_one({"_id": "films"}, {"$set": {"expires_at": past}})
+    with hold(database, "run-2") as lease:
+        assert lease.token == 2
+
+
+def test_a_lease_is_renewed_while_it_is_held(database):
+    with hold(database, "run-1", seconds=1) as lease:
+        time.sleep(2.5)
+        lease.check()
+        with pytest.raises(LeaseError), hold(database, "run-2"):
+            pytest.fail("run-1 is at work")
+
+
+def replaced(database) -> None:
+    database[COLLECTION].update_one({"_id": "films"}, {"$set": {"run": "run-2", "token": 2}})
+
+
+@pytest.mark.parametrize("last", [True, False])
+def test_a_holder_that_was_replaced_hears_of_it_at_the_end(database, last):
+    lease = (holding := hold(database, "run-1", last=last)).__enter__()
+    replaced(database)
+    lease.check()  # it does not know yet
+    with pytest.raises(LeaseError, match="run run-1 held the pipeline films"):
+        holding.__exit__(None, None, None)
+    assert database[COLLECTION].find_one({"_id": "films"})["run"] == "run-2"
+
+
+def test_the_term_begins_when_it_is_asked_for(database, monkeypatch):
+    def frozen(*args):
+        token = take(*args)
+        # As if the process had been frozen after the server's answer.
+        monkeypatch.setattr("resources.mongodb.lease._clock", lambda: clock() + 31)
+        return token
+
+    take, clock = lease_module._take, lease_module._clock
+    monkeypatch.setattr("resources.mongodb.lease._take", frozen)
+    with hold(database, "run-1") as lease, pytest.raises(LeaseError, match="not heard of"):
+        lease.check()
+
+
+def test_a_lease_that_cannot_be_renewed_stops_its_holder(database):
+    with suppress(LeaseError), hold(database, "run-1", seconds=0.5) as lease:
+        replaced(database)
+        while not lease._lost:
+            time.sleep(0.05)
+        with pytest.raises(LeaseError, match="replaced"):
+            lease.check()
+    # what the other run holds stays held
+    assert database[COLLECTION].find_one({"_id": "films"})["run"] == "run-2"
+
+
+class TestStaleHolder:
+    """A process was frozen, another run took over, and then it thaws in the middle of a write."""
+
+    @pytest.fixture
+    def leases(self, database):
+        with suppress(LeaseError), hold(database, "run-1") as old:
+            database[COLLECTION].update_one({"_id": "films"}, {"$set": {"host": "elsewhere"}})
+            past = server_time(database[COLLECTION]) - timedelta(seconds=1)
+            database[COLLECTION].update_one({"_id": "films"}, {"$set": {"expires_at": past}})
+            with hold(database, "run-2") as new:
+                old.check()  # it does not know yet
+                yield old, new
+
+    def test_its_writes_fail(self, database, leases):
+        old, new = leases
+        with pytest.raises(LeaseError, match="run run-1 held the pipeline films"):
+            write(open_writer(database, old), "an insert, which has no fence")
+        assert database["vectors"].count_documents({}) == 0, "it is taken back"
+        assert write(open_writer(database, new), "newer") == 1
+        with pytest.raises(LeaseError, match="run run-1 held the pipeline films"):
+            write(open_writer(database, old), "older")
+        assert database["vectors"].find_one({"_id": "a"})["text"] == "newer"
+
+    def test_its_deletions_find_nothing(self, database, leases):
+        old, new = leases
+        write(open_writer(database, new), "newer")
+        assert open_writer(database, old).delete(["a"]) == 0
+        assert open_writer(database, new).delete(["a"]) == 1
+
+    def test_the_new_holder_overwrites_what_the_old_one_wrote(self, database, leases, monkeypatch):
+        old, new = leases
+        monkeypatch.setattr(old, "overtaken", lambda: False)  # as before it was
+        write(open_writer(database, old), "older")
+        assert write(open_writer(database, new), "newer") == 1
+        assert database["vectors"].find_one({"_id": "a"})["embedding_lineage"]["token"] == new.token
+
+
+def test_vectors_from_before_there_were_leases_are_written(database):
+    write(open_writer(database, None), "before")
+    with hold(database, "run-1") as lease:
+        assert write(open_writer(database, lease), "after") == 1
