@@ -6,9 +6,10 @@ import dagster as dg
 import numpy as np
 
 from assets.failures import explained
-from assets.search_index import open_engine, probe
+from assets.search_index import open_engine
 from assets.work.auditing import examine
 from assets.work.plan import read_plan
+from assets.work.proving import probe
 from assets.work.spaces import pipeline_space
 from resources.batch_store.resource import BatchStoreResource
 from resources.core.errors import BatchStoreError, ProviderError

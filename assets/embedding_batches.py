@@ -7,7 +7,7 @@ import numpy as np
 
 from assets.exclusive import exclusive
 from assets.failures import explained
-from assets.source_documents import cell
+from assets.report import cell
 from assets.work.embedding import Outcome, embed_plan
 from assets.work.heap import settled_heap
 from assets.work.plan import read_plan

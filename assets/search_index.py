@@ -1,7 +1,6 @@
 """The asset `search_index`: the index over the stored vectors, proved by searching it."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
 
 import dagster as dg
 from pymongo import MongoClient
@@ -9,25 +8,20 @@ from tenacity import Retrying, retry_if_result, stop_after_attempt, wait_fixed
 
 from assets.exclusive import exclusive
 from assets.failures import explained
-from assets.source_documents import cell
+from assets.report import cell
+from assets.work.proving import Probe, probe
 from assets.work.spaces import pipeline_space
 from resources.batch_store.resource import BatchStoreResource
 from resources.core.space import EmbeddingSpace
-from resources.core.vectors import Similarity
 from resources.embedders.resource import EmbedderResource
 from resources.mongodb.resource import MongoDBResource
 from resources.registry.registry import Registry
 from resources.search_index.engine import SearchEngine
 from resources.search_index.mongodb.lifecycle import SETTLED
 from resources.search_index.resource import SearchIndexResource, index_key
-from resources.search_index.scores import score
 from resources.sources.resource import SourceResource
 from resources.vector_store.resource import VectorStoreResource
 from resources.vector_store.store import VectorStore
-
-PROBES = 10
-SAME_SCORE = 1e-4
-"""Two documents with the same text have one score, up to the rounding of either engine."""
 
 
 def open_engine(
@@ -65,40 +59,6 @@ def open_engine(
         log=log or (lambda _: None),
     )
     return engine, store, space
-
-
-@dataclass(frozen=True)
-class Probe:
-    """A stored vector searched for: does the index find it?"""
-
-    id: str
-    found: str
-    score: float
-    right: bool
-
-
-def probe(
-    engine: SearchEngine, store: VectorStore, space: str, similarity: Similarity
-) -> list[Probe]:
-    """Search for some stored vectors; each must find itself, or a twin of equal score."""
-    probes = []
-    for rows in store.vectors(space, [], batch_size=PROBES):
-        for row in rows:
-            hits = engine.search(row.vector, limit=2)
-            best = hits[0] if hits else None
-            own = float(score(store.element, similarity, row.vector[None], row.vector)[0])
-            twin = best is not None and best.score > own - SAME_SCORE
-            right = twin or any(hit.id == row.id for hit in hits)
-            probes.append(
-                Probe(
-                    str(row.id),
-                    str(best.id) if best else "nothing",
-                    best.score if best else 0.0,
-                    right,
-                )
-            )
-        break
-    return probes
 
 
 def build_search_index(pipeline: str) -> dg.AssetsDefinition:

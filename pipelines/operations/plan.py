@@ -4,8 +4,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from assets.source_documents import compare
 from assets.work.budget import Estimate, estimate
+from assets.work.comparing import compare
 from assets.work.planning import Counts, Part
 from assets.work.preflight import check_deployment, check_settings
 from pipelines.framework.catalog import open_pipeline
