@@ -1,26 +1,24 @@
 """Read the source and compare it with what is stored: what is to be embedded, stored, deleted."""
 
+import dataclasses
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 
-from pymongo import MongoClient
-
+from assets.work.opened import Opened
+from assets.work.plan import Plan, PlanWriter
 from assets.work.planning import Counts, Part, Planner
-from resources.batch_store.store import BatchStore
 from resources.core.chunks import Chunk, excess
 from resources.core.errors import ConfigurationError
 from resources.core.progress import Progress
-from resources.core.space import EmbeddingSpace
 from resources.embedders.packing import estimate_tokens
-from resources.embedders.resource import EmbedderResource
-from resources.registry.neighbours import neighbours
-from resources.registry.registry import Registry
+from resources.registry.quarantine import Quarantined
 from resources.sources.records import EXCERPT_LENGTH, RejectedRecord, SourceDocument
 from resources.sources.resource import SourceResource
 from resources.vector_store.store import StoredState, VectorStore
 
 PREVIEW_ROWS = 4
+QUARANTINE_ROWS = 20
 
 
 @dataclass
@@ -42,20 +40,69 @@ class Comparison:
     rate: float = 0.0
 
 
+@dataclass(frozen=True)
+class Planned:
+    """What the asset `source_documents` comes to.
+
+    Attributes:
+        plan: Written down for the assets that follow.
+        found: What the source was compared with.
+        healed: Entries of the quarantine that are gone, because the source no longer spoils them.
+        quarantined: The first entries that stand there now.
+    """
+
+    plan: Plan
+    found: Comparison
+    healed: int
+    quarantined: Sequence[Quarantined]
+    source: str
+    chunked: str
+
+
+def plan_work(o: Opened) -> Planned:
+    """Compare the source with the store, and write down what is to be done.
+
+    Raises:
+        ConfigurationError: Something unexplained lies where vectors would be put, or more would be
+            deleted than `vector_store` allows.
+        SourceError: The source cannot be read at all.
+    """
+    registry, space, store = o.registry, o.space, o.store
+    registry.prepare()
+    registry.settle_space(space, o.embedder_space, store.key)
+    registry.record_space(space)
+    store.prepare()
+    writer = PlanWriter(o.batches, pipeline=o.name, run=o.run, space=space)
+    found = compare(
+        o,
+        max_delete_fraction=o.vector_store.deletable,
+        reject=partial(registry.quarantine.add, o.name, o.run),
+        hold=lambda scope, chunks: registry.quarantine.hold(o.name, o.run, chunks, scope),
+        emit=writer.add,
+        why_not=partial(why_not, store),
+        log=o.log,
+    )
+    o.lease.check()
+    plan = writer.finish(dataclasses.asdict(found.counts))
+    healed = registry.quarantine.release_healed(o.name, o.run) if found.whole else 0
+    quarantined = registry.quarantine.entries(o.name, limit=QUARANTINE_ROWS)
+    for space_id, vectors in plan.counts["replaced_spaces"].items():
+        o.warn(f"{vectors:,} vectors of the space {space_id} will be replaced by {space.id}")
+    if not plan.parts:
+        o.log("nothing to do: every chunk has its vector")
+    return Planned(
+        plan, found, healed, quarantined, o.source.describe(), o.source.chunking.describe()
+    )
+
+
 def compare(
-    source: SourceResource,
+    o: Opened,
     *,
-    client: MongoClient,
-    store: VectorStore,
-    registry: Registry,
-    batches: BatchStore,
-    embedder: EmbedderResource,
-    space: EmbeddingSpace,
     max_delete_fraction: float,
     reject: Callable[[Sequence[RejectedRecord]], None],
     hold: Callable[[str, Sequence[Chunk]], object],
     emit: Callable[[Part], None],
-    why_not: Callable[[Chunk, StoredState], str] | None = None,
+    why_not: Callable[[Chunk, StoredState], str],
     log: Callable[[str], None],
 ) -> Comparison:
     """Read the whole source once, and find out what is to be embedded, stored and deleted.
@@ -63,20 +110,15 @@ def compare(
     Writes nothing itself.
 
     Args:
-        source: What to read.
-        client: For a source in MongoDB.
-        store: The vectors that are there.
-        registry: The texts that were refused before.
-        batches: The vectors that were embedded before.
-        embedder: The size of a batch, and what its refusals hold for.
-        space: That every vector shall be in.
+        o: The pipeline.
         max_delete_fraction: Share of the stored chunks that may be deleted.
         reject: Takes records that cannot be embedded.
         hold: Takes a scope and the chunks that stay in quarantine, because of their text.
         emit: Takes the parts of the plan, in order.
-        why_not: Says why a chunk cannot be stored; by default what is unexplained stops it all.
+        why_not: Says why a chunk cannot be stored, if it cannot.
         log: Takes lines of progress.
     """
+    source, store, embedder, space = o.source, o.store, o.embedder, o.space
     progress = Progress(log, "records read")
     with embedder.open() as provider:
         scope = provider.refusal_scope
@@ -89,7 +131,7 @@ def compare(
         rejected.clear()
 
     def chunks() -> Iterator[Chunk]:
-        for record in source.read(client):
+        for record in source.read(o.client):
             progress.advance(1)
             if isinstance(record, SourceDocument):
                 for chunk in source.chunking.chunks(record):
@@ -112,7 +154,7 @@ def compare(
         store.stored,
         format=str(store.format),
         chunker=source.chunking.describe(),
-        why_not=why_not or partial(_why_not, store),
+        why_not=why_not,
         cut_is_fine=embedder.truncates,
     ) as planner:
         found = Comparison(planner.counts, [])
@@ -135,10 +177,10 @@ def compare(
                 max_fraction=max_delete_fraction,
             )
         planner.resolve(
-            neighbours(store, client, registry, space, cut=embedder.truncates).known_texts,
-            batches.texts_by_batch(space.id, cut=embedder.truncates),
-            lambda _, hashes: registry.quarantine.refused_texts(scope, hashes),
-            whole=partial(batches.has_batch, space.id),
+            o.neighbours.known_texts,
+            o.batches.texts_by_batch(space.id, cut=embedder.truncates),
+            lambda _, hashes: o.registry.quarantine.refused_texts(scope, hashes),
+            whole=partial(o.batches.has_batch, space.id),
         )
         for held in planner.held():
             hold(scope, held)
@@ -161,7 +203,7 @@ def _too_large(source: SourceResource, chunk: Chunk, size: int) -> RejectedRecor
     return set_aside(chunk, source.describe(), reason)
 
 
-def _why_not(store: VectorStore, chunk: Chunk, state: StoredState) -> str:
+def why_not(store: VectorStore, chunk: Chunk, state: StoredState) -> str:
     """Why a chunk cannot be stored; something unexplained at our path stops the run instead."""
     reason = store.why_not(chunk, state)
     if reason and state.foreign:

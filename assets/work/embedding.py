@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from assets.work.budget import Estimate, check_budget, estimate, exceeded
+from assets.work.opened import Opened
 from assets.work.plan import Plan, PlannedPart, read_texts
 from assets.work.planning import batch_id
 from resources.batch_store.store import BatchStore, EmbeddingBatch
@@ -19,15 +20,13 @@ from resources.core.errors import ConfigurationError, EmbeddingsError
 from resources.core.keys import shown
 from resources.core.lineage import Lineage
 from resources.core.moment import now
-from resources.core.progress import Progress
+from resources.core.progress import Progress, duration
+from resources.core.space import EmbeddingSpace
 from resources.core.windows import WINDOW_BYTES
 from resources.embedders.base import Embedder, Embeddings, without_zeros
 from resources.embedders.packing import estimate_tokens
-from resources.embedders.resource import EmbedderResource
 from resources.models import catalogue
-from resources.mongodb.lease import Lease
 from resources.registry import ledger
-from resources.registry.neighbours import Neighbours
 from resources.registry.registry import Registry
 from resources.sources.records import EXCERPT_LENGTH, RejectedRecord
 
@@ -36,9 +35,19 @@ UNDER_WAY_BYTES = 4 * WINDOW_BYTES
 
 
 @dataclass
-class Outcome:
-    """What embedding came to."""
+class Embedded:
+    """What the asset `embedding_batches` comes to.
 
+    Attributes:
+        asked: There were texts to embed, or vectors to copy.
+        url: Where the batches lie.
+        preview: Some of the texts, with their vectors and tokens (-1 where those are not known).
+    """
+
+    space: EmbeddingSpace
+    model: str
+    url: str
+    asked: bool
     batches: int = 0
     embedded: int = 0
     copied: int = 0
@@ -65,31 +74,47 @@ class Outcome:
             self.tokens = (self.tokens or 0) + usage.tokens
 
 
-def embed_plan(
-    plan: Plan,
-    *,
-    batches: BatchStore,
-    embedder: Embedder,
-    stores: Neighbours,
-    registry: Registry,
-    limits: EmbedderResource,
-    lease: Lease,
-    run: str,
-    log: Callable[[str], None],
-) -> Outcome:
+def embed(o: Opened) -> Embedded:
     """Make every batch of the plan that is not there yet.
 
-    Killed at any point, the next call repeats only what was in flight: one batch, or as many as a
-    remote provider has requests for. Written down at once, because to do it beside the next batch
-    saves nothing worth another batch at risk: 7 ms for 1,000 vectors.
-
     Raises:
-        ConfigurationError: It would cost more than `limits` allow, and nothing is spent; or it
+        ConfigurationError: It would cost more than `embedder` allows, and nothing is spent; or it
             came to cost more than estimated, and what was embedded until then is kept.
         ProviderError: The provider failed for good; what was finished before is kept.
         LeaseError: Another run took the pipeline over; what was finished before is kept.
     """
-    outcome = Outcome()
+    plan = o.plan
+    jobs = o.registry.jobs(o.name, o.run, partial(o.batches.has_batch, plan.space.id))
+    journal = o.registry.ledger.journal(
+        pipeline=o.name,
+        run=o.run,
+        provider=plan.space.provider,
+        model=o.embedder.provider.model,
+    )
+    with o.embedder.open(jobs, o.log, journal) as provider:
+        outcome = _embed(o, provider)
+    if not outcome.asked:
+        o.log("nothing to embed")
+    elif outcome.embedded:
+        o.log(f"embedded {outcome.embedded:,} texts in {duration(outcome.seconds)}")
+    if outcome.truncated:
+        o.warn(
+            f"{outcome.truncated:,} texts are longer than the model reads: their vectors know "
+            "only the beginning"
+        )
+    return outcome
+
+
+def _embed(o: Opened, embedder: Embedder) -> Embedded:
+    """Batch after batch; each is written down before the next is embedded.
+
+    Killed at any point, the next call repeats only what was in flight: one batch, or as many as a
+    remote provider has requests for. Written down at once, because to do it beside the next batch
+    saves nothing worth another batch at risk: 7 ms for 1,000 vectors.
+    """
+    plan, batches, registry, limits = o.plan, o.batches, o.registry, o.embedder
+    asked = bool(plan.of_kind("copy", "embed"))
+    outcome = Embedded(plan.space, embedder.model, batches.url, asked)
     todo: list[_Todo] = []
     there: list[str] = []
     refused_texts = partial(registry.quarantine.refused_texts, embedder.refusal_scope)
@@ -98,9 +123,10 @@ def embed_plan(
         outcome.already_there += part.chunks - work.texts
         if work.found:
             there.append(part.batch)
-        if work.texts and (
-            part.kind == "embed" or work.there or not _copy(plan, part, batches, stores, outcome)
-        ):
+        if not work.texts:
+            continue
+        copied = part.kind == "copy" and not work.there and _copy(o, part, outcome)
+        if not copied:
             todo.append(work)
     wanted = estimate(
         plan.space.provider,
@@ -120,8 +146,8 @@ def embed_plan(
         max_cost_usd=limits.max_cost_usd,
     )
     if todo:
-        log(f"to embed with {embedder.model}: {wanted}")
-    progress = Progress(log, "chunks embedded", wanted.texts)
+        o.log(f"to embed with {embedder.model}: {wanted}")
+    progress = Progress(o.log, "chunks embedded", wanted.texts)
     under_way = _UnderWay(UNDER_WAY_BYTES)
     parts = {work.part.batch: work for work in todo}
 
@@ -139,7 +165,7 @@ def embed_plan(
             )
             if stopped:
                 return
-            lease.check()
+            o.lease.check()
             name = work.part.batch
             chunks = work.chunks(plan, batches)
             under_way.add(name, chunks)
@@ -149,7 +175,7 @@ def embed_plan(
         chunks = under_way.take(name) or parts[name].chunks(plan, batches)
         spent = _kept(
             plan, parts[name], chunks, without_zeros(given), progress.seconds,
-            batches=batches, embedder=embedder, registry=registry, run=run, outcome=outcome,
+            batches=batches, embedder=embedder, registry=registry, run=o.run, outcome=outcome,
             cut_is_fine=limits.truncates,
         )  # fmt: skip
         if spent["cost_usd"] is not None:
@@ -185,7 +211,7 @@ def _kept(
     embedder: Embedder,
     registry: Registry,
     run: str,
-    outcome: Outcome,
+    outcome: Embedded,
     cut_is_fine: bool,
 ) -> dict[str, Any]:
     """Write down what came of a batch: its file, what was refused, what it took."""
@@ -384,12 +410,11 @@ def _batch(
     )
 
 
-def _copy(
-    plan: Plan, part: PlannedPart, batches: BatchStore, stores: Neighbours, outcome: Outcome
-) -> bool:
+def _copy(o: Opened, part: PlannedPart, outcome: Embedded) -> bool:
     """Write down vectors that are stored somewhere, before anything there changes."""
+    plan, batches = o.plan, o.batches
     chunks = read_texts(batches, plan, part)
-    stored = stores.by_text(plan.space.id, [chunk.text_hash for chunk in chunks])
+    stored = o.neighbours.by_text(plan.space.id, [chunk.text_hash for chunk in chunks])
     found = {text: row for text, row in stored.items() if row[0].shape == (plan.space.width,)}
     if any(chunk.text_hash not in found for chunk in chunks):
         return False  # one is damaged, or gone since: the whole part is embedded instead

@@ -1,11 +1,16 @@
 """Search an index for vectors that are stored: it proves itself by finding them."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
+from tenacity import Retrying, retry_if_result, stop_after_attempt, wait_fixed
+
+from assets.work.opened import Opened
+from resources.core.space import EmbeddingSpace
 from resources.core.vectors import Similarity
-from resources.search_index.engine import SearchEngine
+from resources.search_index.engine import IndexReport, SearchEngine
+from resources.search_index.mongodb.lifecycle import SETTLED
 from resources.search_index.scores import score
-from resources.vector_store.store import VectorStore
 
 PROBES = 10
 SAME_SCORE = 1e-4
@@ -22,12 +27,47 @@ class Probe:
     right: bool
 
 
-def probe(
-    engine: SearchEngine, store: VectorStore, space: str, similarity: Similarity
-) -> list[Probe]:
+@dataclass(frozen=True)
+class Indexed:
+    """What the asset `search_index` comes to."""
+
+    report: IndexReport
+    name: str
+    space: EmbeddingSpace
+    similarity: Similarity
+    filter_fields: Sequence[str]
+    probes: Sequence[Probe]
+
+
+def index(o: Opened) -> Indexed:
+    """Bring the index in line with its declaration and the store, and search it.
+
+    Raises:
+        SearchIndexError: It cannot be built, or does not serve in time.
+        LeaseError: Another run took the pipeline over.
+    """
+    declared, engine = o.search_index, o.wanted_engine
+    report = engine.reconcile(o.log, o.lease)
+    if not report.changed:
+        o.log("nothing to do: the index is up to date")
+    # Search nodes follow a write within a second or so, which no count shows.
+    patiently = Retrying(
+        retry=retry_if_result(lambda found: not all(p.right for p in found)),
+        wait=wait_fixed(declared.poll_seconds),
+        stop=stop_after_attempt(SETTLED if report.engine == "mongodb" else 1),
+        retry_error_callback=lambda state: state.outcome and state.outcome.result(),
+    )
+    probes = patiently(probe, o, engine)
+    return Indexed(
+        report, declared.name, o.space, declared.similarity, declared.filter_fields, probes
+    )
+
+
+def probe(o: Opened, engine: SearchEngine) -> list[Probe]:
     """Search for some stored vectors; each must find itself, or a twin of equal score."""
+    store, similarity = o.store, o.search_index.similarity
     probes = []
-    for rows in store.vectors(space, [], batch_size=PROBES):
+    for rows in store.vectors(o.space.id, [], batch_size=PROBES):
         for row in rows:
             hits = engine.search(row.vector, limit=2)
             best = hits[0] if hits else None

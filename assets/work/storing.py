@@ -1,21 +1,26 @@
 """Carry out a plan on the store: write the vectors, and only then remove what vanished."""
 
+import secrets
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass
+from functools import partial
 from typing import TypeVar
 
 import numpy as np
 
+from assets.work.comparing import set_aside
+from assets.work.opened import Opened
 from assets.work.plan import Plan, PlannedPart, read_chunks, read_texts
+from assets.work.retention import remove_old_batches
 from resources.batch_store.store import BatchStore
 from resources.core.chunks import Chunk, size_of
 from resources.core.lineage import lineage_path, rescore_path
 from resources.core.progress import Progress
-from resources.core.vectors import int8_scale
+from resources.core.space import EmbeddingSpace
+from resources.core.vectors import Similarity, int8_scale
 from resources.core.windows import sized_windows
-from resources.mongodb.lease import Lease
-from resources.registry.registry import Registry
+from resources.vector_store.format_quality import FormatQuality, measure
 from resources.vector_store.store import VectorStore
 from resources.vector_store.writer import Row, VectorWriter
 
@@ -26,6 +31,9 @@ WRITE_ROWS = 1_000
 
 SCALE_BATCHES = 20
 """Batches, evenly spread over the plan, in which the largest value of a space is looked for."""
+
+SAMPLE, QUERIES, SMALLEST_SAMPLE = 2_000, 100, 50
+"""Vectors on which the formats are compared: recall of fewer would say little."""
 
 T = TypeVar("T")
 
@@ -44,10 +52,91 @@ class Written:
         return self.vectors + self.refreshed + self.withdrawn + self.deleted
 
 
-def open_writer(
-    plan: Plan, *, batches: BatchStore, store: VectorStore, registry: Registry, lease: Lease
-) -> VectorWriter:
+@dataclass(frozen=True)
+class Stored:
+    """What the asset `stored_vectors` comes to.
+
+    Attributes:
+        aside: Chunks that MongoDB refused, or whose place is somebody else's.
+        clipped: Values cut off at the ends of int8; None where nothing is stored as int8.
+        removed: Old batches that nothing needs any more; None where all are kept.
+        total: Vectors in the store now.
+        spaces: What they are: space (None if the registry has lost it), its id, vectors.
+        formats: What this corpus would be in other formats, on a sample of it.
+    """
+
+    written: Written
+    where: str
+    lineage_path: str
+    stored_as: str
+    aside: int
+    clipped: int | None
+    removed: int | None
+    total: int
+    spaces: Sequence[tuple[EmbeddingSpace | None, str, int]]
+    formats: Sequence[FormatQuality]
+
+
+def store(o: Opened) -> Stored:
+    """Write what the plan asks for, remove what vanished, and note that the store has changed.
+
+    Raises:
+        BatchStoreError: There is no plan, or a batch of it is gone or damaged.
+        LeaseError: Another run took the pipeline over.
+    """
+    plan, batches, registry, vectors = o.plan, o.batches, o.registry, o.store
+    writer = open_writer(o)
+    if plan.parts:
+        registry.note_store_changes(vectors.key, o.lease)
+    written = store_plan(
+        plan,
+        batches=batches,
+        writer=writer,
+        hold=partial(registry.quarantine.hold, o.name, o.run),
+        cut_is_fine=o.embedder.truncates,
+        log=o.log,
+    )
+    place = vectors.collection.full_name
+    aside = [set_aside(chunk, place, reason) for chunk, reason in writer.aside]
+    registry.quarantine.add(o.name, o.run, aside, stage="store")
+    registry.quarantine.release_stored(o.name, o.run)
+    if written.changes:
+        registry.record_store(
+            vectors.key,
+            pipeline=o.name,
+            space=plan.space.id,
+            stored_as=str(vectors.format),
+            revision=secrets.token_hex(8),
+            lease=o.lease,
+        )
+    else:
+        o.log("nothing to write: the stored vectors are up to date")
+    keep_days, removed = o.batch_store.keep_days, None
+    if keep_days:
+        removed = 0
+        if written.changes:
+            removed = remove_old_batches(
+                keep_days, batches=batches, client=o.client, registry=registry
+            )
+    return Stored(
+        written=written,
+        where=f"{o.mongodb.describe()}, {vectors.key}",
+        lineage_path=vectors.lineage_path,
+        stored_as=str(vectors.format),
+        aside=len(aside),
+        clipped=writer.clipped if vectors.format.needs_scale else None,
+        removed=removed,
+        total=vectors.count(),
+        spaces=[
+            (registry.space(name), name, vectors.count_space(name)) for name in vectors.spaces()
+        ],
+        formats=_formats(plan, batches, vectors, o.search_index.similarity),
+    )
+
+
+def open_writer(o: Opened) -> VectorWriter:
     """A writer in the store's format: with the space's int8 scale, which the first run fixes."""
+    plan, batches, registry, store = o.plan, o.batches, o.registry, o.store
     if store.format.needs_scale:
 
         def measure() -> float:
@@ -63,7 +152,7 @@ def open_writer(
     drops = bool(before and "rescored" in before and not store.format.rescore)
     claim = registry.claim_store(store.key, store.pipeline, store.carried)
     carried = claim.carried.get(store.pipeline, ())
-    writer = VectorWriter(store, lease, drops_rescore=drops, carried_before=carried)
+    writer = VectorWriter(store, o.lease, drops_rescore=drops, carried_before=carried)
     if store.pipeline not in claim.marked:
         others = registry.paths(store.collection.full_name)
         writer.mark(
@@ -156,3 +245,18 @@ def _bounded(
             done, running = wait(running, return_when=FIRST_COMPLETED)
             yield from (future.result() for future in done)
     yield from (future.result() for future in running)
+
+
+def _formats(
+    plan: Plan, batches: BatchStore, store: VectorStore, similarity: Similarity
+) -> list[FormatQuality]:
+    """The ways of storing this corpus, measured on a sample of it; none for coarse spaces."""
+    if plan.space.element != "float32":
+        return []
+    sample = batches.sample(plan.space, SAMPLE)
+    if len(sample) < SMALLEST_SAMPLE:
+        return []
+    by: Similarity = similarity
+    if similarity == "euclidean" and plan.space.normalized:
+        by = "dotProduct"  # the same order, also for formats that euclidean would not be used with
+    return measure(sample, QUERIES, by, store.format.scale or int8_scale(sample))

@@ -46,6 +46,8 @@ def plan_(pipeline: Pipeline, as_json: AsJson = False, config: Configs = None) -
             print_json(dataclasses.asdict(found))
         else:
             render.dry_run(pipeline, found)
+    if found.refused:
+        raise typer.Exit(1)
 
 
 @app.command("spend")
@@ -60,7 +62,7 @@ def spend_(
     """Sum up what embedding took: tokens and money by day, pipeline and model."""
     with sentences():
         with catalog.open_pipeline(pipeline, config or []) as opened:
-            rows = opened.registry.ledger.spend(None if everything else opened.pipeline.name)
+            rows = opened.registry.ledger.spend(None if everything else opened.name)
         if as_json:
             print_json(rows)
         else:
@@ -160,14 +162,20 @@ def doctor_(
 ) -> None:
     """Check whether a pipeline could run here, and how to fix what keeps it from running."""
     with sentences():
-        problems = 0
+        problems, wanted = 0, []
         for finding in doctor.examine(pipeline, config or []):
             problems += finding.state == "problem"
+            wanted += [finding.topic] if finding.state == "wanted" else []
             render.finding(finding)
     if problems:
         console.print(f"\n[red]{problems} to fix[/red] before it can run")
         raise typer.Exit(1)
-    console.print("\n[green]ready[/green]" + (f" to run {pipeline}" if pipeline else ""))
+    once = f", once {' and '.join(wanted)} {'is' if len(wanted) == 1 else 'are'} set"
+    console.print(
+        "\n[green]ready[/green]"
+        + (f" to run {pipeline}" if pipeline else "")
+        + (once if wanted else "")
+    )
 
 
 app.command("models")(models.models)
@@ -204,9 +212,8 @@ def stop_(
     with sentences():
         folders = {}
         for name in [pipeline] if pipeline else catalog.pipeline_names():
-            with catalog.open_pipeline(name, config or []) as opened:
-                if "server" in opened.values["mongodb"].get("deployment", {}):
-                    continue
+            missing = catalog.missing_variables(name, config or [])
+            with catalog.open_pipeline(name, config or [], without=missing) as opened:
                 deployment = opened.mongodb.deployment
                 if isinstance(deployment, Embedded):
                     folders[deployment.path] = name

@@ -5,9 +5,10 @@ from typing import Annotated
 
 import typer
 
+from assets.work.opened import Opened
 from pipelines.cli import render
 from pipelines.cli.options import AsJson, Configs, Pipeline, print_json, sentences
-from pipelines.framework.catalog import OpenPipeline, open_pipeline
+from pipelines.framework.catalog import open_pipeline
 from pipelines.framework.console import console
 from resources.core.errors import SearchIndexError
 from resources.mongodb.deployment import inspect_deployment
@@ -67,7 +68,7 @@ def drop(
     )
 
 
-def _indexes(opened: OpenPipeline) -> list[IndexState]:
+def _indexes(opened: Opened) -> list[IndexState]:
     collection = opened.store.collection
     found = inspect_deployment(opened.client, collection.database.name)
     if not found.vector_search:

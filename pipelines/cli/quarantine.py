@@ -26,7 +26,7 @@ def list_(pipeline: Pipeline, as_json: AsJson = False, config: Configs = None) -
     """List what cannot be embedded, and why."""
     with sentences():
         with open_pipeline(pipeline, config or []) as opened:
-            found = opened.registry.quarantine.entries(opened.pipeline.name)
+            found = opened.registry.quarantine.entries(opened.name)
         if as_json:
             print_json([dataclasses.asdict(entry) for entry in found])
         else:
@@ -42,7 +42,7 @@ def retry(
     Records that the source spoils need no command: every run looks at them again.
     """
     with sentences(), open_pipeline(pipeline, config or []) as opened:
-        entries, name = opened.registry.quarantine, opened.pipeline.name
+        entries, name = opened.registry.quarantine, opened.name
         count = entries.retry(name, _chosen(entries, name, ids, everything))
     console.print(f"{count:,} will be tried again by `embeddings run {pipeline}`", soft_wrap=True)
 
@@ -53,7 +53,7 @@ def drop(
 ) -> None:
     """Forget entries; what is still wrong comes back with the next run."""
     with sentences(), open_pipeline(pipeline, config or []) as opened:
-        entries, name = opened.registry.quarantine, opened.pipeline.name
+        entries, name = opened.registry.quarantine, opened.name
         count = entries.drop(name, _chosen(entries, name, ids, everything))
     console.print(f"{count:,} dropped from the quarantine of {pipeline}", soft_wrap=True)
 

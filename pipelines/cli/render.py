@@ -27,35 +27,32 @@ __all__ = ["plain"]
 
 
 def run(pipeline: str, outcome: RunOutcome) -> None:
-    source, batches = outcome.metadata["source_documents"], outcome.metadata["embedding_batches"]
-    stored, index = outcome.metadata["stored_vectors"], outcome.metadata["search_index"]
+    found, counts = outcome.planned.found, outcome.planned.found.counts
+    batches, report = outcome.embedded, outcome.indexed.report
     table = _table()
     table.add_column("asset")
     table.add_column("result")
-    counted = f"{source['documents']:,} documents"
-    if source["chunked"] != "no":
-        counted += f" in {source['dagster/row_count']:,} chunks"
+    counted = f"{found.documents:,} documents"
+    if outcome.planned.chunked:
+        counted += f" in {counts.source:,} chunks"
     table.add_row(
         "source_documents",
-        f"{counted}: {source['new']:,} new, "
-        f"{source['changed']:,} changed, {source['unchanged']:,} unchanged, "
-        f"{source['deleted']:,} deleted"
-        + (f", {source['rejected now']:,} quarantined" if source["rejected now"] else ""),
+        f"{counted}: {counts.new:,} new, {counts.changed:,} changed, "
+        f"{counts.unchanged:,} unchanged, {counts.deleted:,} deleted"
+        + (f", {found.rejected:,} quarantined" if found.rejected else ""),
     )
-    embedded = f"{batches['embedded']:,} texts by {batches['model']}"
-    if batches["embedded"]:
-        embedded += f" in {batches['seconds']:.1f} s"
-    else:
-        embedded = "nothing embedded: every text has its vector"
+    embedded = "nothing embedded: every text has its vector"
+    if batches.embedded:
+        embedded = f"{batches.embedded:,} texts by {batches.model} in {batches.seconds:.1f} s"
     table.add_row("embedding_batches", embedded)
     table.add_row(
         "stored_vectors",
-        f"{stored['vectors written']:,} written, {stored['vectors stored']:,} stored",
+        f"{outcome.stored.written.vectors:,} written, {outcome.stored.total:,} stored",
     )
     table.add_row(
         "search_index",
-        f"{index['vectors indexed']:,} of {index['vectors stored']:,} indexed by the engine "
-        f"{index['engine']}" + ("" if index["rebuilt"] else ", up to date"),
+        f"{report.indexed:,} of {report.stored:,} indexed by the engine {report.engine}"
+        + ("" if report.changed else ", up to date"),
     )
     console.print(table)
     for name, description in outcome.failed_checks:
@@ -63,6 +60,17 @@ def run(pipeline: str, outcome: RunOutcome) -> None:
 
 
 def dry_run(pipeline: str, found: DryRun) -> None:
+    if found.compared:
+        _compared(pipeline, found)
+    else:
+        console.print(f"[bold]{pipeline}[/bold]: what a run would do, its deployment knows")
+    for name, key in found.missing.items():
+        console.print(f"[yellow]a run needs {name} in the environment, for its {key}[/yellow]")
+    if found.refused:
+        console.print(f"[red]a run would stop:[/red] {plain(found.refused)}", soft_wrap=True)
+
+
+def _compared(pipeline: str, found: DryRun) -> None:
     counts = found.counts
     table = _table(show_header=False)
     table.add_column(style="dim")
@@ -327,7 +335,12 @@ def next_steps() -> None:
     )
 
 
-_MARKS = {"ok": "[green]✓[/green]", "note": "[dim]·[/dim]", "problem": "[red]✗[/red]"}
+_MARKS = {
+    "ok": "[green]✓[/green]",
+    "note": "[dim]·[/dim]",
+    "wanted": "[yellow]![/yellow]",
+    "problem": "[red]✗[/red]",
+}
 
 
 def finding(found: Finding) -> None:

@@ -1,32 +1,22 @@
-"""Find pipelines by name, and open their resources outside a run."""
+"""Find pipelines by name, and open them outside a run."""
 
 import importlib
 import os
 import pkgutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import dagster as dg
 from pydantic import BaseModel
-from pymongo import MongoClient
 
 import pipelines
-from assets.work.spaces import pipeline_space
-from pipelines.framework.pipeline import RESOURCES, EmbeddingPipeline
-from pipelines.framework.run_config import build_resources
-from resources.batch_store.resource import BatchStoreResource
+from assets.work.opened import Opened
+from pipelines.framework.pipeline import EmbeddingPipeline
 from resources.core.errors import ConfigurationError
-from resources.core.space import EmbeddingSpace
-from resources.embedders.resource import EmbedderResource
-from resources.mongodb.resource import MongoDBResource
-from resources.registry.registry import Registry
-from resources.search_index.resource import SearchIndexResource
-from resources.sources.resource import SourceResource
-from resources.vector_store.resource import VectorStoreResource
-from resources.vector_store.store import VectorStore
+
+M = TypeVar("M", bound=BaseModel)
 
 
 def find_pipeline(name: str) -> EmbeddingPipeline:
@@ -75,86 +65,65 @@ def unset_variables(settings: BaseModel) -> list[str]:
     return names
 
 
-@dataclass
-class OpenPipeline:
-    """A pipeline with its settings resolved; connections are opened when they are asked for."""
-
-    pipeline: EmbeddingPipeline
-    values: dict[str, dict[str, Any]]
-    _resources: dict[str, Any]
-    _stack: ExitStack
-    _client: MongoClient | None = None
-
-    def _resource(self, key: str) -> Any:
-        missing = unset_variables(self._resources[key])
-        if missing:
-            raise ConfigurationError(
-                f"pipeline {self.pipeline.name} needs {missing[0]} for its {key}: set that "
-                "environment variable, or choose another with `-c`"
-            )
-        return self._resources[key].process_config_and_initialize()
-
-    @property
-    def source(self) -> SourceResource:
-        return self._resource("source")
-
-    @property
-    def embedder(self) -> EmbedderResource:
-        return self._resource("embedder")
-
-    @property
-    def mongodb(self) -> MongoDBResource:
-        return self._resource("mongodb")
-
-    @property
-    def vector_store(self) -> VectorStoreResource:
-        return self._resource("vector_store")
-
-    @property
-    def search_index(self) -> SearchIndexResource:
-        return self._resource("search_index")
-
-    @property
-    def batch_store(self) -> BatchStoreResource:
-        return self._resource("batch_store")
-
-    @property
-    def client(self) -> MongoClient:
-        if self._client is None:
-            self._client = self._stack.enter_context(self.mongodb.connect())
-        return self._client
-
-    @property
-    def registry(self) -> Registry:
-        return Registry(self.client, self.mongodb.registry)
-
-    @property
-    def space(self) -> EmbeddingSpace:
-        return pipeline_space(
-            self.client,
-            source=self.source,
-            embedder=self.embedder,
-            mongodb=self.mongodb,
-            vector_store=self.vector_store,
-        )
-
-    @property
-    def store(self) -> VectorStore:
-        return self.vector_store.open(self.client, self.source, self.space, self.pipeline.name)
+def missing_variables(
+    pipeline: EmbeddingPipeline | str, overrides: Sequence[str | Path] = ()
+) -> dict[str, str]:
+    """Environment variables that a run needs and that are not set, and which resource does."""
+    resources = as_pipeline(pipeline).resources(overrides)
+    return {name: key for key, each in resources.items() for name in unset_variables(each)}
 
 
 @contextmanager
 def open_pipeline(
-    pipeline: EmbeddingPipeline | str, overrides: Sequence[str | Path] = ()
-) -> Iterator[OpenPipeline]:
-    """A pipeline's resources as a run would get them.
+    pipeline: EmbeddingPipeline | str,
+    overrides: Sequence[str | Path] = (),
+    *,
+    without: Collection[str] = (),
+    run: str = "",
+    log: Callable[[str], None] = lambda line: None,
+) -> Iterator[Opened]:
+    """A pipeline as a run would get it, outside of one.
 
     Args:
         pipeline: Itself or its name.
         overrides: YAML run configs merged on top of the pipeline's own.
+        without: Environment variables that may be missing, for who only looks.
+        run: Who is at work; empty for who only looks.
+        log: Takes lines of progress.
+
+    Raises:
+        ConfigurationError: The YAML is wrong; or, when a resource is asked for, an environment
+            variable is not set.
     """
-    if isinstance(pipeline, str):
-        pipeline = find_pipeline(pipeline)
-    values = pipeline.values(overrides)
+    found = as_pipeline(pipeline)
+    resources = found.resources(overrides)
+
+    def resource(key: str) -> Any:
+        settings = resources[key]
+        missing = [name for name in unset_variables(settings) if name not in without]
+        if missing:
+            raise ConfigurationError(
+                f"pipeline {found.name} needs {missing[0]} for its {key}: set that environment "
+                "variable, or choose another with `-c`"
+            )
+        return stack.enter_context(_filled(settings).process_config_and_initialize_cm())
+
     with ExitStack() as stack:
-        yield OpenPipeline(pipeline, values, build_resources(values, RESOURCES), stack)
+        yield Opened(found.name, resource, stack, run=run, log=log)
+
+
+def as_pipeline(pipeline: EmbeddingPipeline | str) -> EmbeddingPipeline:
+    """The pipeline itself, or the one of that name: see `find_pipeline`."""
+    return find_pipeline(pipeline) if isinstance(pipeline, str) else pipeline
+
+
+def _filled(settings: M) -> M:
+    """The settings with something in the place of environment variables that are not set."""
+    update: dict[str, Any] = {}
+    for field in type(settings).model_fields:
+        value = getattr(settings, field)
+        if isinstance(value, dg.EnvVar) and not os.environ.get(value.env_var_name):
+            update[field] = f"({value.env_var_name} is not set)"
+        elif isinstance(value, BaseModel) and unset_variables(value):
+            update[field] = _filled(value)
+    return settings.model_copy(update=update) if update else settings

@@ -1,15 +1,20 @@
 """Run a pipeline's job in this process, recorded in the Dagster instance like any other run."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import dagster as dg
 
-from pipelines.framework.catalog import find_pipeline, unset_variables
+from assets.report import Outcome, outcomes
+from assets.work.comparing import Planned
+from assets.work.embedding import Embedded
+from assets.work.proving import Indexed
+from assets.work.storing import Stored
+from pipelines.framework.catalog import as_pipeline, missing_variables
 from pipelines.framework.instance import project_instance
-from pipelines.framework.pipeline import RESOURCES
+from pipelines.framework.pipeline import RESOURCES, EmbeddingPipeline
 from pipelines.framework.run_config import merge, read_run_config, resource_values
 from resources.core.errors import ConfigurationError, EmbeddingsError
 
@@ -22,34 +27,39 @@ class RunFailed(EmbeddingsError):
 
 @dataclass(frozen=True)
 class RunOutcome:
-    """What a run did.
+    """What a run did, asset by asset.
 
     Attributes:
         run_id: Of the Dagster run.
-        metadata: Of each asset, by its name without the pipeline's prefix.
         failed_checks: Name and description of the checks that did not pass.
     """
 
     run_id: str
-    metadata: Mapping[str, Mapping[str, Any]]
+    planned: Planned
+    embedded: Embedded
+    stored: Stored
+    indexed: Indexed
     failed_checks: list[tuple[str, str]]
 
 
-def run(pipeline_name: str, overrides: Sequence[str | Path] = ()) -> RunOutcome:
+def run(pipeline: EmbeddingPipeline | str, overrides: Sequence[str | Path] = ()) -> RunOutcome:
     """Materialize all four assets.
+
+    Args:
+        pipeline: Itself or its name.
+        overrides: YAML run configs merged on top of the pipeline's own.
 
     Raises:
         ConfigurationError: The run config is wrong, or an environment variable is not set.
         RunFailed: A step failed.
     """
-    pipeline = find_pipeline(pipeline_name)
+    pipeline = as_pipeline(pipeline)
     # Everything that can be checked is, before a run exists.
-    resources = pipeline.resources(overrides).values()
-    missing = [name for resource in resources for name in unset_variables(resource)]
+    missing = missing_variables(pipeline, overrides)
     if missing:
         raise ConfigurationError(
-            f"pipeline {pipeline.name} needs {' and '.join(dict.fromkeys(missing))}: set "
-            f"{'them' if len(set(missing)) > 1 else 'it'} in the environment, or choose another "
+            f"pipeline {pipeline.name} needs {' and '.join(missing)}: set "
+            f"{'them' if len(missing) > 1 else 'it'} in the environment, or choose another "
             "provider or deployment with `-c`, such as `-c embedder/minilm.yaml` or "
             "`-c mongodb/embedded.yaml`"
         )
@@ -61,7 +71,7 @@ def run(pipeline_name: str, overrides: Sequence[str | Path] = ()) -> RunOutcome:
     run_config["resources"] = {key: {"config": config} for key, config in given.items() if config}
     run_config.setdefault("loggers", {"brief": {}})
     definitions = pipeline.definitions()
-    with project_instance() as instance:
+    with project_instance() as instance, outcomes() as found:
         result = definitions.resolve_job_def(pipeline.name).execute_in_process(
             run_config=run_config,
             instance=instance,
@@ -72,8 +82,8 @@ def run(pipeline_name: str, overrides: Sequence[str | Path] = ()) -> RunOutcome:
         raise RunFailed(_reason(result))
     return RunOutcome(
         result.run_id,
-        {name: _metadata(result, dg.AssetKey([pipeline.name, name])) for name in ASSETS},
-        [
+        *_one_of_each(found),
+        failed_checks=[
             (evaluation.check_name, evaluation.description or "")
             for evaluation in result.get_asset_check_evaluations()
             if not evaluation.passed
@@ -81,12 +91,13 @@ def run(pipeline_name: str, overrides: Sequence[str | Path] = ()) -> RunOutcome:
     )
 
 
-def _metadata(result: dg.ExecuteInProcessResult, key: dg.AssetKey) -> dict[str, Any]:
-    for event in result.get_asset_materialization_events():
-        if event.asset_key == key:
-            found = event.step_materialization_data.materialization.metadata
-            return {name: value.value for name, value in found.items()}
-    return {}
+def _one_of_each(found: Sequence[Outcome]) -> tuple[Planned, Embedded, Stored, Indexed]:
+    planned, embedded, stored, indexed = found
+    assert isinstance(planned, Planned)
+    assert isinstance(embedded, Embedded)
+    assert isinstance(stored, Stored)
+    assert isinstance(indexed, Indexed)
+    return planned, embedded, stored, indexed
 
 
 def _reason(result: dg.ExecuteInProcessResult) -> str:

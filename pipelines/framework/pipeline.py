@@ -76,8 +76,12 @@ class EmbeddingPipeline:
         """
         return _checked(build_resources(self.values(overrides), RESOURCES))
 
-    def definitions(self) -> dg.Definitions:
+    def definitions(self, resource_prefix: str = "") -> dg.Definitions:
         """What Dagster loads.
+
+        Args:
+            resource_prefix: Before the keys of the resources, where several pipelines live in one
+                code location: see `pipelines.framework.location`.
 
         Raises:
             ConfigurationError: The YAML is wrong; the message names file and path.
@@ -107,15 +111,17 @@ class EmbeddingPipeline:
             )
         return dg.Definitions(
             assets=[
-                build_source_documents(self.name, {_KINDS.get(origin, "file")}),
-                build_embedding_batches(self.name, {_KINDS.get(provider, provider), "parquet"}),
-                build_stored_vectors(self.name),
-                build_search_index(self.name),
+                build_source_documents(self.name, resource_prefix, {_KINDS.get(origin, "file")}),
+                build_embedding_batches(
+                    self.name, resource_prefix, {_KINDS.get(provider, provider), "parquet"}
+                ),
+                build_stored_vectors(self.name, resource_prefix),
+                build_search_index(self.name, resource_prefix),
             ],
-            asset_checks=build_checks(self.name),
+            asset_checks=build_checks(self.name, resource_prefix),
             jobs=[job],
             schedules=schedules,
-            resources=resources,
+            resources={resource_prefix + key: value for key, value in resources.items()},
             loggers={"console": dg.colored_console_logger, "brief": brief_logger},
             # The four assets follow one another: a process for each would only load the model and
             # connect again. Machines are divided between runs, by the run launcher.

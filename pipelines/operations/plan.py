@@ -1,16 +1,18 @@
 """What a run would do and cost, without doing any of it."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
-from assets.work.budget import Estimate, estimate
-from assets.work.comparing import compare
+from assets.work.budget import Estimate, check_budget, estimate
+from assets.work.comparing import compare, why_not
 from assets.work.planning import Counts, Part
-from assets.work.preflight import check_deployment, check_settings
-from pipelines.framework.catalog import open_pipeline
+from pipelines.framework.catalog import missing_variables, open_pipeline
 from pipelines.framework.pipeline import EmbeddingPipeline
+from resources.core.errors import ConfigurationError
 from resources.embedders.packing import estimate_tokens
+from resources.embedders.resource import EmbedderResource
 
 
 @dataclass(frozen=True)
@@ -26,6 +28,10 @@ class DryRun:
         estimate: Texts, tokens and money.
         seconds: From the rate of the model's latest run here; None before the first.
         parts: Kind of work and chunks, in the order in which it would be done.
+        missing: Environment variables that a run needs besides, and which resource does.
+        refused: Why a run would not begin to embed; empty where it would.
+        compared: False where the deployment cannot be asked without one of the variables: all that
+            is counted above is 0 then.
     """
 
     counts: Counts
@@ -36,6 +42,9 @@ class DryRun:
     estimate: Estimate
     seconds: float | None
     parts: dict[str, int]
+    missing: Mapping[str, str]
+    refused: str = ""
+    compared: bool = True
 
 
 def dry_run(
@@ -63,34 +72,29 @@ def dry_run(
             totals["texts"] += len(part.chunks)
             totals["tokens"] += sum(estimate_tokens(chunk.text) for chunk in part.chunks)
 
-    with open_pipeline(pipeline, overrides) as opened:
-        embedder, store = opened.embedder, opened.vector_store
-        space = opened.space
-        check_settings(opened.source, store, opened.search_index, space)
-        if not auditing:
-            check_deployment(
-                opened.client,
-                source=opened.source,
-                store=opened.store,
-                search_index=opened.search_index,
-                registry=opened.registry,
-                space=space,
+    missing = missing_variables(pipeline, overrides)
+    with open_pipeline(pipeline, overrides, without=missing) as opened:
+        if "mongodb" in missing.values():
+            opened.check_settings()
+            space, nothing = opened.embedder_space, Estimate(0, 0, None)
+            model = opened.embedder.provider.model
+            return DryRun(
+                Counts(), 0, 0, model, space.id, nothing, None, {}, missing, compared=False
             )
+        if auditing:
+            opened.check_settings()
+        else:
+            opened.check()
         found = compare(
-            opened.source,
-            client=opened.client,
-            store=opened.store,
-            registry=opened.registry,
-            batches=opened.batch_store.open(),
-            embedder=embedder,
-            space=space,
-            max_delete_fraction=1.0 if auditing else store.deletable,
-            why_not=opened.store.why_not if auditing else None,
+            opened,
+            max_delete_fraction=1.0 if auditing else opened.vector_store.deletable,
+            why_not=opened.store.why_not if auditing else partial(why_not, opened.store),
             reject=lambda _: None,
             hold=lambda *_: None,
             emit=count,
             log=lambda _: None,
         )
+        embedder, space = opened.embedder, opened.space
         with embedder.open() as provider:
             model, factor = provider.model, provider.price_factor
         cost = estimate(space.provider, model, **totals, price_factor=factor)
@@ -104,4 +108,16 @@ def dry_run(
             cost,
             cost.texts / rate if rate else None,
             chunks,
+            missing,
+            _over_budget(cost, model, embedder),
         )
+
+
+def _over_budget(cost: Estimate, model: str, limits: EmbedderResource) -> str:
+    try:
+        check_budget(
+            cost, model=model, max_tokens=limits.max_tokens, max_cost_usd=limits.max_cost_usd
+        )
+    except ConfigurationError as error:
+        return str(error)
+    return ""

@@ -6,14 +6,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from pipelines.framework.catalog import OpenPipeline, open_pipeline
+from assets.work.opened import Opened
+from pipelines.framework.catalog import open_pipeline
 from pipelines.framework.pipeline import EmbeddingPipeline
 from resources.core.errors import QueryRefused
 from resources.core.keys import key as key_of
 from resources.core.space import EmbeddingSpace
 from resources.search_index.local.index import default_candidates
 from resources.search_index.rescoring import rescored
-from resources.search_index.resource import index_key
 from resources.search_index.scores import meaning
 from resources.sources.fields import MISSING, lookup
 from resources.sources.rejection import BadRecord
@@ -104,7 +104,7 @@ def search(
 
 
 def search_opened(
-    opened: OpenPipeline,
+    opened: Opened,
     query: str,
     *,
     limit: int = 5,
@@ -119,29 +119,20 @@ def search_opened(
         raise QueryRefused(f"limit is {limit}: ask for at least one result")
     start = time.monotonic()
     declared, store, registry = opened.search_index, opened.store, opened.registry
-    key = index_key(store, declared.name)
+    key = opened.index_key
     entry = registry.index(key)
     if entry is None:
         raise QueryRefused(
-            f"pipeline {opened.pipeline.name} has no index {key} yet: materialize it first, e.g. "
-            f"`embeddings run {opened.pipeline.name}`"
+            f"pipeline {opened.name} has no index {key} yet: materialize it first, e.g. "
+            f"`embeddings run {opened.name}`"
         )
     space = _index_space(opened, entry["space"])
-    engine = declared.open(
-        opened.client,
-        store=store,
-        batches=opened.batch_store.open(),
-        registry=registry,
-        space=space,
-        pipeline=opened.pipeline.name,
-        served_by=entry["engine"],
-    )
+    engine = opened.engine
     with opened.embedder.open() as embedder:
         vectors = embedder.embed([query], input_type="query").vectors
     if vectors.dtype == "float32" and not vectors.any():
         raise QueryRefused(f"{query!r} has no token that {space.model} knows: ask in other words")
     # Like the stored vectors: of their dtype, and by the same scale.
-    store.use_scale(registry.int8_scale(space.id))
     stored_as = store.format
     main, fine, _ = stored_as.fields(vectors)
     options: dict[str, Any] = {
@@ -188,7 +179,7 @@ def search_opened(
     )
 
 
-def _index_space(opened: OpenPipeline, space_id: str) -> EmbeddingSpace:
+def _index_space(opened: Opened, space_id: str) -> EmbeddingSpace:
     """The index's space, which must be the one the embedder puts queries in."""
     mine = opened.space
     if mine.id == space_id:
@@ -196,13 +187,13 @@ def _index_space(opened: OpenPipeline, space_id: str) -> EmbeddingSpace:
     theirs = opened.registry.space(space_id)
     why = mine.difference(theirs) if theirs else "its meaning is not in the registry"
     raise QueryRefused(
-        f"the index of {opened.pipeline.name} holds vectors of the space {space_id}, but the "
+        f"the index of {opened.name} holds vectors of the space {space_id}, but the "
         f"embedder would put the query into {mine.id} ({why}): run the pipeline with this "
         "embedder first, or search with the one that made the index"
     )
 
 
-def _text_shape(opened: OpenPipeline) -> TextField | TextTemplate:
+def _text_shape(opened: Opened) -> TextField | TextTemplate:
     """Where a stored document has its text."""
     if opened.vector_store.in_place:
         return opened.source.text_shape()

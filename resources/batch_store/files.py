@@ -7,9 +7,11 @@ store's upload is atomic by itself.
 import json
 import re
 import secrets
+import tempfile
 from collections.abc import Sequence
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 import fsspec
@@ -53,6 +55,28 @@ class Files:
                 "needs, or choose a folder"
             ) from error
         self._local = isinstance(self._fs, LocalFileSystem)
+
+    def check_writable(self) -> None:
+        """Try it; a folder that is not there yet is not made for that.
+
+        Raises:
+            BatchStoreError: Nothing can be written here.
+        """
+        if not self._local:
+            name = f".writable-{secrets.token_hex(4)}"
+            self.write(name, b"")
+            self.remove(name)
+            return
+        root = Path(self._root)
+        existing = next(path for path in [root, *root.parents] if path.exists())
+        try:
+            with tempfile.TemporaryFile(dir=existing):
+                pass
+        except OSError as error:
+            raise BatchStoreError(
+                f"{root} is not writable ({error.strerror}): set EMBEDDINGS_HOME, or "
+                "`batch_store: url`, to a folder of yours"
+            ) from error
 
     def names(self, folder: str) -> list[str]:
         """What a folder holds, sorted; nothing where there is none."""

@@ -10,7 +10,6 @@ Layout under the root, which is a folder or an object-store URL:
 """
 
 import json
-import secrets
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
@@ -71,14 +70,8 @@ class BatchStore:
         self._files = Files(root)
 
     def check_writable(self) -> None:
-        """Write and remove a small file.
-
-        Raises:
-            BatchStoreError: It cannot be written.
-        """
-        name = f".writable-{secrets.token_hex(4)}"
-        self._files.write(name, b"")
-        self._files.remove(name)
+        """As `Files.check_writable`."""
+        self._files.check_writable()
 
     # --- embedding batches
 

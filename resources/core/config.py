@@ -11,7 +11,7 @@ class StrictConfig(dg.Config):
 
 
 class StrictResource(dg.ConfigurableResource):
-    """A resource that a YAML run config can configure; it holds settings, never connections.
+    """A resource that a YAML run config can configure: settings.
 
     What needs closing (clients, models, files) is opened from it for as long as it is used.
     """

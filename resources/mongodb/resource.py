@@ -6,13 +6,14 @@ from pathlib import Path
 from typing import Literal
 
 import dagster as dg
-from pydantic import Field
+from pydantic import Field, PrivateAttr
 from pymongo import MongoClient
 from pymongo.errors import PyMongoError
 
 from resources.core.config import StrictConfig, StrictResource
 from resources.core.paths import state_path
 from resources.mongodb import embedded
+from resources.mongodb.clients import ClientHandle
 from resources.mongodb.deployment import explain
 
 
@@ -78,25 +79,41 @@ class MongoDBResource(StrictResource):
         description="How long to wait while another run of the same pipeline is at work.",
     )
 
+    _kept: ClientHandle | None = PrivateAttr(default=None)
+    _keeps: bool = PrivateAttr(default=False)
+
+    def setup_for_execution(self, context: dg.InitResourceContext) -> None:
+        # Nothing is connected yet: what fails then is explained by the asset that needs it.
+        self._keeps = True
+
+    def teardown_after_execution(self, context: dg.InitResourceContext) -> None:
+        self._keeps = False
+        if self._kept is not None:
+            self._kept.close()
+            self._kept = None
+
     @contextmanager
     def connect(self) -> Iterator[MongoClient]:
-        """A client that has reached the deployment; the driver's errors come out explained.
+        """The process's client, which has reached the deployment; its errors come out explained.
+
+        Within a run it stays connected until the run, or the step's process, ends.
 
         Raises:
             DeploymentError: Not reachable, wrong credentials, or failing later on.
         """
         where = self.deployment.describe()
         try:
-            with MongoClient(
-                self.deployment.connection_string(),
-                serverSelectionTimeoutMS=int(self.timeout_seconds * 1000),
-                appname="mongodb-embedding-pipelines",
-                uuidRepresentation="standard",
-                # A date that Python cannot hold would end a whole read, or hide an error reply.
-                datetime_conversion="DATETIME_AUTO",
-            ) as client:
-                client.admin.command("ping")
-                yield client
+            handle = ClientHandle(self.deployment.connection_string(), self.timeout_seconds)
+            if self._keeps:
+                kept, self._kept = self._kept, handle
+                if kept is not None:
+                    kept.close()
+            try:
+                handle.client.admin.command("ping")
+                yield handle.client
+            finally:
+                if handle is not self._kept:
+                    handle.close()
         except PyMongoError as error:
             raise explain(error, where) from error
 

@@ -1,0 +1,77 @@
+"""The door of assets and checks: a step's pipeline, opened, with its errors explained."""
+
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+
+import dagster as dg
+from pydantic import ValidationError
+
+from assets.work.heap import settled_heap
+from assets.work.opened import Opened
+from resources.core.errors import EmbeddingsError
+
+KEYS = ("source", "embedder", "mongodb", "vector_store", "search_index", "batch_store")
+"""Of the resources: the same in every pipeline, so that any YAML fragment fits any of them."""
+
+
+def required(prefix: str) -> set[str]:
+    """The keys as Dagster knows them, where those of several pipelines live in one location."""
+    return {prefix + key for key in KEYS}
+
+
+@contextmanager
+def opened(
+    context: dg.AssetExecutionContext | dg.AssetCheckExecutionContext, pipeline: str, prefix: str
+) -> Iterator[Opened]:
+    """Open the pipeline of a step: an asset holds it, a check only looks.
+
+    A run's first asset has everything checked before it reads or spends anything.
+
+    Raises:
+        dagster.Failure: With the sentence of an error that a user can act on; not to be retried.
+    """
+    with _explained(), settled_heap(), ExitStack() as stack:
+        found = Opened(
+            pipeline,
+            # Overrides by run config are in here, and in no resource that is nested in another.
+            lambda key: getattr(context.resources, prefix + key),
+            stack,
+            run=context.run.run_id,
+            log=context.log.info,
+            warn=context.log.warning,
+        )
+        found.check_settings()
+        if isinstance(context, dg.AssetExecutionContext):
+            stack.enter_context(_held(context, found))
+        yield found
+
+
+@contextmanager
+def _held(context: dg.AssetExecutionContext, found: Opened) -> Iterator[None]:
+    layer = context.job_def.asset_layer
+    selected = context.run.asset_selection or layer.selected_asset_keys
+    node = layer.asset_graph.get(context.asset_key)
+    instance = context.instance
+
+    def finished(run: str) -> bool:
+        known = instance.get_run_by_id(run)
+        return known is not None and known.is_finished
+
+    with found.work(last=not any(key in selected for key in node.child_keys), finished=finished):
+        if not any(key in selected for key in node.parent_keys):
+            found.check()
+        yield
+
+
+@contextmanager
+def _explained() -> Iterator[None]:
+    try:
+        yield
+    except EmbeddingsError as error:
+        raise dg.Failure(description=str(error), allow_retries=False) from error
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(str(part) for part in first["loc"])
+        raise dg.Failure(
+            description=f"{error.title}: {where}: {first['msg']}", allow_retries=False
+        ) from error

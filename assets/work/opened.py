@@ -1,0 +1,193 @@
+"""A pipeline, opened: what its settings lead to, each part once and only when it is asked for."""
+
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from functools import cached_property
+from typing import Any
+
+from pymongo import MongoClient
+
+from assets.work import preflight
+from assets.work.plan import Plan, read_plan
+from resources.batch_store.resource import BatchStoreResource
+from resources.batch_store.store import BatchStore
+from resources.core.space import EmbeddingSpace
+from resources.embedders.resource import EmbedderResource
+from resources.mongodb.lease import Lease, held
+from resources.mongodb.resource import MongoDBResource
+from resources.registry.neighbours import Neighbours, neighbours
+from resources.registry.registry import Registry
+from resources.search_index.engine import SearchEngine
+from resources.search_index.resource import SearchIndexResource, index_key
+from resources.sources.resource import SourceResource
+from resources.vector_store.resource import VectorStoreResource
+from resources.vector_store.store import VectorStore
+
+
+class Opened:
+    """What everything that is done with a pipeline goes through.
+
+    Args:
+        name: Of the pipeline.
+        resource: Gives a resource by its key.
+        stack: Closes what was opened.
+        run: Id of the Dagster run, or of whoever else is at work; empty for who only looks.
+        log: Takes lines of progress.
+        warn: Takes what a person should notice.
+
+    Attributes:
+        lease: While the pipeline is held: see `work`.
+    """
+
+    lease: Lease
+
+    def __init__(
+        self,
+        name: str,
+        resource: Callable[[str], Any],
+        stack: ExitStack,
+        *,
+        run: str = "",
+        log: Callable[[str], None] = lambda line: None,
+        warn: Callable[[str], None] = lambda line: None,
+    ) -> None:
+        self.name, self.run, self.log, self.warn = name, run, log, warn
+        self._resource, self._stack = resource, stack
+
+    @cached_property
+    def source(self) -> SourceResource:
+        return self._resource("source")
+
+    @cached_property
+    def embedder(self) -> EmbedderResource:
+        return self._resource("embedder")
+
+    @cached_property
+    def mongodb(self) -> MongoDBResource:
+        return self._resource("mongodb")
+
+    @cached_property
+    def vector_store(self) -> VectorStoreResource:
+        return self._resource("vector_store")
+
+    @cached_property
+    def search_index(self) -> SearchIndexResource:
+        return self._resource("search_index")
+
+    @cached_property
+    def batch_store(self) -> BatchStoreResource:
+        return self._resource("batch_store")
+
+    @cached_property
+    def client(self) -> MongoClient:
+        return self._stack.enter_context(self.mongodb.connect())
+
+    @cached_property
+    def registry(self) -> Registry:
+        return Registry(self.client, self.mongodb.registry)
+
+    @cached_property
+    def embedder_space(self) -> EmbeddingSpace:
+        """The space as the embedder names it; asks no server."""
+        return self.embedder.space()
+
+    @cached_property
+    def space(self) -> EmbeddingSpace:
+        """The same as the store knows it: only a provider's address makes a difference there."""
+        space = self.embedder_space
+        if not space.endpoint:
+            return space
+        return self.registry.settled_space(space, self.vector_store.key(self.source))
+
+    @cached_property
+    def store(self) -> VectorStore:
+        store = self.vector_store.open(self.client, self.source, self.space, self.name)
+        if store.format.needs_scale:
+            store.use_scale(self.registry.int8_scale(self.space.id))
+        return store
+
+    @cached_property
+    def batches(self) -> BatchStore:
+        return self.batch_store.open()
+
+    @cached_property
+    def plan(self) -> Plan:
+        return read_plan(self.batches, self.name, self.embedder_space)
+
+    @cached_property
+    def neighbours(self) -> Neighbours:
+        return neighbours(
+            self.store, self.client, self.registry, self.space, cut=self.embedder.truncates
+        )
+
+    @property
+    def index_key(self) -> str:
+        return index_key(self.store, self.search_index.name)
+
+    @cached_property
+    def engine(self) -> SearchEngine:
+        """What serves the index: `engine: auto` keeps to the engine that made it."""
+        made = self.registry.index(self.index_key)
+        return self._engine(made["engine"] if made else None, lambda line: None)
+
+    @cached_property
+    def wanted_engine(self) -> SearchEngine:
+        """What an index that is made now gets; the log is told why."""
+        return self._engine(None, self.log)
+
+    def _engine(self, served_by: str | None, log: Callable[[str], None]) -> SearchEngine:
+        return self.search_index.open(
+            self.client,
+            store=self.store,
+            batches=self.batches,
+            registry=self.registry,
+            space=self.space,
+            pipeline=self.name,
+            served_by=served_by,
+            log=log,
+        )
+
+    def check_settings(self) -> None:
+        """Refuse what contradicts itself, before a server is asked: see `preflight`."""
+        preflight.check_settings(
+            self.source, self.vector_store, self.search_index, self.embedder_space
+        )
+
+    def check(self) -> None:
+        """The pre-flight: refuse what would stop a run, before it reads or spends anything."""
+        self.check_settings()
+        self.batches.check_writable()
+        preflight.check_deployment(
+            self.client,
+            source=self.source,
+            store=self.store,
+            search_index=self.search_index,
+            registry=self.registry,
+            space=self.space,
+        )
+
+    @contextmanager
+    def work(
+        self, *, last: bool = True, finished: Callable[[str], bool] = lambda run: False
+    ) -> Iterator[None]:
+        """Hold the pipeline: one run at a time.
+
+        Args:
+            last: Nothing of the run comes after this.
+            finished: Tells whether another run has ended.
+
+        Raises:
+            LeaseError: Another run holds it.
+        """
+        with held(
+            self.client,
+            self.mongodb.registry,
+            self.name,
+            self.run,
+            seconds=self.mongodb.lease_seconds,
+            wait_seconds=self.mongodb.lease_wait_seconds,
+            last=last,
+            finished=finished,
+            log=self.log,
+        ) as self.lease:
+            yield
