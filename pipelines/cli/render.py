@@ -65,7 +65,8 @@ def dry_run(pipeline: str, found: DryRun) -> None:
     else:
         console.print(f"[bold]{pipeline}[/bold]: what a run would do, its deployment knows")
     for name, key in found.missing.items():
-        console.print(f"[yellow]a run needs {name} in the environment, for its {key}[/yellow]")
+        needed = f"a run needs {name} for its {key}: set it, or choose another with `-c`"
+        console.print(f"[yellow]{needed}[/yellow]", soft_wrap=True)
     if found.refused:
         console.print(f"[red]a run would stop:[/red] {plain(found.refused)}", soft_wrap=True)
 

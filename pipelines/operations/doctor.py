@@ -66,7 +66,7 @@ def examine(
         return
     for name in dict.fromkeys([*KEYS, *missing]):
         if name in missing:
-            fix = f"set it in the environment: {missing[name]} needs it"
+            fix = f"a run needs {name} for its {missing[name]}: set it, or choose another with `-c`"
             yield Finding(name, "wanted", "not set", fix)
         else:
             there = bool(os.environ.get(name))
@@ -76,15 +76,16 @@ def examine(
         return
     yield Finding("configuration", "ok", ", ".join(map(str, as_pipeline(pipeline).configs)))
     with open_pipeline(pipeline, overrides, without=missing) as opened:
-        yield _explained("source", opened, _source)
-        yield _explained("model", opened, _model)
-        server = None
-        if "mongodb" not in missing.values():
-            server = _explained("MongoDB", opened, _mongodb)
-            yield server
-        yield _explained("vector store", opened, _vector_store)
-        yield _explained("batch store", opened, _batch_store)
-        if server and server.state == "ok":
+        looks = {"source": _source, "model": _model, "MongoDB": _mongodb,
+                 "vector store": _vector_store, "batch store": _batch_store}  # fmt: skip
+        if "mongodb" in missing.values():
+            del looks["MongoDB"]
+        found = []
+        for topic, look in looks.items():
+            found.append(_explained(topic, opened, look))
+            yield found[-1]
+        # What has been told once need not be told again.
+        if "MongoDB" in looks and all(each.state == "ok" for each in found):
             yield _explained("pre-flight", opened, _preflight)
 
 

@@ -1,5 +1,6 @@
 """What keeps a command of `embeddings` from working is one sentence, and what `doctor` says."""
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -178,13 +179,12 @@ def test_doctor_ready(place: Place, first_run: str, monkeypatch: pytest.MonkeyPa
     ("name", "resources", "words"),
     [
         ("source", {"origin": {"jsonl": {"path": "data/gone.jsonl"}}}, "there is no file"),
-        ("embedder", {"provider": {"voyage": {"api_key": {"env": "NO_KEY"}}}}, "NO_KEY"),
         ("embedder", {"provider": {"sentence_transformers": {"model": "a b"}}}, "no model 'a b'"),
-        ("mongodb", {"deployment": {"server": {}}}, "needs MONGODB_URI"),
         ("vector_store", {"in_place": True}, "in_place: true"),
         ("search_index", {"similarity": "dot"}, "similarity"),
+        ("search_index", {"engine": "mongodb"}, "search_index has `engine: mongodb`, but this is"),
     ],
-    ids=["file", "key", "model", "server", "store", "yaml"],
+    ids=["file", "model", "store", "yaml", "engine"],
 )
 def test_doctor_says_what_to_fix(
     place: Place, first_run: str, name: str, resources: dict[str, Any], words: str
@@ -195,6 +195,62 @@ def test_doctor_says_what_to_fix(
     assert "1 to fix before it can run" in result.output
     (problem,) = [line for line in result.output.splitlines() if line.startswith("✗")]
     assert words in problem
+
+
+@pytest.mark.parametrize(
+    ("name", "resources", "variable"),
+    [
+        ("embedder", {"provider": {"voyage": {"api_key": {"env": "NO_KEY"}}}}, "NO_KEY"),
+        ("mongodb", {"deployment": {"server": {}}}, "MONGODB_URI"),
+    ],
+)
+def test_doctor_and_plan_list_what_must_be_set_and_a_run_refuses(
+    place: Place, first_run: str, name: str, resources: dict[str, Any], variable: str
+):
+    config = place.config("unset", **{name: resources})
+    needed = f"a run needs {variable} for its {name}: set it"
+    told = succeeds("doctor", SHOP, "-c", config)
+    assert needed in told
+    assert f"ready to run {SHOP}, once {variable} is set" in told
+    planned = succeeds("plan", SHOP, "-c", config)
+    assert needed in planned
+    assert ("to embed" in planned) == (name != "mongodb")
+    assert json.loads(succeeds("plan", SHOP, "--json", "-c", config))["missing"] == {variable: name}
+    assert f"needs {variable}: set it in the environment" in refuses("run", SHOP, "-c", config)
+
+
+@pytest.mark.parametrize(
+    "resources",
+    [
+        {"search_index": {"engine": "mongodb"}},
+        {"search_index": {"similarity": "cosine"}, "vector_store": {"dtype": "packed_bit"}},
+        {"vector_store": {"in_place": True}},
+        {"batch_store": {"url": "/proc/nowhere"}},
+        {
+            "embedder": {"max_tokens": 1},
+            "source": {"origin": {"texts": {"documents": ["never met"]}}},
+        },
+    ],
+    ids=["engine", "similarity", "in place", "batch store", "budget"],
+)
+def test_what_a_run_refuses_plan_and_doctor_refuse_with_the_same_sentence(
+    place: Place, first_run: str, resources: dict[str, Any]
+):
+    fresh = {"collection": "another"} | resources.get("vector_store", {})
+    config = place.config("refused", **(resources | {"vector_store": fresh}))
+    sentence = refuses("run", SHOP, "-c", config).rsplit("source_documents: ", 1)[-1]
+    sentence = sentence.removeprefix("embedding_batches: ").strip()
+    assert len(sentence) > 40
+    planned = embeddings("plan", SHOP, "-c", config)
+    assert planned.exit_code == 1
+    assert sentence in planned.output
+    if "embedder" in resources:  # what the work would cost, only reading the source tells
+        return
+    told = embeddings("doctor", SHOP, "-c", config)
+    assert told.exit_code == 1
+    what, way_out = sentence.split(": ", 1) if "`" not in sentence else (sentence[:40], "")
+    assert what in told.output
+    assert way_out in told.output
 
 
 def test_doctor_leaves_nothing_behind(
