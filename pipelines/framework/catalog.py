@@ -106,7 +106,7 @@ def open_pipeline(
                 f"pipeline {found.name} needs {missing[0]} for its {key}: set that environment "
                 "variable, or choose another with `-c`"
             )
-        return stack.enter_context(_filled(settings).process_config_and_initialize_cm())
+        return _filled(settings).process_config_and_initialize()
 
     with ExitStack() as stack:
         yield Opened(found.name, resource, stack, run=run, log=log)

@@ -1,7 +1,10 @@
 """A pipeline: the four assets of one corpus, its resources, its job and its schedule."""
 
 import os
-from collections.abc import Sequence
+import typing
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -25,6 +28,22 @@ from resources.vector_store.resource import VectorStoreResource
 
 VARIABLE = "EMBEDDINGS_CONFIGS"
 """Names run configs, separated by commas, that apply to every pipeline of a process."""
+
+_declaring: ContextVar[bool] = ContextVar("declaring", default=False)
+
+
+@contextmanager
+def declarations_only() -> Iterator[None]:
+    """Modules imported meanwhile build their `defs` when those are asked for.
+
+    For who wants only their pipelines: to build costs more than all the rest of the import.
+    """
+    token = _declaring.set(True)
+    try:
+        yield
+    finally:
+        _declaring.reset(token)
+
 
 RESOURCES: dict[str, type[ConfigurableResource]] = {
     "source": SourceResource,
@@ -86,6 +105,12 @@ class EmbeddingPipeline:
         Raises:
             ConfigurationError: The YAML is wrong; the message names file and path.
         """
+        if _declaring.get():
+            lazy = dg.definitions(lambda: self._definitions(resource_prefix))
+            return typing.cast(dg.Definitions, lazy)  # Dagster loads either
+        return self._definitions(resource_prefix)
+
+    def _definitions(self, resource_prefix: str) -> dg.Definitions:
         values = self.values()
         resources = _checked(build_resources(values, RESOURCES))
         (origin,) = values["source"].get("origin") or {"texts": {}}

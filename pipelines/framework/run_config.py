@@ -7,6 +7,8 @@ whatever a run config leaves out from the class, not from the instance it was gi
 """
 
 import copy
+import functools
+import pickle
 import typing
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -23,7 +25,20 @@ from resources.core.paths import PROJECT_ROOT
 
 CONFIGS = PROJECT_ROOT / "configs"
 
+DEFINED = ("name", "configs", "schedule", "timezone", "schedule_status", "freshness", "shards")
+"""What only a pipeline's module can say."""
+
 M = TypeVar("M", bound=BaseModel)
+Path_ = tuple[Any, ...]
+"""Keys of a run config, from the outermost on."""
+
+
+class _Misfit(Exception):
+    """What does not fit, the keys that lead there, and of a mapping the one that is too many."""
+
+    def __init__(self, path: Path_, sentence: str, *key: Any) -> None:
+        super().__init__(sentence)
+        self.path, self.sentence, self.key = path, sentence, key
 
 
 def read_run_config(path: str | Path) -> dict[str, Any]:
@@ -35,13 +50,8 @@ def read_run_config(path: str | Path) -> dict[str, Any]:
     Raises:
         ConfigurationError: It is missing, no YAML, or no run config.
     """
-    file = Path(path)
-    if not file.is_absolute() and not file.exists():
-        file = CONFIGS / file
-    if not file.exists():
-        raise ConfigurationError(f"there is no run config {path}, neither here nor in {CONFIGS}")
     try:
-        content = yaml.safe_load(file.read_text(encoding="utf-8"))
+        content = yaml.safe_load(_text(path))
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         at = getattr(error, "problem_mark", None)
         line = f", line {at.line + 1}" if at else ""
@@ -65,18 +75,66 @@ def resource_values(
     merged: dict[str, dict[str, Any]] = {key: {} for key in classes}
     for file in files:
         content = read_run_config(file)
-        _only(content, {"resources", "execution", "loggers", "ops"}, str(file))
-        resources = content.get("resources") or {}
-        _mapping(resources, f"{file}: resources")
-        _only(resources, set(classes), f"{file}: resources")
-        for key, entry in resources.items():
-            where = f"{file}: resources.{key}"
-            _mapping(entry, where)
-            _only(entry, {"config"}, where)
-            values: dict[str, Any] = entry.get("config") or {}
-            _check(classes[key], values, f"{where}.config")
-            merged[key] = _merge_settings(classes[key], merged[key], values)
+        try:
+            for key, values in _settings(content, classes).items():
+                merged[key] = _merge_settings(classes[key], merged[key], values)
+        except _Misfit as misfit:
+            line = _line(_text(file), (*misfit.path, *misfit.key))
+            where = f"{file}, line {line}" if line else str(file)
+            at = ".".join(map(str, misfit.path))
+            sentence = f"{at}: {misfit.sentence}" if at else misfit.sentence
+            raise ConfigurationError(f"{where}: {sentence}") from misfit
     return merged
+
+
+def _settings(
+    content: Mapping[str, Any], classes: Mapping[str, type[ConfigurableResource]]
+) -> dict[str, dict[str, Any]]:
+    """The settings of each resource that a run config names, checked."""
+    for key in content:
+        if key in DEFINED:
+            raise _Misfit(
+                (),
+                f"`{key}` shapes the definitions, which are there before any run config is read: "
+                "give it to EmbeddingPipeline(…) in the pipeline's module",
+                key,
+            )
+    _only(content, {"resources", "execution", "loggers", "ops"}, ())
+    resources = content.get("resources") or {}
+    _mapping(resources, ("resources",))
+    _only(resources, set(classes), ("resources",))
+    found: dict[str, dict[str, Any]] = {}
+    for key, entry in resources.items():
+        _mapping(entry, ("resources", key))
+        _only(entry, {"config"}, ("resources", key))
+        found[key] = entry.get("config") or {}
+        _check(classes[key], found[key], ("resources", key, "config"))
+    return found
+
+
+def _line(text: str, path: Path_) -> int | None:
+    """The line of a key, or of the nearest one above it; lists have their positions as keys."""
+    node, line = yaml.compose(text), None
+    for key in path:
+        below = None
+        if isinstance(node, yaml.MappingNode):
+            pairs = ((name, value) for name, value in node.value if name.value == str(key))
+            name, below = next(pairs, (None, None))
+            line = name.start_mark.line + 1 if name else line
+        elif isinstance(node, yaml.SequenceNode) and isinstance(key, int):
+            below = node.value[key]
+            line = below.start_mark.line + 1
+        node = below
+    return line
+
+
+def _text(path: str | Path) -> str:
+    file = Path(path)
+    if not file.is_absolute() and not file.exists():
+        file = CONFIGS / file
+    if not file.exists():
+        raise ConfigurationError(f"there is no run config {path}, neither here nor in {CONFIGS}")
+    return file.read_text(encoding="utf-8")
 
 
 def merge(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
@@ -153,50 +211,56 @@ def _variants(info: FieldInfo) -> dict[str, type[BaseModel]]:
     }
 
 
-def _check(cls: type[BaseModel], values: Any, where: str) -> None:
+def _check(cls: type[BaseModel], values: Any, path: Path_) -> None:
     """Check a partial configuration: known keys, right types, one variant of a union."""
-    _mapping(values, where)
+    _mapping(values, path)
     union_tags = {"kind"} if "kind" in cls.model_fields else set()
-    _only(values, set(cls.model_fields) - union_tags, where)
+    _only(values, set(cls.model_fields) - union_tags, path)
     plain = {}
     for name, value in values.items():
-        info, at = cls.model_fields[name], f"{where}.{name}"
+        info, at = cls.model_fields[name], (*path, name)
         if info.discriminator:
             variants = _variants(info)
             _mapping(value, at)
             _only(value, set(variants), at)
             if len(value) != 1:
-                raise ConfigurationError(
-                    f"{at}: choose exactly one of {', '.join(variants)}, not {len(value)}"
-                )
+                raise _Misfit(at, f"choose exactly one of {', '.join(variants)}, not {len(value)}")
             ((kind, settings),) = value.items()
-            _check(variants[kind], settings or {}, f"{at}.{kind}")
+            _check(variants[kind], settings or {}, (*at, kind))
         elif _is_env(value):
             if info.annotation not in (str, str | None):
-                raise ConfigurationError(f"{at}: only a text can come from an environment variable")
+                raise _Misfit(at, "only a text can come from an environment variable")
         else:
-            _check_value(info, value, at)
+            _check_value(cls, name, value, at)
             plain[name] = value
-    # The class's own validators; what another file will give is no concern here.
+    # The class's own validators; what another file will give is no concern here. Most classes have
+    # none, and to make a resource takes Dagster milliseconds.
+    own = cls.__pydantic_decorators__
+    if not (own.field_validators or own.model_validators):
+        return
     try:
         cls(**plain)
     except ValidationError as error:
         for problem in error.errors():
             if not problem["loc"] or problem["loc"][0] in plain:
-                path = ".".join([where, *map(str, problem["loc"])])
-                raise ConfigurationError(f"{path}: {_sentence(problem)}") from error
+                raise _Misfit((*path, *problem["loc"]), _sentence(problem)) from error
 
 
-def _check_value(info: FieldInfo, value: Any, at: str) -> None:
-    # Strict, because Dagster's own schema is: "50" is no number.
+@functools.cache
+def _adapter(cls: type[BaseModel], name: str) -> TypeAdapter:
+    info = cls.model_fields[name]
     annotation: Any = typing.Annotated[info.annotation, info]  # pyright: ignore[reportInvalidTypeForm]
-    adapter = TypeAdapter(annotation)
+    return TypeAdapter(annotation)
+
+
+def _check_value(cls: type[BaseModel], name: str, value: Any, path: Path_) -> None:
+    # Strict, because Dagster's own schema is: "50" is no number.
     try:
-        adapter.validate_python(value, strict=True)
+        _adapter(cls, name).validate_python(value, strict=True)
     except ValidationError as error:
         problem = error.errors()[0]
-        inside = "".join(f".{part}" for part in problem["loc"])
-        raise ConfigurationError(f"{at}{inside}: {_sentence(problem)}, not {value!r}") from error
+        at = (*path, *problem["loc"])
+        raise _Misfit(at, f"{_sentence(problem)}, not {value!r}") from error
 
 
 def _sentence(problem: Any) -> str:
@@ -204,17 +268,23 @@ def _sentence(problem: Any) -> str:
     return message[:1].lower() + message[1:]
 
 
-def _mapping(value: Any, where: str) -> None:
+def _mapping(value: Any, path: Path_) -> None:
     if not isinstance(value, Mapping):
-        raise ConfigurationError(f"{where}: a mapping belongs here, not {value!r}")
+        raise _Misfit(path, f"a mapping belongs here, not {value!r}")
 
 
-def _only(value: Mapping[Any, Any], allowed: set[str], where: str) -> None:
+def _only(value: Mapping[Any, Any], allowed: set[str], path: Path_) -> None:
     unknown = [key for key in value if key not in allowed]
     if unknown:
-        raise ConfigurationError(
-            f"{where}: unknown key {unknown[0]!r}; allowed: {', '.join(sorted(allowed))}"
-        )
+        listed = ", ".join(sorted(allowed))
+        raise _Misfit(path, f"unknown key {unknown[0]!r}; allowed: {listed}", unknown[0])
+
+
+@functools.lru_cache(maxsize=1_000)
+def _resource(cls: type[ConfigurableResource], pickled: bytes) -> ConfigurableResource:
+    # Pipelines of one location mostly share their deployment, model and batch store; each resource
+    # that need not be made saves some 10 ms of Dagster's inferring its schema.
+    return with_defaults(cls, pickle.loads(pickled))()
 
 
 def build_resources(
@@ -228,7 +298,7 @@ def build_resources(
     resources = {}
     for key, cls in classes.items():
         try:
-            resources[key] = with_defaults(cls, values[key])()
+            resources[key] = _resource(cls, pickle.dumps(values[key]))
         except ValidationError as error:
             first = error.errors()[0]
             at = ".".join(str(part) for part in first["loc"])

@@ -2,6 +2,7 @@
 
 import os
 import threading
+import weakref
 from dataclasses import dataclass
 
 from pymongo import MongoClient
@@ -13,12 +14,14 @@ class _Shared:
     users: int = 0
 
 
-_clients: dict[tuple[int, str, float], _Shared] = {}
-_lock = threading.Lock()
+_Key = tuple[int, str, float]
+_clients: dict[_Key, _Shared] = {}
+# A finalizer may run whenever the collector does, also while this thread holds the lock.
+_lock = threading.RLock()
 
 
 class ClientHandle:
-    """A share of the process's client; the last who lets go closes it.
+    """A share of the process's client, which is closed when nobody holds one any more.
 
     Args:
         uri: Connection string.
@@ -27,22 +30,23 @@ class ClientHandle:
 
     def __init__(self, uri: str, timeout_seconds: float) -> None:
         self.uri = uri
-        # A client does not survive a fork.
-        self._key = (os.getpid(), uri, timeout_seconds)
+        key = (os.getpid(), uri, timeout_seconds)  # a client does not survive a fork
         with _lock:
-            if self._key not in _clients:
-                _clients[self._key] = _Shared(_connect(uri, timeout_seconds))
-            shared = _clients[self._key]
+            shared = _clients.get(key) or _Shared(_connect(uri, timeout_seconds))
+            _clients[key] = shared
             shared.users += 1
         self.client = shared.client
+        weakref.finalize(self, _let_go, key)
 
-    def close(self) -> None:
-        with _lock:
-            shared = _clients[self._key]
-            shared.users -= 1
-            if not shared.users:
-                del _clients[self._key]
-                shared.client.close()
+
+def _let_go(key: _Key) -> None:
+    with _lock:
+        shared = _clients[key]
+        shared.users -= 1
+        if shared.users:
+            return
+        del _clients[key]
+    shared.client.close()
 
 
 def _connect(uri: str, timeout_seconds: float) -> MongoClient:

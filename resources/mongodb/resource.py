@@ -79,41 +79,24 @@ class MongoDBResource(StrictResource):
         description="How long to wait while another run of the same pipeline is at work.",
     )
 
-    _kept: ClientHandle | None = PrivateAttr(default=None)
-    _keeps: bool = PrivateAttr(default=False)
-
-    def setup_for_execution(self, context: dg.InitResourceContext) -> None:
-        # Nothing is connected yet: what fails then is explained by the asset that needs it.
-        self._keeps = True
-
-    def teardown_after_execution(self, context: dg.InitResourceContext) -> None:
-        self._keeps = False
-        if self._kept is not None:
-            self._kept.close()
-            self._kept = None
+    _handle: ClientHandle | None = PrivateAttr(default=None)
 
     @contextmanager
     def connect(self) -> Iterator[MongoClient]:
         """The process's client, which has reached the deployment; its errors come out explained.
 
-        Within a run it stays connected until the run, or the step's process, ends.
+        It stays connected for as long as this resource is there.
 
         Raises:
             DeploymentError: Not reachable, wrong credentials, or failing later on.
         """
         where = self.deployment.describe()
         try:
-            handle = ClientHandle(self.deployment.connection_string(), self.timeout_seconds)
-            if self._keeps:
-                kept, self._kept = self._kept, handle
-                if kept is not None:
-                    kept.close()
-            try:
-                handle.client.admin.command("ping")
-                yield handle.client
-            finally:
-                if handle is not self._kept:
-                    handle.close()
+            uri = self.deployment.connection_string()
+            if self._handle is None or self._handle.uri != uri:
+                self._handle = ClientHandle(uri, self.timeout_seconds)
+            self._handle.client.admin.command("ping")
+            yield self._handle.client
         except PyMongoError as error:
             raise explain(error, where) from error
 
