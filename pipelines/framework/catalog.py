@@ -2,7 +2,6 @@
 
 import importlib
 import os
-import pkgutil
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
@@ -13,8 +12,8 @@ import dagster as dg
 from pydantic import BaseModel
 from pymongo import MongoClient
 
-import pipelines
 from assets.work.spaces import pipeline_space
+from pipelines.framework.modules import pipeline_names
 from pipelines.framework.pipeline import RESOURCES, EmbeddingPipeline
 from pipelines.framework.run_config import build_resources
 from resources.batch_store.resource import BatchStoreResource
@@ -50,17 +49,6 @@ def find_pipeline(name: str) -> EmbeddingPipeline:
             f"{', '.join(pipeline_names())}"
         )
     return found
-
-
-def pipeline_names() -> list[str]:
-    """Modules of `pipelines/` that declare a pipeline."""
-    names = []
-    for module in pkgutil.iter_modules(pipelines.__path__):
-        source = Path(pipelines.__path__[0], f"{module.name}.py")
-        # Reading costs less than importing, and a broken pipeline is still listed.
-        if source.exists() and "\npipeline = EmbeddingPipeline(" in source.read_text("utf-8"):
-            names.append(module.name)
-    return sorted(names)
 
 
 def unset_variables(settings: BaseModel) -> list[str]:
