@@ -34,7 +34,7 @@ import numpy as np
 from rich.console import Console
 from rich.table import Table
 
-from resources.core.paths import PROJECT_ROOT
+from resources.core.paths import CODE_ROOT
 from resources.embedders.resource import EmbedderResource
 from resources.embedders.sentence_transformers import (
     SentenceTransformersEmbedder,
@@ -47,7 +47,7 @@ BATCH = 1000
 
 def mixed(count: int, seed: int = 0) -> list[str]:
     """Pieces of the quickstart's texts, 3 to 140 words: many short, few long."""
-    lines = (PROJECT_ROOT / "configs" / "quickstart.jsonl").read_text("utf-8").splitlines()
+    lines = (CODE_ROOT / "configs" / "quickstart.jsonl").read_text("utf-8").splitlines()
     documents = [json.loads(line) for line in lines]
     words = " ".join(str(value) for document in documents for value in document.values()).split()
     draw = random.Random(seed)

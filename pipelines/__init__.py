@@ -1,5 +1,8 @@
 """The user's pipelines, one module each; `framework`, `operations` and `cli` are ours.
 
+The user's modules lie in `pipelines/` of the project, ours beside this file; in the checkout both
+are one folder. Theirs must have no `__init__.py`, which would hide this one.
+
 Users import two names from here: `EmbeddingPipeline`, to declare a pipeline, and `search`, to ask
 one. Either is loaded when it is asked for: importing `pipelines` loads no Dagster.
 """
@@ -7,9 +10,15 @@ one. Either is loaded when it is asked for: importing `pipelines` loads no Dagst
 import importlib
 from typing import TYPE_CHECKING, Any
 
+from resources.core.paths import CODE_ROOT, find_project
+
 if TYPE_CHECKING:
     from pipelines.framework.pipeline import EmbeddingPipeline
     from pipelines.operations.search import search
+
+_project = find_project() or CODE_ROOT
+if _project != CODE_ROOT:
+    __path__.append(str(_project / "pipelines"))
 
 __all__ = ["EmbeddingPipeline", "search"]
 

@@ -19,7 +19,8 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import psutil
 import pytest
 
-from resources.core.paths import PROJECT_ROOT
+from pipelines.framework.instance import SETTINGS
+from resources.core.paths import CODE_ROOT
 from resources.mongodb import embedded
 from tests import servers
 
@@ -122,7 +123,7 @@ def dagster(tmp_path: Path) -> Iterator[Dagster]:
     instance, state = tmp_path / "dagster", tmp_path / "state"
     instance.mkdir()
     state.mkdir()
-    shutil.copyfile(PROJECT_ROOT / "dagster.yaml", instance / "dagster.yaml")
+    shutil.copyfile(SETTINGS, instance / "dagster.yaml")
     secrets = {"VOYAGE_API_KEY", "OPENAI_API_KEY", "MONGODB_URI"}
     environment = {name: value for name, value in os.environ.items() if name not in secrets}
     environment |= {"DAGSTER_HOME": str(instance), "EMBEDDINGS_HOME": str(state)}
@@ -132,7 +133,7 @@ def dagster(tmp_path: Path) -> Iterator[Dagster]:
     with log.open("wb") as output:
         process = subprocess.Popen(
             [*command, "-h", "127.0.0.1", "-p", str(port)],
-            cwd=PROJECT_ROOT,
+            cwd=CODE_ROOT,
             env=environment,
             stdin=subprocess.DEVNULL,
             stdout=output,

@@ -49,7 +49,7 @@ def check_budget(
     if wanted.cost_usd is None:
         raise ConfigurationError(
             f"`max_cost_usd` is set, but the price of {model} is not known: add it to a catalogue "
-            f"of your own (see {catalogue.VARIABLE} in configs/models.yaml); nothing is spent"
+            f"of your own (see {catalogue.VARIABLE} in {catalogue.PACKAGED}); nothing is spent"
         )
     if wanted.cost_usd > max_cost_usd:
         raise ConfigurationError(

@@ -7,14 +7,16 @@ from typing import Annotated, Any
 
 import typer
 from bson import json_util
+from dotenv import load_dotenv
 
-from pipelines.cli import index, models, quarantine, render
+from pipelines.cli import index, init, models, quarantine, render
 from pipelines.cli.options import AsJson, Configs, Pipeline, print_json, sentences
-from pipelines.framework import catalog, execution
+from pipelines.framework import catalog, execution, modules
 from pipelines.framework.console import console
 from pipelines.operations import audit, doctor, lineage, search
 from pipelines.operations import plan as dry_run
 from resources.core.errors import QueryRefused
+from resources.core.paths import find_project, project_root
 from resources.mongodb import embedded
 from resources.mongodb.resource import Embedded
 
@@ -178,6 +180,7 @@ def doctor_(
     )
 
 
+app.command("init")(init.init)
 app.command("models")(models.models)
 app.add_typer(index.app, name="index")
 app.add_typer(quarantine.app, name="quarantine")
@@ -196,9 +199,12 @@ def demo_() -> None:
 
 @app.command("list")
 def list_() -> None:
-    """List the pipelines."""
-    for name in catalog.pipeline_names():
-        console.print(name)
+    """List the pipelines, and what is wrong with those that cannot be loaded."""
+    with sentences():
+        project_root()
+        for found in modules.declared():
+            broken = f"  [red]broken[/red]: {render.plain(found.fault)}" if found.fault else ""
+            console.print(f"{found.name}{broken}", soft_wrap=True)
 
 
 @app.command("stop")
@@ -211,7 +217,8 @@ def stop_(
     """Stop the embedded server; its data stays."""
     with sentences():
         folders = {}
-        for name in [pipeline] if pipeline else catalog.pipeline_names():
+        sound = (found.name for found in modules.declared() if not found.fault)
+        for name in [pipeline] if pipeline else sound:
             missing = catalog.missing_variables(name, config or [])
             with catalog.open_pipeline(name, config or [], without=missing) as opened:
                 deployment = opened.mongodb.deployment
@@ -239,4 +246,9 @@ def _filter(text: str | None) -> dict[str, Any] | None:
 
 
 def main() -> None:
+    root = find_project()
+    if root is not None:
+        # As Dagster does for a code location: a pipeline may import modules beside `pipelines/`.
+        sys.path.insert(0, str(root))
+        load_dotenv(root / ".env")
     app()

@@ -2,7 +2,6 @@
 
 import importlib
 import os
-import pkgutil
 from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -11,8 +10,8 @@ from typing import Any, TypeVar
 import dagster as dg
 from pydantic import BaseModel
 
-import pipelines
 from assets.work.opened import Opened
+from pipelines.framework.modules import pipeline_names
 from pipelines.framework.pipeline import EmbeddingPipeline
 from resources.core.errors import ConfigurationError
 
@@ -40,17 +39,6 @@ def find_pipeline(name: str) -> EmbeddingPipeline:
             f"{', '.join(pipeline_names())}"
         )
     return found
-
-
-def pipeline_names() -> list[str]:
-    """Modules of `pipelines/` that declare a pipeline."""
-    names = []
-    for module in pkgutil.iter_modules(pipelines.__path__):
-        source = Path(pipelines.__path__[0], f"{module.name}.py")
-        # Reading costs less than importing, and a broken pipeline is still listed.
-        if source.exists() and "\npipeline = EmbeddingPipeline(" in source.read_text("utf-8"):
-            names.append(module.name)
-    return sorted(names)
 
 
 def unset_variables(settings: BaseModel) -> list[str]:

@@ -9,7 +9,9 @@ from pathlib import Path
 import dagster as dg
 from filelock import FileLock
 
-from resources.core.paths import PROJECT_ROOT, state_home
+from resources.core.paths import state_home
+
+SETTINGS = Path(__file__).with_name("dagster.yaml")
 
 
 @contextmanager
@@ -26,7 +28,7 @@ def project_instance() -> Iterator[dg.DagsterInstance]:
     # dagster.yaml) has none of those.
     with FileLock(home / ".opening.lock") if os.access(home, os.W_OK) else nullcontext():
         if not (home / "dagster.yaml").exists():
-            shutil.copyfile(PROJECT_ROOT / "dagster.yaml", home / "dagster.yaml")
+            shutil.copyfile(SETTINGS, home / "dagster.yaml")
         instance = dg.DagsterInstance.get()
     with instance:
         yield instance

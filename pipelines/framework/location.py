@@ -12,9 +12,8 @@ from collections.abc import Sequence
 
 import dagster as dg
 
-from pipelines.framework.catalog import find_pipeline, pipeline_names
-from pipelines.framework.pipeline import declarations_only
-from resources.core.errors import ConfigurationError
+from pipelines.framework.modules import load, pipeline_names
+from resources.core.errors import EmbeddingsError
 
 
 def resource_prefix(pipeline: str) -> str:
@@ -32,34 +31,33 @@ def location(modules: Sequence[str]) -> dg.Definitions:
     parts: list[dg.Definitions] = []
     owners: dict[str, str] = {}
     for module in modules:
-        try:
-            with declarations_only():
-                pipeline = find_pipeline(module)
-            if pipeline.name in owners:
-                raise ConfigurationError(
-                    f"pipelines.{module} names its pipeline {pipeline.name!r}, as "
-                    f"pipelines.{owners[pipeline.name]} does: give each a name of its own"
-                )
-            parts.append(pipeline.definitions(resource_prefix(pipeline.name)))
-            owners[pipeline.name] = module
-        except ConfigurationError as error:
-            parts.append(_broken(module, str(error)))
-        except Exception as error:  # whatever a module of the user's raises
-            told = "".join(traceback.format_exception(error))
-            parts.append(_broken(module, f"{type(error).__name__}: {error}", told))
+        found = load(module)
+        if found.pipeline is None:
+            parts.append(_broken(module, found.fault, found.error))
+        elif found.pipeline.name in owners:
+            fault = (
+                f"it names its pipeline {found.pipeline.name!r}, as "
+                f"pipelines.{owners[found.pipeline.name]} does: give each a name of its own"
+            )
+            parts.append(_broken(module, fault))
+        else:
+            owners[found.pipeline.name] = module
+            parts.append(found.pipeline.definitions(resource_prefix(found.pipeline.name)))
     return dg.Definitions.merge(*parts)
 
 
-def _broken(module: str, sentence: str, told: str = "") -> dg.Definitions:
-    logging.getLogger("dagster").error(
-        "pipelines.%s cannot be loaded: %s", module, told or sentence
-    )
+def _broken(module: str, sentence: str, error: BaseException | None = None) -> dg.Definitions:
+    told = sentence
+    if error is not None and not isinstance(error, EmbeddingsError):
+        told = "".join(traceback.format_exception(error))
+    log = logging.getLogger("dagster")
+    log.error("pipelines.%s cannot be loaded: %s", module, told)
     return dg.Definitions(
         assets=[
             dg.AssetSpec(
                 key=[module, "cannot_be_loaded"],
                 description=f"The pipeline in pipelines/{module}.py cannot be loaded: {sentence}",
-                metadata={"why": dg.MetadataValue.text(told or sentence)},
+                metadata={"why": dg.MetadataValue.text(told)},
                 kinds={"broken"},
                 group_name="broken",
             )

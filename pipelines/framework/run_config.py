@@ -21,9 +21,10 @@ from pydantic import BaseModel, TypeAdapter, ValidationError, create_model
 from pydantic.fields import FieldInfo
 
 from resources.core.errors import ConfigurationError
-from resources.core.paths import PROJECT_ROOT
+from resources.core.paths import CODE_ROOT, find_project
 
-CONFIGS = PROJECT_ROOT / "configs"
+CONFIGS = CODE_ROOT / "configs"
+"""Fragments that come with this code, for projects that have none of their own by that name."""
 
 DEFINED = ("name", "configs", "schedule", "timezone", "schedule_status", "freshness", "shards")
 """What only a pipeline's module can say."""
@@ -45,7 +46,7 @@ def read_run_config(path: str | Path) -> dict[str, Any]:
     """One file.
 
     Args:
-        path: As given, or relative to `configs/`.
+        path: As given, or relative to `configs/` of the project, else of ours.
 
     Raises:
         ConfigurationError: It is missing, no YAML, or no run config.
@@ -129,11 +130,11 @@ def _line(text: str, path: Path_) -> int | None:
 
 
 def _text(path: str | Path) -> str:
-    file = Path(path)
-    if not file.is_absolute() and not file.exists():
-        file = CONFIGS / file
-    if not file.exists():
-        raise ConfigurationError(f"there is no run config {path}, neither here nor in {CONFIGS}")
+    root = find_project()
+    own = root / "configs" if root else CONFIGS
+    file = next((at for folder in (Path(), own, CONFIGS) if (at := folder / path).exists()), None)
+    if file is None:
+        raise ConfigurationError(f"there is no run config {path}, neither here nor in {own}")
     return file.read_text(encoding="utf-8")
 
 

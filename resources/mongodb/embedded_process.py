@@ -69,7 +69,7 @@ def find_binary() -> str:
     found = shutil.which(name, path=sysconfig.get_path("scripts")) or shutil.which(name)
     if found is None:
         raise DeploymentError(
-            "The embedded MongoDB server's package is missing: run `pip install '.[embedded]'`, or "
+            "The embedded MongoDB server's package is missing: run `pip install SecantusDB`, or "
             "name a server of your own with `deployment: {server: {uri: {env: MONGODB_URI}}}`."
         )
     return found

@@ -13,7 +13,7 @@ import fsspec.core
 from fsspec.spec import AbstractFileSystem
 
 from resources.core.errors import SourceError
-from resources.core.paths import PROJECT_ROOT, input_path, is_url
+from resources.core.paths import find_project, input_path, is_url, project_root
 
 # A truncated or damaged archive raises one of the last three, depending on its format.
 UNREADABLE = (OSError, EOFError, zlib.error, lzma.LZMAError)
@@ -107,15 +107,15 @@ def _hint(path: str, error: FileNotFoundError) -> str:
         return f" ({shown(cause(error.__cause__))})"
     if is_url(path) or Path(path).expanduser().is_absolute():
         return ""
-    return f" (a relative path starts at {PROJECT_ROOT})"
+    return f" (a relative path starts at {project_root()})"
 
 
 def _name(filesystem: AbstractFileSystem, path: str) -> str:
     protocols = filesystem.protocol
     if "file" not in ((protocols,) if isinstance(protocols, str) else protocols):
         return shown(filesystem.unstrip_protocol(path))
-    root = PROJECT_ROOT.as_posix() + "/"
-    return path.removeprefix(root)
+    root = find_project()
+    return path.removeprefix(f"{root.as_posix()}/") if root else path
 
 
 def shown(path: str) -> str:

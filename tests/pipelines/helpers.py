@@ -15,7 +15,7 @@ from click.testing import Result
 from typer.testing import CliRunner
 
 from pipelines.cli.app import app
-from resources.core.paths import PROJECT_ROOT
+from resources.core.paths import CODE_ROOT
 
 DOCUMENTS: list[dict[str, Any]] = [
     {"_id": "tide", "text": "The tide drags pebbles back into the sea.", "kind": "nature"},
@@ -88,7 +88,7 @@ def environment(home: Path, **variables: str) -> dict[str, str]:
     return inherited | {
         "DAGSTER_HOME": str(home / "dagster"),
         "EMBEDDINGS_HOME": str(home / "state"),
-        "PYTHONPATH": str(PROJECT_ROOT),
+        "PYTHONPATH": str(CODE_ROOT),
         "HF_HUB_OFFLINE": "1",
         **variables,
     }
@@ -103,7 +103,7 @@ def dagster(*arguments: str, env: Mapping[str, str]) -> subprocess.CompletedProc
     """Run Dagster's command line as a user does, from the project's folder."""
     return subprocess.run(
         [script("dagster"), *arguments],
-        cwd=PROJECT_ROOT,
+        cwd=CODE_ROOT,
         env=dict(env),
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,

@@ -9,7 +9,7 @@ import pytest
 
 from pipelines.framework.catalog import find_pipeline, pipeline_names
 from resources.core.errors import ConfigurationError
-from resources.core.paths import PROJECT_ROOT
+from resources.core.paths import CODE_ROOT
 
 
 def describe(defs: dg.Definitions) -> dict:
@@ -79,11 +79,23 @@ import sys, pipelines.quickstart, pipelines.airbnb
 loaded = [name for name in {heavy} if name in sys.modules]
 sys.exit(f"loaded at import: {{loaded}}" if loaded else 0)
 """
-    subprocess.run([sys.executable, "-c", code], cwd=PROJECT_ROOT, check=True)
+    subprocess.run([sys.executable, "-c", code], cwd=CODE_ROOT, check=True)
+
+
+def test_importing_pipelines_loads_no_dagster():
+    code = """
+import sys, pipelines
+assert "dagster" not in sys.modules, "loaded at import"
+from pipelines import EmbeddingPipeline, search
+assert EmbeddingPipeline.__module__ == "pipelines.framework.pipeline"
+assert search.__module__ == "pipelines.operations.search"
+assert not hasattr(pipelines, "serch")
+"""
+    subprocess.run([sys.executable, "-c", code], cwd=CODE_ROOT, check=True)
 
 
 def test_no_dagster_block_in_pyproject():
     # With one, `dagster dev` would ignore workspace.yaml.
-    text = (PROJECT_ROOT / "pyproject.toml").read_text("utf-8")
+    text = (CODE_ROOT / "pyproject.toml").read_text("utf-8")
     assert "\n[tool.dagster]" not in text
     assert "\n[tool.dg]" not in text

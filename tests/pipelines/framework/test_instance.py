@@ -9,8 +9,8 @@ import dagster as dg
 import pytest
 import yaml
 
-from pipelines.framework.instance import project_instance
-from resources.core.paths import PROJECT_ROOT
+from pipelines.framework.instance import SETTINGS, project_instance
+from resources.core.paths import CODE_ROOT
 from tests.pipelines.helpers import environment
 
 AT_ONCE = 4
@@ -18,7 +18,7 @@ AT_ONCE = 4
 # Starts at a sign, so that the processes meet after their imports.
 OPEN = """\
 import sys
-from pipelines.framework.instance import project_instance
+from pipelines.framework.instance import SETTINGS, project_instance
 print("ready", flush=True)
 sys.stdin.readline()
 with project_instance() as instance:
@@ -31,7 +31,7 @@ def test_commands_that_start_at_once_make_one_instance(tmp_path: Path):
     processes = [
         subprocess.Popen(
             [sys.executable, "-c", OPEN],
-            cwd=PROJECT_ROOT,
+            cwd=CODE_ROOT,
             env=env,
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
@@ -65,9 +65,7 @@ def test_a_new_instance_has_the_project_s_settings(tmp_path: Path, monkeypatch: 
     monkeypatch.setenv("DAGSTER_HOME", str(home))
     with project_instance() as instance:
         assert instance.run_monitoring_enabled
-    assert (home / "dagster.yaml").read_text("utf-8") == (PROJECT_ROOT / "dagster.yaml").read_text(
-        "utf-8"
-    )
+    assert (home / "dagster.yaml").read_text("utf-8") == SETTINGS.read_text("utf-8")
     (home / "dagster.yaml").write_text("telemetry: {enabled: false}\n", "utf-8")
     with project_instance() as instance:
         assert not instance.run_monitoring_enabled

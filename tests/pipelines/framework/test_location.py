@@ -14,7 +14,7 @@ import yaml
 import pipelines
 from pipelines.framework.catalog import find_pipeline
 from pipelines.framework.location import location, resource_prefix
-from resources.core.paths import PROJECT_ROOT
+from resources.core.paths import CODE_ROOT
 
 MODULE = """from pipelines import EmbeddingPipeline
 
@@ -122,8 +122,8 @@ BROKEN = {
     "yaml": ("similarty", "loc_bad.yaml, line 9: resources.search_index.config: unknown key"),
     "syntax": ("", "SyntaxError"),
     "missing file": ("", "there is no run config nowhere.yaml"),
-    "twice": ("", "names its pipeline 'loc_fine', as pipelines.loc_fine does"),
-    "no pipeline": ("", "declares no `pipeline = EmbeddingPipeline(…)`"),
+    "twice": ("", "it names its pipeline 'loc_fine', as pipelines.loc_fine does"),
+    "no pipeline": ("", "it declares no `pipeline = EmbeddingPipeline(…)`"),
     "raises": ("", "ZeroDivisionError: division by zero"),
 }
 
@@ -158,11 +158,11 @@ def test_a_broken_pipeline_is_shown_and_the_others_load(folder: Folder, caplog, 
 @pytest.mark.slow
 def test_workspace_yaml_alone_chooses(tmp_path: Path):
     workspace = tmp_path / "workspace.yaml"
-    module = {"module_name": "pipelines.framework.location", "working_directory": str(PROJECT_ROOT)}
+    module = {"module_name": "pipelines.framework.location", "working_directory": str(CODE_ROOT)}
     workspace.write_text(yaml.safe_dump({"load_from": [{"python_module": module}]}), "utf-8")
     done = subprocess.run(
         [sys.executable, "-m", "dagster", "job", "list", "-w", str(workspace)],
-        cwd=PROJECT_ROOT, check=True, capture_output=True, text=True,
+        cwd=CODE_ROOT, check=True, capture_output=True, text=True,
         env={**os.environ, "DAGSTER_HOME": str(tmp_path)},
     )  # fmt: skip
     assert {"Job: airbnb", "Job: quickstart"} <= set(done.stdout.splitlines())

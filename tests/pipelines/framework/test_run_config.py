@@ -17,7 +17,7 @@ from pipelines.framework.run_config import (
     with_defaults,
 )
 from resources.core.errors import ConfigurationError
-from resources.core.paths import PROJECT_ROOT
+from resources.core.paths import CODE_ROOT
 from resources.embedders.resource import EmbedderResource
 from resources.embedders.sentence_transformers import SentenceTransformersProvider
 from resources.embedders.voyage import VoyageProvider
@@ -233,16 +233,16 @@ def test_an_environment_has_its_say_between_a_pipelines_files_and_a_runs(tmp_pat
 
 
 def test_compose_brings_up_search_nodes_and_the_ui():
-    compose = yaml.safe_load((PROJECT_ROOT / "compose.yaml").read_text("utf-8"))
+    compose = yaml.safe_load((CODE_ROOT / "compose.yaml").read_text("utf-8"))
     mongodb, dagster = compose["services"]["mongodb"], compose["services"]["dagster"]
     assert mongodb["image"] == "mongodb/mongodb-atlas-local:preview"
     assert dagster["environment"]["EMBEDDINGS_CONFIGS"] == "mongodb/server.yaml"
     copied = {
         word
-        for line in (PROJECT_ROOT / "Dockerfile").read_text("utf-8").splitlines()
+        for line in (CODE_ROOT / "Dockerfile").read_text("utf-8").splitlines()
         if line.startswith("COPY")
         for word in line.split()[1:-1]
     }
-    assert all((PROJECT_ROOT / name).exists() for name in copied)
-    packages = {"pipelines", "assets", "resources", "configs", "workspace.yaml", "dagster.yaml"}
+    assert all((CODE_ROOT / name).exists() for name in copied)
+    packages = {"pipelines", "assets", "resources", "configs", "workspace.yaml", "setup.py"}
     assert packages <= copied

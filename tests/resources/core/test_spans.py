@@ -8,7 +8,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from langchain_text_splitters import Language, RecursiveCharacterTextSplitter
 
-from resources.core.paths import PROJECT_ROOT
+from resources.core.paths import CODE_ROOT
 from resources.core.spans import spans
 from resources.sources.chunking import (
     CodeChunking,
@@ -79,7 +79,7 @@ def test_any_measure_of_length(text, size, overlap):
 @pytest.mark.parametrize(("size", "overlap"), [(200, 0), (1000, 100)])
 def test_files_of_this_project(language, size, overlap):
     for name in ("README.md", "configs/embedder/openai.yaml", "resources/sources/chunking.py"):
-        text = (PROJECT_ROOT / name).read_text("utf-8")
+        text = (CODE_ROOT / name).read_text("utf-8")
         for written in (text, text.replace("\n", "\r\n")):
             found = [
                 written[start:end]

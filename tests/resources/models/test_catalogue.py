@@ -11,7 +11,7 @@ import pytest
 import yaml
 
 from resources.core.errors import ConfigurationError
-from resources.core.paths import PROJECT_ROOT
+from resources.core.paths import CODE_ROOT
 from resources.embedders.sentence_transformers import SentenceTransformersProvider
 from resources.models.catalogue import (
     PACKAGED,
@@ -166,7 +166,7 @@ def test_prompts_of_local_models():
 
 
 def test_the_example_configs_say_what_the_catalogue_says():
-    for file in sorted((PROJECT_ROOT / "configs" / "embedder").glob("*.yaml")):
+    for file in sorted((CODE_ROOT / "configs" / "embedder").glob("*.yaml")):
         config = yaml.safe_load(file.read_text("utf-8"))["resources"]["embedder"]["config"]
         ((provider, settings),) = config["provider"].items()
         entry = known(provider, settings["model"])
@@ -245,7 +245,7 @@ def test_the_argument_goes_before_the_environment(own, tmp_path):
 
 def test_a_file_that_is_not_there(monkeypatch, tmp_path):
     monkeypatch.setenv(VARIABLE, "nowhere/models.yaml")
-    expected = f"EMBEDDINGS_MODELS names nowhere/models.yaml, and there is no file {PROJECT_ROOT}"
+    expected = f"EMBEDDINGS_MODELS names nowhere/models.yaml, and there is no file {CODE_ROOT}"
     with pytest.raises(ConfigurationError, match=expected):
         load_catalogue()
     with pytest.raises(ConfigurationError, match="the models file is"):
@@ -299,4 +299,4 @@ heavy = {"torch", "sentence_transformers", "voyageai", "openai", "numpy", "dagst
 sys.exit(f"loaded: {heavy & set(sys.modules)}" if heavy & set(sys.modules) else 0)
 """
     clean = {name: value for name, value in os.environ.items() if name != VARIABLE}
-    subprocess.run([sys.executable, "-c", code], cwd=PROJECT_ROOT, env=clean, check=True)
+    subprocess.run([sys.executable, "-c", code], cwd=CODE_ROOT, env=clean, check=True)

@@ -18,7 +18,7 @@ from filelock import FileLock
 from pymongo.errors import OperationFailure
 
 from resources.core.errors import DeploymentError
-from resources.core.paths import PROJECT_ROOT
+from resources.core.paths import CODE_ROOT
 from resources.mongodb import embedded
 from resources.mongodb import embedded_files as files
 from resources.mongodb import embedded_process as server
@@ -62,7 +62,7 @@ def wait_until(condition: Callable[[], object], seconds: float = 15.0) -> None:
 
 def starter(folder: Path, python: str = sys.executable, **changes: str) -> subprocess.Popen[str]:
     """Another process of the project."""
-    path = os.pathsep.join([str(PROJECT_ROOT), *filter(None, [os.environ.get("PYTHONPATH")])])
+    path = os.pathsep.join([str(CODE_ROOT), *filter(None, [os.environ.get("PYTHONPATH")])])
     return subprocess.Popen(
         [python, "-c", START, str(folder)],
         cwd=folder.parent,
@@ -372,10 +372,10 @@ def test_without_its_package(tmp_path: Path) -> None:
     process = starter(
         tmp_path / "server",
         python=str(tmp_path / "venv" / "bin" / "python"),
-        PYTHONPATH=os.pathsep.join([str(PROJECT_ROOT), *libraries]),
+        PYTHONPATH=os.pathsep.join([str(CODE_ROOT), *libraries]),
         PATH="/usr/bin:/bin",
     )
     _, error = process.communicate(timeout=60)
-    assert "package is missing: run `pip install '.[embedded]'`" in error
+    assert "package is missing: run `pip install SecantusDB`" in error
     assert "deployment: {server: {uri: {env: MONGODB_URI}}}" in error
     assert not (tmp_path / "server").exists()

@@ -11,8 +11,6 @@ import fsspec
 import pytest
 from fsspec.implementations.local import LocalFileSystem
 
-import resources.core.paths
-import resources.sources.locate
 from resources.core.errors import SourceError
 from resources.sources.records import SourceDocument
 from tests.resources.sources.reading import lines, read, source, write
@@ -40,8 +38,7 @@ def test_urls() -> None:
 
 
 def test_paths_start_at_the_project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(resources.core.paths, "PROJECT_ROOT", tmp_path)
-    monkeypatch.setattr(resources.sources.locate, "PROJECT_ROOT", tmp_path)
+    monkeypatch.setenv("EMBEDDINGS_PROJECT", str(tmp_path))
     write(tmp_path / "data" / "a.jsonl", lines({"_id": 1, "text": ""}))
     resource = source({"jsonl": {"path": "data/a.jsonl"}})
     assert read(resource)[1][0].where == "data/a.jsonl:1"
