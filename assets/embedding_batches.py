@@ -42,7 +42,7 @@ def build_embedding_batches(pipeline: str, kinds: set[str]) -> dg.AssetsDefiniti
         with explained(), settled_heap():
             batches = batch_store.open()
             with mongodb.connect() as client, exclusive(context, client, mongodb) as lease:
-                plan = read_plan(batches, pipeline, embedder.space())
+                plan, facts = read_plan(batches, pipeline, embedder.space()), embedder.facts()
                 written = partial(batches.has_batch, plan.space.id)
                 registry = Registry(client, mongodb.registry)
                 jobs = registry.jobs(pipeline, context.run_id, written)
@@ -50,7 +50,8 @@ def build_embedding_batches(pipeline: str, kinds: set[str]) -> dg.AssetsDefiniti
                     pipeline=pipeline,
                     run=context.run_id,
                     provider=plan.space.provider,
-                    model=embedder.provider.model,
+                    model=facts.model,
+                    usd_per_million=facts.usd_per_million,
                 )
                 with embedder.open(jobs, context.log.info, journal) as provider:
                     outcome = embed_plan(

@@ -78,8 +78,7 @@ def compare(
         log: Takes lines of progress.
     """
     progress = Progress(log, "records read")
-    with embedder.open() as provider:
-        scope = provider.refusal_scope
+    scope = embedder.facts().refusal_scope
     rejected: list[RejectedRecord] = []
     hidden: list[str] = []
 

@@ -15,7 +15,8 @@ from typing import Literal
 from pipelines.framework.catalog import OpenPipeline, open_pipeline
 from resources.core.errors import EmbeddingsError
 from resources.core.paths import is_url, state_home
-from resources.embedders.sentence_transformers import SentenceTransformersProvider
+from resources.embedders.installed import refusals
+from resources.models.kinds import claims, package
 from resources.mongodb import embedded
 from resources.mongodb.deployment import inspect_deployment
 from resources.mongodb.resource import Embedded
@@ -53,6 +54,7 @@ def examine(pipeline: str | None, overrides: Sequence[str | Path] = ()) -> Itera
     """Findings, as they are made."""
     yield _python()
     yield from _packages()
+    yield from _providers()
     for name in KEYS:
         state = "set" if os.environ.get(name) else "not set"
         yield Finding(name, "ok" if state == "set" else "note", state)
@@ -102,6 +104,17 @@ def _packages() -> Iterator[Finding]:
             yield Finding(name, "note", "not installed", f"pip install '.[{extra}]' if wanted")
 
 
+def _providers() -> Iterator[Finding]:
+    """Those that other packages add; one that cannot be used stops only who chooses it."""
+    refused = refusals()
+    for kind, entries in claims().items():
+        if kind in refused:
+            yield Finding("provider", "note", refused[kind])
+        else:
+            version = entries[0].dist.version if entries[0].dist else ""
+            yield Finding("provider", "ok", f"{kind} of {package(entries[0])} {version}".rstrip())
+
+
 def _source(opened: OpenPipeline) -> Finding:
     source = opened.source
     if source.needs_mongodb:
@@ -112,20 +125,7 @@ def _source(opened: OpenPipeline) -> Finding:
 
 
 def _model(opened: OpenPipeline) -> Finding:
-    provider = opened.embedder.provider
-    if not isinstance(provider, SentenceTransformersProvider):
-        space = provider.embedding_space()
-        text = f"{provider.kind} {provider.model}, {space.dimensions} dimensions; key is set"
-        return Finding("model", "ok", text)
-    folder = provider.find()
-    provider.load(folder)
-    space = provider.embedding_space()
-    return Finding(
-        "model",
-        "ok",
-        f"{folder.name} from {folder.origin}, revision {folder.revision}, {space.dimensions} "
-        "dimensions",
-    )
+    return Finding("model", "ok", opened.embedder.provider.check())
 
 
 def _mongodb(opened: OpenPipeline) -> Finding:

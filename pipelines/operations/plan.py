@@ -91,15 +91,14 @@ def dry_run(
             emit=count,
             log=lambda _: None,
         )
-        with embedder.open() as provider:
-            model, factor = provider.model, provider.price_factor
-        cost = estimate(space.provider, model, **totals, price_factor=factor)
-        rate = opened.registry.ledger.texts_per_second(space.provider, model)
+        facts = embedder.facts()
+        cost = estimate(facts, **totals)
+        rate = opened.registry.ledger.texts_per_second(space.provider, facts.model)
         return DryRun(
             found.counts,
             found.rejected,
             found.counts.held,
-            model,
+            facts.model,
             space.id,
             cost,
             cost.texts / rate if rate else None,
