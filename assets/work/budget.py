@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 from resources.core.errors import ConfigurationError
+from resources.embedders.facts import Facts
 from resources.models import catalogue
 
 
@@ -24,11 +25,8 @@ class Estimate:
         return f"{self.texts:,} texts, about {self.tokens:,} tokens, {dollars(self.cost_usd)}"
 
 
-def estimate(
-    provider: str, model: str, *, texts: int, tokens: int, price_factor: float = 1.0
-) -> Estimate:
-    cost = catalogue.cost_usd(provider, model, tokens)
-    return Estimate(texts, tokens, None if cost is None else cost * price_factor)
+def estimate(facts: Facts, *, texts: int, tokens: int) -> Estimate:
+    return Estimate(texts, tokens, facts.cost_usd(tokens))
 
 
 def check_budget(

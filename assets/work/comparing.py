@@ -120,8 +120,7 @@ def compare(
     """
     source, store, embedder, space = o.source, o.store, o.embedder, o.space
     progress = Progress(log, "records read")
-    with embedder.open() as provider:
-        scope = provider.refusal_scope
+    scope = embedder.facts().refusal_scope
     rejected: list[RejectedRecord] = []
     hidden: list[str] = []
 

@@ -25,7 +25,6 @@ from resources.core.space import EmbeddingSpace
 from resources.core.windows import WINDOW_BYTES
 from resources.embedders.base import Embedder, Embeddings, without_zeros
 from resources.embedders.packing import estimate_tokens
-from resources.models import catalogue
 from resources.registry import ledger
 from resources.registry.registry import Registry
 from resources.sources.records import EXCERPT_LENGTH, RejectedRecord
@@ -83,13 +82,14 @@ def embed(o: Opened) -> Embedded:
         ProviderError: The provider failed for good; what was finished before is kept.
         LeaseError: Another run took the pipeline over; what was finished before is kept.
     """
-    plan = o.plan
+    plan, facts = o.plan, o.embedder.facts()
     jobs = o.registry.jobs(o.name, o.run, partial(o.batches.has_batch, plan.space.id))
     journal = o.registry.ledger.journal(
         pipeline=o.name,
         run=o.run,
         provider=plan.space.provider,
-        model=o.embedder.provider.model,
+        model=facts.model,
+        usd_per_million=facts.usd_per_million,
     )
     with o.embedder.open(jobs, o.log, journal) as provider:
         outcome = _embed(o, provider)
@@ -117,7 +117,7 @@ def _embed(o: Opened, embedder: Embedder) -> Embedded:
     outcome = Embedded(plan.space, embedder.model, batches.url, asked)
     todo: list[_Todo] = []
     there: list[str] = []
-    refused_texts = partial(registry.quarantine.refused_texts, embedder.refusal_scope)
+    refused_texts = partial(registry.quarantine.refused_texts, embedder.facts.refusal_scope)
     for part in plan.of_kind("copy", "embed"):
         work = _left(plan, part, batches, refused_texts, cut_is_fine=limits.truncates)
         outcome.already_there += part.chunks - work.texts
@@ -129,11 +129,9 @@ def _embed(o: Opened, embedder: Embedder) -> Embedded:
         if not copied:
             todo.append(work)
     wanted = estimate(
-        plan.space.provider,
-        embedder.model,
+        embedder.facts,
         texts=sum(work.texts for work in todo),
         tokens=sum(work.tokens for work in todo),
-        price_factor=embedder.price_factor,
     )
     outcome.estimate = wanted
     made = {part.batch for part in plan.of_kind("copy", "embed")}
@@ -240,7 +238,7 @@ def _kept(
         )
         for position, refusal in reply.refused.items()
     ]
-    scope = embedder.refusal_scope
+    scope = embedder.facts.refusal_scope
     registry.quarantine.add(plan.pipeline, run, refused, space=scope, stage="provider")
     healed = list(batch.rows_by_text(cut=cut_is_fine))
     registry.quarantine.heal(plan.pipeline, scope, healed)
@@ -336,7 +334,6 @@ def _spent(
 ) -> dict[str, Any]:
     """The ledger's entry for one batch."""
     usage = reply.usage
-    cost = catalogue.cost_usd(plan.space.provider, embedder.model, usage.tokens or 0)
     key = f"{run}/{batch.id}"
     if not batch.lineage:  # nothing came of it: it has no file, and no name of its own
         key += f"/{secrets.token_hex(4)}"
@@ -350,7 +347,7 @@ def _spent(
         "batch": batch.id,
         "texts": len(batch.lineage),
         "tokens": usage.tokens,
-        "cost_usd": None if cost is None else cost * embedder.price_factor,
+        "cost_usd": embedder.facts.cost_usd(usage.tokens or 0),
         "requests": usage.requests,
         "retries": usage.retries,
         "throttled_seconds": usage.throttled_seconds,
@@ -405,7 +402,7 @@ def _batch(
             "throttled_seconds": reply.usage.throttled_seconds,
             "truncated": reply.usage.truncated,
             "versions": embedder.versions(),
-            "settings": embedder.settings(),
+            "settings": dict(embedder.facts.settings),
         },
     )
 

@@ -15,16 +15,14 @@ from rich.text import Text
 
 from pipelines.framework.console import console, errors
 from resources.core.errors import EmbeddingsError
-from resources.models.catalogue import PROVIDERS, STATUSES, ModelEntry, load_catalogue
+from resources.models.catalogue import STATUSES, ModelEntry, load_catalogue
+from resources.models.kinds import kinds
 
 _NAME_WIDTH = 31
 
 
 # Enums, because they are what every version of typer turns into a choice.
-class ProviderChoice(StrEnum):
-    VOYAGE = "voyage"
-    OPENAI = "openai"
-    SENTENCE_TRANSFORMERS = "sentence_transformers"
+ProviderChoice = StrEnum("ProviderChoice", [(kind.upper(), kind) for kind in kinds()])
 
 
 class StatusChoice(StrEnum):
@@ -34,7 +32,10 @@ class StatusChoice(StrEnum):
 
 
 def models(
-    provider: Annotated[ProviderChoice | None, typer.Option(help="Only this provider's.")] = None,
+    provider: Annotated[
+        ProviderChoice | None,  # pyright: ignore[reportInvalidTypeForm]
+        typer.Option(help="Only this provider's."),
+    ] = None,
     max_price: Annotated[
         float | None,
         typer.Option(min=0, help="At most so many USD per million tokens; local models cost none."),
@@ -115,7 +116,7 @@ def chosen(
         )
 
     def rank(entry: ModelEntry) -> tuple[int, int]:
-        return STATUSES.index(entry.status), PROVIDERS.index(entry.provider)
+        return STATUSES.index(entry.status), kinds().index(entry.provider)
 
     return sorted(filter(passes, entries), key=rank)
 

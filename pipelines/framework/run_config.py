@@ -160,7 +160,7 @@ def _merge_settings(
     """
     result = dict(base)
     for name, value in over.items():
-        info, old = cls.model_fields[name], base.get(name)
+        info, old = _fields(cls)[name], base.get(name)
         if info.discriminator and old is not None and set(old) == set(value):
             ((kind, settings),) = value.items()
             variant = _variants(info)[kind]
@@ -177,13 +177,14 @@ def with_defaults(cls: type[M], values: Mapping[str, Any]) -> type[M]:
     as its default, and within it the given values as that variant's defaults.
     """
     fields: dict[str, Any] = {}
+    attributes = {info.alias or name: name for name, info in cls.model_fields.items()}
     for name, value in values.items():
-        info = copy.copy(cls.model_fields[name])
+        info = copy.copy(_fields(cls)[name])
         if info.discriminator:
             info.annotation, info.default = _union_default(info, value)
         else:
             info.default = _default(value)
-        fields[name] = (info.annotation, info)
+        fields[attributes[name]] = (info.annotation, info)
     return create_model(
         cls.__name__, __base__=cls, __module__=cls.__module__, __doc__=cls.__doc__, **fields
     )
@@ -204,6 +205,11 @@ def _is_env(value: Any) -> bool:
     return isinstance(value, Mapping) and set(value) == {"env"}
 
 
+def _fields(cls: type[BaseModel]) -> dict[str, FieldInfo]:
+    """Settings by their key in YAML."""
+    return {info.alias or name: info for name, info in cls.model_fields.items()}
+
+
 def _variants(info: FieldInfo) -> dict[str, type[BaseModel]]:
     """Variants of a discriminated union by the key that selects them."""
     name = str(info.discriminator)
@@ -215,11 +221,13 @@ def _variants(info: FieldInfo) -> dict[str, type[BaseModel]]:
 def _check(cls: type[BaseModel], values: Any, path: Path_) -> None:
     """Check a partial configuration: known keys, right types, one variant of a union."""
     _mapping(values, path)
+    if reason := getattr(cls, "unusable", ""):
+        raise _Misfit(path, reason)
     union_tags = {"kind"} if "kind" in cls.model_fields else set()
-    _only(values, set(cls.model_fields) - union_tags, path)
+    _only(values, set(_fields(cls)) - union_tags, path)
     plain = {}
     for name, value in values.items():
-        info, at = cls.model_fields[name], (*path, name)
+        info, at = _fields(cls)[name], (*path, name)
         if info.discriminator:
             variants = _variants(info)
             _mapping(value, at)
@@ -249,7 +257,7 @@ def _check(cls: type[BaseModel], values: Any, path: Path_) -> None:
 
 @functools.cache
 def _adapter(cls: type[BaseModel], name: str) -> TypeAdapter:
-    info = cls.model_fields[name]
+    info = _fields(cls)[name]
     annotation: Any = typing.Annotated[info.annotation, info]  # pyright: ignore[reportInvalidTypeForm]
     return TypeAdapter(annotation)
 

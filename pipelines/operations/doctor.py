@@ -17,7 +17,8 @@ from pipelines.framework.pipeline import EmbeddingPipeline
 from resources.batch_store.files import Files
 from resources.core.errors import EmbeddingsError
 from resources.core.paths import CODE_ROOT, project_root, state_home
-from resources.embedders.sentence_transformers import SentenceTransformersProvider
+from resources.embedders.installed import refusals
+from resources.models.kinds import claims, package
 from resources.mongodb import embedded
 from resources.mongodb.deployment import inspect_deployment
 from resources.mongodb.resource import Embedded
@@ -59,6 +60,7 @@ def examine(
     """Findings, as they are made."""
     yield _python()
     yield from _packages()
+    yield from _providers()
     project = _project()
     yield project
     try:
@@ -144,6 +146,17 @@ def _packages() -> Iterator[Finding]:
             yield Finding(name, "note", "not installed", f"pip install {name}, if wanted")
 
 
+def _providers() -> Iterator[Finding]:
+    """Those that other packages add; one that cannot be used stops only who chooses it."""
+    refused = refusals()
+    for kind, entries in claims().items():
+        if kind in refused:
+            yield Finding("provider", "note", refused[kind])
+        else:
+            version = entries[0].dist.version if entries[0].dist else ""
+            yield Finding("provider", "ok", f"{kind} of {package(entries[0])} {version}".rstrip())
+
+
 def _source(opened: Opened) -> Finding:
     source = opened.source
     if source.needs_mongodb:
@@ -154,20 +167,7 @@ def _source(opened: Opened) -> Finding:
 
 
 def _model(opened: Opened) -> Finding:
-    provider = opened.embedder.provider
-    if not isinstance(provider, SentenceTransformersProvider):
-        space = provider.embedding_space()
-        text = f"{provider.kind} {provider.model}, {space.dimensions} dimensions"
-        return Finding("model", "ok", text)
-    folder = provider.find()
-    provider.load(folder)
-    space = provider.embedding_space()
-    return Finding(
-        "model",
-        "ok",
-        f"{folder.name} from {folder.origin}, revision {folder.revision}, {space.dimensions} "
-        "dimensions",
-    )
+    return Finding("model", "ok", opened.embedder.provider.check())
 
 
 def _mongodb(opened: Opened) -> Finding:

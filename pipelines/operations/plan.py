@@ -77,7 +77,7 @@ def dry_run(
         if "mongodb" in missing.values():
             opened.check_settings()
             space, nothing = opened.embedder_space, Estimate(0, 0, None)
-            model = opened.embedder.provider.model
+            model = opened.embedder.facts().model
             return DryRun(
                 Counts(), 0, 0, model, space.id, nothing, None, {}, missing, compared=False
             )
@@ -94,22 +94,20 @@ def dry_run(
             emit=count,
             log=lambda _: None,
         )
-        embedder, space = opened.embedder, opened.space
-        with embedder.open() as provider:
-            model, factor = provider.model, provider.price_factor
-        cost = estimate(space.provider, model, **totals, price_factor=factor)
-        rate = opened.registry.ledger.texts_per_second(space.provider, model)
+        embedder, space, facts = opened.embedder, opened.space, opened.embedder.facts()
+        cost = estimate(facts, **totals)
+        rate = opened.registry.ledger.texts_per_second(space.provider, facts.model)
         return DryRun(
             found.counts,
             found.rejected,
             found.counts.held,
-            model,
+            facts.model,
             space.id,
             cost,
             cost.texts / rate if rate else None,
             chunks,
             missing,
-            _over_budget(cost, model, embedder),
+            _over_budget(cost, facts.model, embedder),
         )
 
 

@@ -1,6 +1,5 @@
 """What every embedding provider offers to the pipeline, and how its replies are checked."""
 
-import json
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -11,6 +10,7 @@ import numpy as np
 from resources.core.errors import ProviderError
 from resources.core.space import EmbeddingSpace
 from resources.core.vectors import NUMPY_TYPES
+from resources.embedders.facts import Facts
 
 InputType = Literal["document", "query"]
 K = TypeVar("K")
@@ -75,14 +75,20 @@ class Embeddings:
 
 
 class Embedder(ABC):
-    """A provider with its connection or its loaded model; opened and closed by its resource."""
+    """A provider with its connection or its loaded model; opened and closed by its resource.
 
-    space: EmbeddingSpace
-    model: str
-    """The model that embeds documents; one member of the space's family."""
+    Args:
+        space: That documents are embedded in.
+        facts: As its provider gives them.
+    """
 
-    price_factor: float = 1.0
-    """Share of the list price that this way of asking costs."""
+    def __init__(self, space: EmbeddingSpace, facts: Facts) -> None:
+        self.space, self.facts = space, facts
+
+    @property
+    def model(self) -> str:
+        """That embeds documents; one member of the space's family."""
+        return self.facts.model
 
     @abstractmethod
     def embed(self, texts: Sequence[str], *, input_type: InputType) -> Embeddings:
@@ -128,15 +134,6 @@ class Embedder(ABC):
     def versions(self) -> dict[str, str]:
         """Versions of what computed the vectors, written down with every batch."""
         return {}
-
-    def settings(self) -> dict[str, Any]:
-        """Choices that are not part of the space, written down with every batch."""
-        return {}
-
-    @property
-    def refusal_scope(self) -> str:
-        """What a refusal of a text holds for: other settings may accept it."""
-        return f"{self.space.id} {json.dumps(self.settings(), sort_keys=True)}"
 
 
 NO_DIRECTION = "the model made a vector of nothing but zeros of it, which no search can find"

@@ -2,25 +2,22 @@
 
 import importlib.metadata
 import os
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from typing import Any, Literal, TypeVar
+from collections.abc import Callable
+from typing import Any, ClassVar, Literal
 
 import dagster as dg
 from pydantic import Field
 
 from resources.core.errors import ConfigurationError
 from resources.core.space import EmbeddingSpace, endpoint
-from resources.embedders.base import Embeddings, InputType
-from resources.embedders.batch.jobs import Jobs
-from resources.embedders.batch.lane import BatchLane
+from resources.embedders.base import InputType
+from resources.embedders.batch.jobs import BatchAPI, Jobs
+from resources.embedders.batched import BatchedEmbedder, BatchedProvider
+from resources.embedders.facts import Facts
 from resources.embedders.failures import RequestFailed, explained, lower_case, unreadable
 from resources.embedders.journal import Journal
-from resources.embedders.remote import RemoteEmbedder
 from resources.embedders.replies import Reply, read_answer
-from resources.embedders.settings import RemoteProvider
 from resources.models import catalogue
-
-K = TypeVar("K")
 
 VARIABLE = "OPENAI_API_KEY"
 HOME = "https://api.openai.com/v1"
@@ -29,7 +26,9 @@ _ENCODINGS: tuple[Literal["base64", "float"], ...] = ("base64", "float")
 """The first is a quarter of the size; some servers refuse it."""
 
 
-class OpenAIProvider(RemoteProvider):
+class OpenAIProvider(BatchedProvider):
+    batch_price_factor: ClassVar[float] = 0.5
+
     kind: Literal["openai"] = "openai"
     model: str = Field(default="text-embedding-3-small", min_length=1)
     api_key: str = Field(
@@ -47,14 +46,8 @@ class OpenAIProvider(RemoteProvider):
         default="realtime",
         description="batch: documents at half price, within 24 hours; queries are never batched.",
     )
-    poll_seconds: float = Field(default=60, gt=0, description="How often batch jobs are asked for.")
-    wait_seconds: float = Field(
-        default=86_400,
-        ge=0,
-        description="How long a run waits for batch jobs; any later run collects what is left.",
-    )
 
-    def embedding_space(self) -> EmbeddingSpace:
+    def space(self) -> EmbeddingSpace:
         """The space: another server's model of the same name is another one, unless told.
 
         Raises:
@@ -75,7 +68,7 @@ class OpenAIProvider(RemoteProvider):
                 )
         return EmbeddingSpace(
             provider=self.kind,
-            model=self.space or catalogue.family(self.kind, self.model),
+            model=self.space_name or catalogue.family(self.kind, self.model),
             revision="",
             dimensions=width,
             document_prompt=self.document_prompt,
@@ -86,15 +79,38 @@ class OpenAIProvider(RemoteProvider):
     def entry(self) -> catalogue.ModelEntry | None:
         """What is known of the model, also if a gateway calls it by another name."""
         known = catalogue.find(self.kind, self.model)
-        return known or (catalogue.find(self.kind, self.space) if self.space else None)
+        return known or (catalogue.find(self.kind, self.space_name) if self.space_name else None)
 
     def _options(self) -> tuple[tuple[str, Any], ...]:
         # The SDK goes there where nothing is configured.
         url = self.base_url or os.environ.get("OPENAI_BASE_URL")
-        if self.space is not None or not url:
+        if self.space_name is not None or not url:
             return ()
         server = endpoint(url)
         return () if server == HOME else (("endpoint", server),)
+
+    def facts(self) -> Facts:
+        space = self.space()
+        return Facts.of(
+            space,
+            self.model,
+            {"mode": self.mode},
+            price_factor=self.price_factor,
+            limits=self.limits(space, self.model),
+        )
+
+    def request_options(self) -> dict[str, Any]:
+        """Of every request, besides model and texts."""
+        entry, width = self.entry(), self.space().dimensions
+        full = entry.dimensions[0] if entry else self.dimensions
+        # Only models that can shrink know the parameter; others refuse it.
+        return {"dimensions": width} if width != full else {}
+
+    def batch_api(self) -> BatchAPI:
+        # Here, because it knows this module.
+        from resources.embedders.batch.openai import OpenAIBatchAPI
+
+        return OpenAIBatchAPI(self)
 
     def open(
         self,
@@ -102,17 +118,10 @@ class OpenAIProvider(RemoteProvider):
         log: Callable[[str], None] | None = None,
         journal: Journal | None = None,
     ) -> "OpenAIEmbedder":
-        """Connect.
-
-        Args:
-            jobs: Where batch jobs are written down; `mode: batch` embeds no documents without.
-            log: Where their progress is told, and what changes for all requests.
-            journal: Where requests are written down before they are sent.
-        """
         return OpenAIEmbedder(self, jobs, log, journal)
 
 
-class OpenAIEmbedder(RemoteEmbedder):
+class OpenAIEmbedder(BatchedEmbedder):
     manners = len(_ENCODINGS)
 
     def __init__(
@@ -122,55 +131,10 @@ class OpenAIEmbedder(RemoteEmbedder):
         log: Callable[[str], None] | None = None,
         journal: Journal | None = None,
     ) -> None:
-        super().__init__(provider, provider.embedding_space(), provider.model, log, journal)
+        super().__init__(provider, jobs, log, journal)
         self._provider = provider
         self._client: Any = None
-        entry = provider.entry()
-        full = entry.dimensions[0] if entry else provider.dimensions
-        # Only models that can shrink know the parameter; others refuse it.
-        shrunk = self.space.dimensions != full
-        self._options = {"dimensions": self.space.dimensions} if shrunk else {}
-        self._lane: BatchLane | None = None
-        if provider.mode == "batch":
-            # Here, because it knows this module.
-            from resources.embedders.batch.openai import PRICE_FACTOR, OpenAIBatchAPI
-
-            self.price_factor = PRICE_FACTOR
-            if jobs is not None:
-                self._lane = BatchLane(
-                    OpenAIBatchAPI(provider, self._options),
-                    jobs,
-                    self.space,
-                    poll_seconds=provider.poll_seconds,
-                    wait_seconds=provider.wait_seconds,
-                    attempts=provider.attempts,
-                    max_failures=provider.max_failures,
-                    # Raises if even this is refused.
-                    check=lambda: self.embed(["a"], input_type="document"),
-                    log=log or (lambda _: None),
-                )
-
-    def embed_batches(
-        self, batches: Iterable[tuple[K, Sequence[str]]]
-    ) -> Iterator[tuple[K, Embeddings]]:
-        if self._provider.mode == "realtime":
-            return super().embed_batches(batches)
-        if self._lane is None:
-            raise ConfigurationError(
-                "`mode: batch` embeds documents only where its jobs are written down: open the "
-                "embedder with `jobs`, or choose `mode: realtime`"
-            )
-        return self._lane.embed_batches(batches)
-
-    def written(self, key: Any) -> None:
-        if self._lane is not None:
-            self._lane.written(key)
-        super().written(key)
-
-    def close(self) -> None:
-        if self._lane is not None:
-            self._lane.close()
-        super().close()
+        self._options = provider.request_options()
 
     async def request(self, texts: list[str], input_type: InputType) -> Reply:
         import openai
@@ -220,18 +184,15 @@ class OpenAIEmbedder(RemoteEmbedder):
     def versions(self) -> dict[str, str]:
         return {"openai": importlib.metadata.version("openai")}
 
-    def settings(self) -> dict[str, Any]:
-        return {"mode": self._provider.mode}
 
-
-def as_failure(error: Exception, key: str = "") -> RequestFailed:
+def as_failure(error: Exception, key: str = "", variable: str = VARIABLE) -> RequestFailed:
     """What an error of the SDK means for the request."""
     import openai
 
     if isinstance(error, openai.APIStatusError):
         answer = error.response
         headers = lower_case(answer.headers)
-        return explained(answer.status_code, headers, answer.content, variable=VARIABLE, key=key)
+        return explained(answer.status_code, headers, answer.content, variable=variable, key=key)
     if isinstance(error, openai.APITimeoutError):
         return RequestFailed("transient", "no answer in time", timed_out=True)
     if isinstance(error, openai.APIConnectionError):

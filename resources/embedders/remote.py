@@ -11,7 +11,6 @@ from typing import Any, ClassVar, TypeVar
 import numpy as np
 
 from resources.core.errors import ProviderError
-from resources.core.space import EmbeddingSpace
 from resources.core.vectors import NUMPY_TYPES
 from resources.embedders.base import Embedder, Embeddings, InputType, of_batch
 from resources.embedders.blame import Blame
@@ -29,7 +28,7 @@ class RemoteEmbedder(Embedder):
     """Runs an event loop of its own, in which all batches share one pace.
 
     Args:
-        model: As the provider calls it.
+        settings: Of the provider.
         log: Told what changes for all requests.
         journal: Where requests are written down before they are sent.
     """
@@ -40,15 +39,11 @@ class RemoteEmbedder(Embedder):
     def __init__(
         self,
         settings: RemoteProvider,
-        space: EmbeddingSpace,
-        model: str,
         log: Callable[[str], None] | None = None,
         journal: Journal | None = None,
     ) -> None:
-        self.space = space
-        self.model = model
+        super().__init__(settings.space(), settings.facts())
         self._settings = settings
-        self._limits = settings.request_limits(space.provider, model)
         self._log = log or (lambda _: None)
         self._journal = journal
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -176,11 +171,11 @@ class RemoteEmbedder(Embedder):
             requests_per_minute=settings.requests_per_minute,
             tokens_per_minute=settings.tokens_per_minute,
         )
-        name = f"{self.space.provider} model {self.model}"
+        name, limits = f"{self.space.provider} model {self.model}", self.facts.limits
         self._sender = Sender(settings, self.space, name, self.request, pace, self._journal)
         self._blame = Blame(
             self._sender,
-            self._limits,
+            {"max_texts": limits.texts or 1, "max_tokens": limits.tokens or 1},
             attempts=settings.attempts,
             manners=self.manners,
             log=self._log,

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from typing import TYPE_CHECKING, Union
 
 from pydantic import Field
 
@@ -9,16 +10,22 @@ from resources.core.config import StrictResource
 from resources.core.space import EmbeddingSpace
 from resources.embedders.base import Embedder
 from resources.embedders.batch.jobs import Jobs
+from resources.embedders.facts import Facts
+from resources.embedders.installed import providers
 from resources.embedders.journal import Journal
-from resources.embedders.openai import OpenAIProvider
+from resources.embedders.provider import Provider
 from resources.embedders.sentence_transformers import SentenceTransformersProvider
-from resources.embedders.voyage import VoyageProvider
+
+if TYPE_CHECKING:
+    AnyProvider = Provider
+else:
+    AnyProvider = Union[tuple(providers().values())]  # noqa: UP007  (from a tuple)
 
 
 class EmbedderResource(StrictResource):
     """The model that turns texts into vectors, and how many at once."""
 
-    provider: SentenceTransformersProvider | VoyageProvider | OpenAIProvider = Field(
+    provider: AnyProvider = Field(
         default=SentenceTransformersProvider(),
         discriminator="kind",
         description="Exactly one provider with its settings.",
@@ -42,7 +49,11 @@ class EmbedderResource(StrictResource):
 
     def space(self) -> EmbeddingSpace:
         """The space that documents are embedded in; loads no model where its files say enough."""
-        return self.provider.embedding_space()
+        return self.provider.space()
+
+    def facts(self) -> Facts:
+        """What is known of the provider without opening it."""
+        return self.provider.facts()
 
     @property
     def truncates(self) -> bool:
@@ -63,13 +74,7 @@ class EmbedderResource(StrictResource):
             log: Where their progress is told, and what changes for all requests.
             journal: Where a remote provider's requests are written down before they are sent.
         """
-        provider = self.provider
-        if isinstance(provider, OpenAIProvider):
-            embedder: Embedder = provider.open(jobs, log, journal)
-        elif isinstance(provider, VoyageProvider):
-            embedder = provider.open(log, journal)
-        else:
-            embedder = provider.open()
+        embedder = self.provider.open(jobs, log, journal)
         try:
             yield embedder
         finally:

@@ -3,7 +3,7 @@
 import importlib.metadata
 import importlib.util
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import cache
 from typing import Any, Literal
 
@@ -13,7 +13,10 @@ from pydantic import Field
 from resources.core.errors import ConfigurationError, ProviderError
 from resources.core.space import EmbeddingSpace
 from resources.embedders.base import Embedder, Embeddings, InputType, Refusal, Usage, check_reply
-from resources.embedders.settings import Provider
+from resources.embedders.batch.jobs import Jobs
+from resources.embedders.facts import Facts
+from resources.embedders.journal import Journal
+from resources.embedders.provider import Provider
 from resources.models import catalogue
 from resources.models.model_folder import ModelFolder, find_model
 
@@ -99,7 +102,7 @@ class SentenceTransformersProvider(Provider):
     def truncates(self) -> bool:
         return self.truncate
 
-    def embedding_space(self) -> EmbeddingSpace:
+    def space(self) -> EmbeddingSpace:
         """The space, from the model's files where they say enough; else the model is loaded.
 
         Raises:
@@ -120,9 +123,9 @@ class SentenceTransformersProvider(Provider):
             options["layer_norm"] = True
         return EmbeddingSpace(
             provider=self.kind,
-            model=self.space or catalogue.family(self.kind, folder.name),
+            model=self.space_name or catalogue.family(self.kind, folder.name),
             # Other weights make the same vectors, where `space` says so.
-            revision="" if self.space else folder.revision,
+            revision="" if self.space_name else folder.revision,
             dimensions=self.dimensions or width,
             document_prompt=self.prompt("document", folder),
             normalized=self.normalize,
@@ -206,7 +209,24 @@ class SentenceTransformersProvider(Provider):
                 model.max_seq_length = self.max_tokens
         return model
 
-    def open(self) -> "SentenceTransformersEmbedder":
+    def facts(self) -> Facts:
+        settings = {"truncate": self.truncate}
+        return Facts.of(self.space(), self.find().name, settings, truncates=self.truncate)
+
+    def check(self) -> str:
+        folder = self.find()
+        self.load(folder)
+        return (
+            f"{folder.name} from {folder.origin}, revision {folder.revision}, "
+            f"{self.space().dimensions} dimensions"
+        )
+
+    def open(
+        self,
+        jobs: Jobs | None = None,
+        log: Callable[[str], None] | None = None,
+        journal: Journal | None = None,
+    ) -> "SentenceTransformersEmbedder":
         return SentenceTransformersEmbedder(self)
 
 
@@ -214,12 +234,11 @@ class SentenceTransformersEmbedder(Embedder):
     """Loads its model at the first text, so that a run with nothing to embed loads nothing."""
 
     def __init__(self, provider: SentenceTransformersProvider) -> None:
+        super().__init__(provider.space(), provider.facts())
         self._provider = provider
         self._folder = provider.find()
         self._loaded: Any = None
         self._pool: Any = None
-        self.space = provider.embedding_space()
-        self.model = self._folder.name
 
     def embed(self, texts: Sequence[str], *, input_type: InputType) -> Embeddings:
         """Embed the texts; one that is longer than the model reads is refused, not cut.
@@ -325,9 +344,6 @@ class SentenceTransformersEmbedder(Embedder):
             "backend": self._provider.backend,
             "dtype": self._provider.dtype,
         }
-
-    def settings(self) -> dict[str, Any]:
-        return {"truncate": self._provider.truncate}
 
     def close(self) -> None:
         if self._pool is not None:

@@ -1,32 +1,19 @@
-"""Settings that all providers share."""
+"""Settings that all remote providers share."""
+
+from abc import ABC
 
 from pydantic import Field
 
-from resources.core.config import StrictConfig
+from resources.core.space import EmbeddingSpace
+from resources.embedders.facts import Limits
+from resources.embedders.provider import Provider
 from resources.models import catalogue
 
 # For models that the catalogue does not know.
 _CAUTIOUS_TEXTS, _CAUTIOUS_TOKENS = 128, 100_000
 
 
-class Provider(StrictConfig):
-    """Settings of every provider."""
-
-    space: str | None = Field(
-        default=None,
-        min_length=1,
-        description="Name of the space, where another model or server makes the same vectors: "
-        "the model that they are known by (a gateway that renames text-embedding-3-small says "
-        "`space: text-embedding-3-small`).",
-    )
-
-    @property
-    def truncates(self) -> bool:
-        """Whether a text that is too long is cut, and not refused."""
-        return False
-
-
-class RemoteProvider(Provider):
+class RemoteProvider(Provider, ABC):
     """Settings of a provider that is reached over the network."""
 
     base_url: str | None = Field(default=None, description="Another endpoint of the same API.")
@@ -59,9 +46,13 @@ class RemoteProvider(Provider):
         default=120, gt=0, description="Per request, from its first byte to the answer's last."
     )
 
-    def request_limits(self, provider: str, model: str) -> dict[str, int]:
-        """Texts and estimated tokens per request: as configured, else as the catalogue says."""
-        entry = catalogue.find(provider, model)
-        texts = self.max_texts or (entry and entry.max_texts) or _CAUTIOUS_TEXTS
-        tokens = self.max_tokens or (entry and entry.max_request_tokens) or _CAUTIOUS_TOKENS
-        return {"max_texts": texts, "max_tokens": tokens}
+    def limits(self, space: EmbeddingSpace, model: str) -> Limits:
+        """As configured, else as the catalogue says; tokens are estimated ones."""
+        entry = catalogue.find(space.provider, model)
+        return Limits(
+            self.max_texts or (entry and entry.max_texts) or _CAUTIOUS_TEXTS,
+            self.max_tokens or (entry and entry.max_request_tokens) or _CAUTIOUS_TOKENS,
+        )
+
+    def check(self) -> str:
+        return f"{super().check()}; key is set"

@@ -2,7 +2,7 @@
 
 import importlib.metadata
 from collections.abc import Callable, Sequence
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 import dagster as dg
 from pydantic import Field
@@ -11,11 +11,12 @@ from resources.core.errors import ConfigurationError
 from resources.core.space import EmbeddingSpace
 from resources.core.vectors import Element
 from resources.embedders.base import InputType
+from resources.embedders.batch.jobs import BatchAPI, Jobs
+from resources.embedders.batched import BatchedEmbedder, BatchedProvider
+from resources.embedders.facts import Facts
 from resources.embedders.failures import RequestFailed, lower_case
 from resources.embedders.journal import Journal
-from resources.embedders.remote import RemoteEmbedder
 from resources.embedders.replies import Reply, read_answer
-from resources.embedders.settings import RemoteProvider
 from resources.models import catalogue
 
 VARIABLE = "VOYAGE_API_KEY"
@@ -38,7 +39,9 @@ _OUTPUT: dict[str, tuple[Element, str, int]] = {
 }
 
 
-class VoyageProvider(RemoteProvider):
+class VoyageProvider(BatchedProvider):
+    batch_price_factor: ClassVar[float] = 0.67
+
     kind: Literal["voyage"] = "voyage"
     model: str = Field(default="voyage-4-large", min_length=1)
     api_key: str = Field(
@@ -56,12 +59,17 @@ class VoyageProvider(RemoteProvider):
         default=False,
         description="Let the provider cut a text that is too long; else it goes to quarantine.",
     )
+    mode: Literal["realtime", "batch"] = Field(
+        default="realtime",
+        description="batch: documents for a third less, within 12 hours; queries are never "
+        "batched (a preview of Voyage AI's).",
+    )
 
     @property
     def truncates(self) -> bool:
         return self.truncate
 
-    def embedding_space(self) -> EmbeddingSpace:
+    def space(self) -> EmbeddingSpace:
         """The space; models of one family share it.
 
         The endpoint is no part of it: api.voyageai.com and MongoDB's ai.mongodb.com, between which
@@ -89,7 +97,7 @@ class VoyageProvider(RemoteProvider):
             )
         return EmbeddingSpace(
             provider=self.kind,
-            model=self.space or catalogue.family(self.kind, self.model),
+            model=self.space_name or catalogue.family(self.kind, self.model),
             revision="",
             dimensions=dimensions,
             document_prompt="input_type=document",
@@ -97,27 +105,60 @@ class VoyageProvider(RemoteProvider):
             options=() if element == "float32" else (("element", element),),
         )
 
+    def facts(self) -> Facts:
+        space = self.space()
+        settings = {"truncate": self.truncate}
+        # What was refused before there was another mode, was so in this one.
+        return Facts.of(
+            space,
+            self.model,
+            settings if self.mode == "realtime" else settings | {"mode": self.mode},
+            price_factor=self.price_factor,
+            limits=self.limits(space, self.model),
+            truncates=self.truncate,
+        )
+
+    def request_options(self) -> dict[str, Any]:
+        """Of every request, besides texts, their type and the encoding of the answer."""
+        return {
+            "model": self.model,
+            "truncation": self.truncate,
+            "output_dimension": self.space().dimensions,
+            "output_dtype": self.output_dtype,
+        }
+
+    @property
+    def output(self) -> tuple[str, int]:
+        """NumPy's name of the numbers that come, and what brings them to the element type."""
+        _, kind, offset = _OUTPUT[self.output_dtype]
+        return kind, offset
+
+    def batch_api(self) -> BatchAPI:
+        # Here, because it knows this module.
+        from resources.embedders.batch.voyage import VoyageBatchAPI
+
+        return VoyageBatchAPI(self)
+
     def open(
-        self, log: Callable[[str], None] | None = None, journal: Journal | None = None
+        self,
+        jobs: Jobs | None = None,
+        log: Callable[[str], None] | None = None,
+        journal: Journal | None = None,
     ) -> "VoyageEmbedder":
-        """Connect.
-
-        Args:
-            log: Told what changes for all requests.
-            journal: Where requests are written down before they are sent.
-        """
-        return VoyageEmbedder(self, log, journal)
+        return VoyageEmbedder(self, jobs, log, journal)
 
 
-class VoyageEmbedder(RemoteEmbedder):
+class VoyageEmbedder(BatchedEmbedder):
     def __init__(
         self,
         provider: VoyageProvider,
+        jobs: Jobs | None = None,
         log: Callable[[str], None] | None = None,
         journal: Journal | None = None,
     ) -> None:
-        super().__init__(provider, provider.embedding_space(), provider.model, log, journal)
+        super().__init__(provider, jobs, log, journal)
         self._provider = provider
+        self._options = provider.request_options()
         self._session: Any = None
         self._parameters: dict[str, Any] = {}
 
@@ -127,7 +168,7 @@ class VoyageEmbedder(RemoteEmbedder):
 
         await self._connect()
         provider = self._provider
-        _, kind, offset = _OUTPUT[provider.output_dtype]
+        kind, offset = provider.output
         # What `AsyncClient.embed` sends, but the answer as it came: with the position of each row,
         # and with the server's own words, of which the SDK's errors keep little.
         requestor = APIRequestor(self._parameters["api_key"], self._parameters["base_url"])
@@ -138,12 +179,9 @@ class VoyageEmbedder(RemoteEmbedder):
                 self._session,
                 params={
                     "input": texts,
-                    "model": provider.model,
                     "input_type": input_type,
-                    "truncation": provider.truncate,
-                    "output_dimension": self.space.dimensions,
-                    "output_dtype": provider.output_dtype,
                     "encoding_format": "base64",
+                    **self._options,
                 },
                 request_timeout=provider.timeout_seconds,
             )
@@ -198,6 +236,3 @@ class VoyageEmbedder(RemoteEmbedder):
 
     def versions(self) -> dict[str, str]:
         return {"voyageai": importlib.metadata.version("voyageai")}
-
-    def settings(self) -> dict[str, Any]:
-        return {"truncate": self._provider.truncate}

@@ -17,13 +17,12 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationEr
 
 from resources.core.errors import ConfigurationError
 from resources.core.paths import CODE_ROOT, input_path
+from resources.models.kinds import kinds
 
 VARIABLE = "EMBEDDINGS_MODELS"
 PACKAGED = CODE_ROOT / "configs" / "models.yaml"
 
-Provider = Literal["voyage", "openai", "sentence_transformers"]
 Status = Literal["active", "legacy", "deprecated"]
-PROVIDERS: tuple[Provider, ...] = get_args(Provider)
 STATUSES: tuple[Status, ...] = get_args(Status)
 
 # A figure belongs to its date and source: one that replaces it does not inherit them.
@@ -81,7 +80,7 @@ class ModelEntry(_Strict):
         local: Runs on this machine and costs nothing per token.
     """
 
-    provider: Provider
+    provider: str
     model: str = Field(min_length=1)
     space: str = Field(min_length=1)
     dimensions: list[Positive] = Field(min_length=1)
@@ -160,11 +159,16 @@ def family(provider: str, model: str) -> str:
 
 def cost_usd(provider: str, model: str, tokens: int) -> float | None:
     """List price of so many tokens, free ones not deducted; None where no price is known."""
+    price = usd_per_million(provider, model)
+    return None if price is None else price * tokens / 1_000_000
+
+
+def usd_per_million(provider: str, model: str) -> float | None:
+    """List price of a million tokens; None where it is not known."""
     if provider == "sentence_transformers":
         return 0.0
     entry = find(provider, model)
-    price = entry.usd_per_million if entry else None
-    return None if price is None else price * tokens / 1_000_000
+    return entry.usd_per_million if entry else None
 
 
 @functools.cache
@@ -201,10 +205,10 @@ def _read(path: Path) -> dict[str, dict[str, Any]]:
         raise ConfigurationError(f"{path}: models: a mapping belongs here, not {entries!r}")
     for key, entry in entries.items():
         provider, _, model = str(key).partition("/")
-        if provider not in PROVIDERS or not model:
+        if provider not in kinds() or not model:
             raise ConfigurationError(
                 f"{path}: {key}: an entry is named provider/model, its provider one of "
-                f"{', '.join(PROVIDERS)}"
+                f"{', '.join(kinds())}"
             )
         if not isinstance(entry, dict):
             raise ConfigurationError(f"{path}: {key}: a mapping belongs here, not {entry!r}")

@@ -38,10 +38,12 @@ class Ledger:
         self._batches.create_index("batch")
         self._batches.create_index("request_ids", sparse=True)
 
-    def journal(self, *, pipeline: str, run: str, provider: str, model: str) -> "RunJournal":
+    def journal(
+        self, *, pipeline: str, run: str, provider: str, model: str, usd_per_million: float | None
+    ) -> "RunJournal":
         """Where a run's remote requests are written down, as `resources.embedders.journal`."""
         who = {"pipeline": pipeline, "run": run, "provider": provider, "model": model}
-        return RunJournal(self._requests, who)
+        return RunJournal(self._requests, who, usd_per_million)
 
     def record(self, entry: dict[str, Any]) -> None:
         """Note what one embedding batch took; doing it again changes nothing.
@@ -119,8 +121,8 @@ class Ledger:
 class RunJournal:
     """The remote requests of one run; called from any thread."""
 
-    def __init__(self, collection: Any, who: dict[str, str]) -> None:
-        self._collection, self._who = collection, who
+    def __init__(self, collection: Any, who: dict[str, str], price: float | None) -> None:
+        self._collection, self._who, self._price = collection, who, price
         # What is lost with the server's memory would hide a bill.
         durable = WriteConcern("majority", j=True)
         self._durable = collection.with_options(write_concern=durable)
@@ -136,8 +138,8 @@ class RunJournal:
                 self._collection.delete_one({"_id": request})
                 return
             cost = None
-            if tokens is not None:
-                cost = catalogue.cost_usd(self._who["provider"], self._who["model"], tokens)
+            if tokens is not None and self._price is not None:
+                cost = self._price * tokens / 1_000_000
             answer = {"closed": now(), "tokens": tokens, "cost_usd": cost}
             self._collection.update_one({"_id": request}, {"$set": answer})
 

@@ -80,8 +80,8 @@ class Registry:
         `settle_space` writes it down.
         """
         server, earlier = space.endpoint, space.without_endpoint()
-        if not server:
-            return space
+        if not server or space.provider != "openai":
+            return space  # no other provider had spaces before servers were told apart
         known = self.store_claim(store).servers.get(earlier.id)
         if known is None:
             entry = self._stores.find_one({"_id": store}, {"space": 1}) or {}

@@ -1,4 +1,4 @@
-"""OpenAI's Files and Batch API for `/v1/embeddings`.
+"""OpenAI's Files and Batch API for `/v1/embeddings`, and Voyage AI's, which is much like it.
 
 A batch goes validating -> in_progress -> finalizing -> completed, one status every
 `Behaviour.batch_polls` polls, or by `advance`. Lines are embedded on the way to finalizing, one
@@ -9,7 +9,8 @@ import json
 import threading
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from aiohttp import web
@@ -18,7 +19,7 @@ from tests.providers.behaviour import Request
 from tests.providers.server import Refused, Reply
 
 if TYPE_CHECKING:
-    from tests.providers.openai import OpenAIServer
+    from tests.providers.server import ProviderServer
 
 MAX_INPUTS = 50_000
 MAX_BYTES = 200 * 2**20
@@ -66,7 +67,9 @@ class Batch:
 
 
 class Batches:
-    def __init__(self, server: "OpenAIServer") -> None:
+    window = "24h"
+
+    def __init__(self, server: "ProviderServer") -> None:
         self._server = server
         self._lock = threading.RLock()
         self.files: dict[str, StoredFile] = {}
@@ -147,15 +150,16 @@ class Batches:
 
     def _create(self, wanted: dict[str, Any]) -> dict[str, Any]:
         source = self._file(wanted.get("input_file_id", ""))
-        if wanted.get("endpoint") != "/v1/embeddings" or wanted.get("completion_window") != "24h":
-            raise Refused(400, "This server takes endpoint /v1/embeddings, window 24h.")
+        asked = wanted.get("endpoint"), wanted.get("completion_window")
+        if asked != ("/v1/embeddings", self.window):
+            raise Refused(400, f"This server takes endpoint /v1/embeddings, window {self.window}.")
         now = int(time.time())
         document = {
             "id": f"batch_{len(self.batches) + 1:06d}",
             "object": "batch",
             "endpoint": wanted["endpoint"],
             "input_file_id": source.id,
-            "completion_window": "24h",
+            "completion_window": self.window,
             "status": "validating",
             "created_at": now,
             "expires_at": now + 24 * 3600,
@@ -240,7 +244,7 @@ class Batches:
                 continue
             if custom_id in seen:
                 found.append(_complaint("duplicate_custom_id", f"{custom_id} is used.", number))
-            if line.get("url") != "/v1/embeddings" or line.get("method") != "POST":
+            if not self._addressed(line):
                 found.append(_complaint("invalid_url", "The URL is not the endpoint.", number))
             seen.add(custom_id)
             models.add(body.get("model"))
@@ -254,18 +258,27 @@ class Batches:
             found.append(_complaint("too_many_tasks", f"More than {MAX_INPUTS} inputs.", None))
         return found
 
+    def _addressed(self, line: dict[str, Any]) -> bool:
+        return line.get("url") == "/v1/embeddings" and line.get("method") == "POST"
+
+    def _options(self, batch: Batch, line: dict[str, Any]) -> dict[str, Any]:
+        return dict(line["body"])
+
+    def _response(self, status: int, number: int, body: dict[str, Any]) -> dict[str, Any]:
+        return {"status_code": status, "request_id": f"req_{number}", "body": body}
+
     def _run(self, batch: Batch, until: int) -> None:
         for line in batch.lines[batch.done : until]:
-            status, body = self._answer(line)
-            response = {"status_code": status, "request_id": f"req_{batch.done}", "body": body}
+            status, body = self._answer(line, self._options(batch, line))
+            response = self._response(status, batch.done, body)
             into = batch.outputs if status == 200 else batch.errors
             into.append(_outcome(batch.done, line, response, None))
             batch.done += 1
         counts = batch.document["request_counts"]
         counts["completed"], counts["failed"] = len(batch.outputs), len(batch.errors)
 
-    def _answer(self, line: dict[str, Any]) -> tuple[int, dict[str, Any]]:
-        server, options = self._server, dict(line["body"])
+    def _answer(self, line: dict[str, Any], options: dict[str, Any]) -> tuple[int, dict[str, Any]]:
+        server = self._server
         texts = options.pop("input")
         texts = [texts] if isinstance(texts, str) else texts
         now = time.monotonic()
@@ -295,6 +308,61 @@ class Batches:
                 name = f"{batch.document['id']}_{kind}.jsonl"
                 stored = self._store(name, "batch_output", data)
                 batch.document[f"{kind}_file_id"] = stored.id
+
+
+class VoyageBatches(Batches):
+    """As https://docs.voyageai.com/docs/batch-inference has it.
+
+    Model and options are the job's, moments are ISO dates, an error stands beside its status, a job
+    that ran out of time is completed, and one too many is refused with 429.
+    """
+
+    window = "12h"
+    max_in_flight = 100
+
+    async def respond(self, http: web.Request, request: Request) -> Reply:
+        reply = await super().respond(http, request)
+        if request.path.startswith("/batches"):
+            reply = replace(reply, body=json.dumps(_dated(json.loads(reply.body))).encode())
+        return reply
+
+    def expire(self, batch_id: str | None = None) -> None:
+        with self._lock:
+            self._stop(self._latest(batch_id), "completed", "batch_expired")
+
+    def _create(self, wanted: dict[str, Any]) -> dict[str, Any]:
+        if not wanted.get("request_params", {}).get("model"):
+            raise Refused(400, "request_params.model is required.")
+        running = [batch for batch in self.batches.values() if batch.status in _NEXT]
+        if len(running) >= self.max_in_flight:
+            raise Refused(429, f"You have {len(running)} in-flight batches already.")
+        document = super()._create(wanted)
+        document["request_params"] = wanted["request_params"]
+        return document
+
+    def _addressed(self, line: dict[str, Any]) -> bool:
+        return line.keys() == {"custom_id", "body"} and line["body"].keys() == {"input"}
+
+    def _options(self, batch: Batch, line: dict[str, Any]) -> dict[str, Any]:
+        return batch.document["request_params"] | line["body"]
+
+    def _response(self, status: int, number: int, body: dict[str, Any]) -> dict[str, Any]:
+        if status != 200:
+            return {"status_code": status, "message": body["detail"]}
+        return {"status_code": status, "body": body}
+
+
+def _dated(document: Any) -> Any:
+    if isinstance(document, list):
+        return [_dated(item) for item in document]
+    if not isinstance(document, dict):
+        return document
+    return {
+        name: datetime.fromtimestamp(value, UTC).isoformat()
+        if name.endswith("_at") and isinstance(value, int)
+        else _dated(value)
+        for name, value in document.items()
+    }
 
 
 def _json(document: dict[str, Any]) -> Reply:

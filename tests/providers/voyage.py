@@ -9,9 +9,11 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from aiohttp import web
 
+from tests.providers.batches import VoyageBatches
 from tests.providers.behaviour import Behaviour, Fault, Request
-from tests.providers.server import ProviderServer, Refused, embedding
+from tests.providers.server import ProviderServer, Refused, Reply, embedding
 
 MAX_TEXTS = 1000
 MATRYOSHKA = (256, 512, 1024, 2048)
@@ -60,6 +62,16 @@ def quantized(vector: np.ndarray, dtype: str) -> np.ndarray:
 
 
 class VoyageServer(ProviderServer):
+    def __init__(self, behaviour: Behaviour | None = None) -> None:
+        super().__init__(behaviour)
+        self.batches = VoyageBatches(self)
+
+    def _embedded(self) -> list[Request]:
+        return [*self.requests, *self.batches.lines]
+
+    async def respond(self, http: web.Request, request: Request) -> Reply:
+        return await self.batches.respond(http, request)
+
     def vector(self, text: str, *, model: str = "voyage-4-large", width: int = 1024) -> np.ndarray:
         """What an embedding of this text is, for comparison."""
         return embedding(MODELS[model].family, text, width)

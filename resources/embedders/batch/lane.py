@@ -33,6 +33,7 @@ class BatchLane:
 
     Args:
         check: Raises ProviderError if the settings are such that every text is refused.
+        cut: Gives the positions of texts of which the model sees only the beginning, or may.
         log: Where progress is told.
     """
 
@@ -47,15 +48,17 @@ class BatchLane:
         attempts: int,
         max_failures: int,
         check: Callable[[], Any],
+        cut: Callable[[Sequence[str]], frozenset[int]],
         log: Callable[[str], None],
     ) -> None:
         self._api, self._jobs, self._space = api, jobs, space
         self._poll_seconds, self._wait_seconds = poll_seconds, wait_seconds
         self._attempts, self._max_failures = attempts, max_failures
-        self._check, self._log = check, log
+        self._check, self._cut, self._log = check, cut, log
         self._claims: dict[bytes, tuple[Flight, int]] = {}
         self._orders: dict[Any, Order] = {}
         self._submitted = 0
+        self._full = False
         self._unanswered = 0
         self._reason = ""
 
@@ -125,7 +128,8 @@ class BatchLane:
         for flight, of_job in pairs.items():
             flight.batches.add(key)
             flight.claimed += len(of_job)
-        return Order(len(texts), {f: np.array(rows, np.int32) for f, rows in pairs.items()})
+        shares = {flight: np.array(rows, np.int32) for flight, rows in pairs.items()}
+        return Order(len(texts), shares, self._cut(texts))
 
     def _pieces(
         self, key: Any, texts: Sequence[str], positions: Sequence[int]
@@ -150,24 +154,38 @@ class BatchLane:
     def _submit(self, flight: Flight, lines: list[bytes]) -> None:
         self._update(flight)
         self._update(flight, file=self._api.upload(f"{flight.job.name}.jsonl", b"".join(lines)))
-        self._create(flight)
+        if not self._full:  # else it waits for its turn
+            self._create(flight)
         self._submitted += 1
 
     def _create(self, flight: Flight) -> None:
-        """Start the job; where the answer is lost, look whether it exists before trying again."""
-        self._update(flight, id=None, status=SUBMITTING, submitted=datetime.now(UTC))
+        """Start the job; where the answer is lost, look whether it exists before trying again.
+
+        One that is refused because there are too many keeps its place among those that wait.
+        """
+        found = None
+        if flight.asked_for:
+            found = self._api.find(self._labels(flight.job), flight.job.submitted)
+        if found is None:
+            self._update(flight, id=None, status=SUBMITTING, submitted=datetime.now(UTC))
         labels, since = self._labels(flight.job), flight.job.submitted
         assert flight.job.file is not None
-        found, tries = None, 0
+        tries = 0
         while found is None:
             try:
+                flight.asked_for = True
                 found = self._api.create(flight.job.file, labels)
             except RequestFailed as failure:
                 tries += 1
-                if failure.kind not in ("throttled", "transient") or tries >= self._attempts:
+                full = failure.kind == "throttled"
+                if full and (self._full or tries >= self._attempts):
+                    self._full, flight.asked_for = True, tries > 1
+                    return
+                if not (full or failure.kind == "transient") or tries >= self._attempts:
                     raise
                 time.sleep(failure.retry_after or min(_LONGEST_PAUSE, 0.25 * 2**tries))
                 found = self._api.find(labels, since)
+        flight.asked_for = self._full = False
         self._update(flight, id=found, status="submitted")
 
     def _labels(self, job: Job) -> dict[str, str]:
@@ -239,7 +257,9 @@ class BatchLane:
         """Ask after every job once."""
         crowded, ended = [], 0
         for flight in running:
-            assert flight.job.id is not None
+            if flight.job.id is None:
+                crowded.append(flight)
+                continue
             state = self._api.poll(flight.job.id)
             if state.status != flight.job.status:
                 self._update(flight, status=state.status)
@@ -253,6 +273,8 @@ class BatchLane:
         # As many as have made room; a job too many is only refused again.
         for flight in crowded[: max(1, ended)]:
             self._create(flight)
+            if self._full:
+                break
 
     def _reply(self, order: Order) -> Embeddings | None:
         """What the jobs of a batch came to; None if not a single text has an answer."""

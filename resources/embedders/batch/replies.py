@@ -8,6 +8,7 @@ import numpy as np
 
 from resources.core.errors import ProviderError
 from resources.core.space import EmbeddingSpace
+from resources.core.vectors import NUMPY_TYPES
 from resources.embedders.base import Embeddings, Refusal, Usage, check_reply
 from resources.embedders.batch.jobs import BatchAPI, Job, State
 
@@ -21,6 +22,7 @@ class Flight:
         batches: Those it serves that are not written yet.
         claimed: Rows that this run wants of it.
         lost: Some of those have no answer: the job is of no more use to them.
+        asked_for: The provider may have it without our knowing: the answer was lost.
     """
 
     job: Job
@@ -28,14 +30,21 @@ class Flight:
     batches: set[Any] = field(default_factory=set)
     claimed: int = 0
     lost: bool = False
+    asked_for: bool = False
 
 
 @dataclass(frozen=True)
 class Order:
-    """A batch that is waited for; per job, which of its rows belong to which positions."""
+    """A batch that is waited for.
+
+    Attributes:
+        shares: Per job, which of its rows belong to which positions.
+        cut: Positions of texts of which the model sees only the beginning, or may.
+    """
 
     size: int
     shares: dict[Flight, np.ndarray]
+    cut: frozenset[int] = frozenset()
 
     @property
     def ended(self) -> bool:
@@ -50,7 +59,7 @@ def assemble(
     Texts without an answer are unfinished. If all are refused, `check` tells whether the settings
     are at fault, by raising ProviderError; then none counts as refused.
     """
-    vectors = np.zeros((order.size, space.dimensions), np.float32)
+    vectors = np.zeros((order.size, space.width), NUMPY_TYPES[space.element])
     tokens = np.full(order.size, -1, np.int32)
     finished: set[int] = set()
     refused: dict[int, Refusal] = {}
@@ -92,4 +101,4 @@ def assemble(
         requests=len(finished) + len(refused),
         tokens=int(known.sum()) if len(known) else None,
     )
-    return Embeddings(vectors, tokens, usage, refused, unfinished), reasons
+    return Embeddings(vectors, tokens, usage, refused, unfinished, order.cut), reasons

@@ -1,20 +1,28 @@
+from dataclasses import replace
+
 import pytest
 
 from assets.work.budget import Estimate, check_budget, dollars, estimate
 from resources.core.errors import ConfigurationError
+from resources.embedders.openai import OpenAIProvider
+from resources.embedders.sentence_transformers import SentenceTransformersProvider
+from resources.embedders.voyage import VoyageProvider
 
 
 def test_an_estimate_is_the_list_price():
-    found = estimate("voyage", "voyage-4-large", texts=10, tokens=1_000_000)
+    facts = VoyageProvider(api_key="k").facts()
+    found = estimate(facts, texts=10, tokens=1_000_000)
     assert found.cost_usd == pytest.approx(0.12)
-    half = estimate("voyage", "voyage-4-large", texts=10, tokens=1_000_000, price_factor=0.5)
+    half = estimate(replace(facts, price_factor=0.5), texts=10, tokens=1_000_000)
     assert half.cost_usd == pytest.approx(0.06)
     assert str(found) == "10 texts, about 1,000,000 tokens, $0.12"
 
 
-def test_a_local_model_is_free_and_an_unknown_price_is_not():
-    assert estimate("sentence_transformers", "any", texts=1, tokens=5).cost_usd == 0
-    assert estimate("openai", "my-own-model", texts=1, tokens=5).cost_usd is None
+def test_a_local_model_is_free_and_an_unknown_price_is_not(static_model):
+    local = SentenceTransformersProvider(model=static_model).facts()
+    assert estimate(local, texts=1, tokens=5).cost_usd == 0
+    unknown = OpenAIProvider(api_key="k", model="my-own-model", dimensions=8).facts()
+    assert estimate(unknown, texts=1, tokens=5).cost_usd is None
 
 
 @pytest.mark.parametrize(

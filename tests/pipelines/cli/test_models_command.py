@@ -9,7 +9,8 @@ from typer.testing import CliRunner
 
 from pipelines.cli import models as command
 from pipelines.cli.models import ProviderChoice, StatusChoice, chosen, table
-from resources.models.catalogue import PROVIDERS, STATUSES, VARIABLE, load_catalogue
+from resources.models.catalogue import STATUSES, VARIABLE, load_catalogue
+from resources.models.kinds import kinds
 
 app = typer.Typer()
 app.command("models")(command.models)
@@ -40,7 +41,7 @@ def names(*arguments: str) -> list[str]:
 
 
 def test_the_choices_are_the_catalogues():
-    assert [str(choice) for choice in ProviderChoice] == list(PROVIDERS)
+    assert [str(choice) for choice in ProviderChoice] == list(kinds())
     assert [str(choice) for choice in StatusChoice] == list(STATUSES)
 
 

@@ -71,11 +71,11 @@ IDS = [
 
 @pytest.mark.parametrize(("provider", "name"), IDS)
 def test_ids_stay_what_they_were_before_servers_were_told_apart(provider, name: str):
-    assert provider.embedding_space().id == name
+    assert provider.space().id == name
 
 
 def openai(**settings) -> EmbeddingSpace:
-    return OpenAIProvider(api_key="k", **settings).embedding_space()
+    return OpenAIProvider(api_key="k", **settings).space()
 
 
 @pytest.mark.parametrize(
@@ -125,7 +125,7 @@ def test_the_catalogue_may_name_the_space_of_an_openai_model(monkeypatch, tmp_pa
 
 def test_a_local_model_may_share_the_space_of_another(static_model):
     def space(**settings) -> EmbeddingSpace:
-        return SentenceTransformersProvider(model=static_model, **settings).embedding_space()
+        return SentenceTransformersProvider(model=static_model, **settings).space()
 
     assert space(space="mine") == space(space="mine")
     assert space(space="mine").model == "mine"

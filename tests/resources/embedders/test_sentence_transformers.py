@@ -34,15 +34,15 @@ def test_the_packaged_model_is_found_and_is_the_official_one():
 
 def test_the_space_is_known_without_loading_the_model(static_model, monkeypatch):
     monkeypatch.setattr(SentenceTransformersProvider, "load", lambda *_: pytest.fail("loaded"))
-    assert SentenceTransformersProvider().embedding_space().dimensions == 384
-    space = SentenceTransformersProvider(model=static_model).embedding_space()
+    assert SentenceTransformersProvider().space().dimensions == 384
+    space = SentenceTransformersProvider(model=static_model).space()
     assert (space.model, space.dimensions, space.normalized) == ("static", 64, True)
 
 
 def test_a_model_keeps_its_space_when_its_folder_moves(static_model, tmp_path):
     moved = shutil.copytree(static_model, tmp_path / "static")
     here, there = (SentenceTransformersProvider(model=str(m)) for m in (static_model, moved))
-    assert here.embedding_space() == there.embedding_space()
+    assert here.space() == there.space()
 
 
 def test_other_weights_are_another_space(static_model, tmp_path):
@@ -50,7 +50,7 @@ def test_other_weights_are_another_space(static_model, tmp_path):
 
     other = build_static_model(tmp_path / "static", seed=1)
     here, there = (SentenceTransformersProvider(model=str(m)) for m in (static_model, other))
-    assert here.embedding_space().id != there.embedding_space().id
+    assert here.space().id != there.space().id
 
 
 def test_the_tutorials_three_texts_and_query():
@@ -88,11 +88,9 @@ def test_prompts_stand_before_documents_and_queries(static_model):
     with EmbedderResource(provider=prompted).open() as it:
         for kind, vector in expected.items():
             assert np.allclose(it.embed(["the sea"], input_type=kind).vectors[0], vector)
-    assert prompted.embedding_space().id != plain.embedding_space().id
+    assert prompted.space().id != plain.space().id
     other_query = prompted.model_copy(update={"query_prompt": "question: "})
-    assert other_query.embedding_space() == prompted.embedding_space(), (
-        "a query prompt re-embeds no document"
-    )
+    assert other_query.space() == prompted.space(), "a query prompt re-embeds no document"
 
 
 def test_leading_dimensions_are_normalised_again(static_model):
@@ -101,12 +99,12 @@ def test_leading_dimensions_are_normalised_again(static_model):
         vectors = embedder.embed(TEXTS, input_type="document").vectors
     assert vectors.shape == (3, 16)
     assert np.allclose(np.linalg.norm(vectors, axis=1), 1, atol=1e-5)
-    assert provider.embedding_space().dimensions == 16
+    assert provider.space().dimensions == 16
 
 
 def test_more_dimensions_than_the_model_has_are_refused(static_model):
     with pytest.raises(ConfigurationError, match="has 64 dimensions"):
-        SentenceTransformersProvider(model=static_model, dimensions=65).embedding_space()
+        SentenceTransformersProvider(model=static_model, dimensions=65).space()
 
 
 LONG = "word " * 100
@@ -122,7 +120,7 @@ def test_a_text_longer_than_the_model_reads_is_refused_and_not_embedded(monkeypa
         nothing = embedder.embed([LONG], input_type="document")
         with pytest.raises(ProviderError, match="the query has 102 tokens"):
             embedder.embed([LONG], input_type="query")
-        assert embedder.settings() == {"truncate": False}
+        assert embedder.facts.settings == {"truncate": False}
     assert reply.refused == {
         1: Refusal(
             "has 102 tokens, the model reads 16: chunk it, raise `max_tokens` (at most 512), or "
@@ -154,14 +152,14 @@ def test_a_text_that_is_cut_on_request_is_counted():
     with EmbedderResource(provider=provider).open() as embedder:
         reply = embedder.embed(["short", LONG], input_type="document")
         cut = embedder.embed(["word " * 14], input_type="document").vectors[0]
-        assert embedder.settings() == {"truncate": True}
+        assert embedder.facts.settings == {"truncate": True}
     assert not reply.refused
     assert reply.tokens is not None
     assert reply.tokens.tolist() == [3, 102]
     assert reply.usage.truncated == 1
     assert reply.usage.tokens == 16 + 3  # [CLS] short [SEP]
     assert np.allclose(reply.vectors[1], cut, atol=1e-6)
-    assert provider.embedding_space().id != SentenceTransformersProvider().embedding_space().id
+    assert provider.space().id != SentenceTransformersProvider().space().id
 
 
 def test_a_static_model_reads_everything(static_model):
@@ -206,7 +204,7 @@ def test_cutting_takes_the_leading_dimensions(normalize):
         vectors = embedder.embed(TEXTS, input_type="document").vectors
     lengths = np.linalg.norm(expected, axis=1, keepdims=True)
     assert np.allclose(vectors, expected / lengths if normalize else expected, atol=1e-6)
-    assert cut.embedding_space().normalized is normalize
+    assert cut.space().normalized is normalize
 
 
 @pytest.mark.parametrize("normalize", [True, False])
@@ -225,7 +223,7 @@ def test_nomics_model_is_cut_as_its_card_says(static_model, tmp_path, normalize)
     with EmbedderResource(provider=cut).open() as embedder:
         vectors = embedder.embed(TEXTS, input_type="document").vectors
     assert np.allclose(vectors, expected.numpy(), atol=1e-5)
-    assert dict(cut.embedding_space().options) == {"layer_norm": True}
+    assert dict(cut.space().options) == {"layer_norm": True}
 
 
 # --- prompts
@@ -251,7 +249,7 @@ def on_the_hub(static_model, monkeypatch):
 
 def prompts_of(provider: SentenceTransformersProvider) -> tuple[str, str]:
     folder = provider.find()
-    assert provider.embedding_space().document_prompt == provider.prompt("document", folder)
+    assert provider.space().document_prompt == provider.prompt("document", folder)
     return provider.prompt("document", folder), provider.prompt("query", folder)
 
 
@@ -315,7 +313,7 @@ def test_a_model_of_a_family_that_needs_prompts_is_refused_without(on_the_hub, n
     on_the_hub(name)
     provider = SentenceTransformersProvider(model=name)
     with pytest.raises(ConfigurationError, match="needs a prompt before its texts") as raised:
-        provider.embedding_space()
+        provider.space()
     assert asked in str(raised.value)
     half = provider.model_copy(update={"document_prompt": "passage: "})
     with pytest.raises(ConfigurationError, match="set `query_prompt: ") as raised:
@@ -329,7 +327,7 @@ def test_a_model_of_a_family_that_needs_prompts_is_refused_without(on_the_hub, n
 def test_a_local_folder_of_such_a_name_is_refused_as_well(static_model, tmp_path):
     folder = shutil.copytree(static_model, tmp_path / "e5-base")
     with pytest.raises(ConfigurationError, match="needs a prompt"):
-        SentenceTransformersProvider(model=str(folder)).embedding_space()
+        SentenceTransformersProvider(model=str(folder)).space()
 
 
 @pytest.mark.parametrize(
@@ -337,7 +335,7 @@ def test_a_local_folder_of_such_a_name_is_refused_as_well(static_model, tmp_path
 )
 def test_other_models_need_none(on_the_hub, name):
     on_the_hub(name)
-    assert SentenceTransformersProvider(model=name).embedding_space().document_prompt == ""
+    assert SentenceTransformersProvider(model=name).space().document_prompt == ""
 
 
 @pytest.mark.parametrize(
@@ -360,7 +358,7 @@ def test_prompts_that_the_users_catalogue_removes(
         assert prompts_of(provider) == ("", "")
         return
     with pytest.raises(ConfigurationError, match="needs a prompt") as raised:
-        provider.embedding_space()
+        provider.space()
     assert sentence in str(raised.value)
 
 
@@ -486,7 +484,7 @@ def test_a_damaged_model_is_one_sentence(static_model, tmp_path):
         provider.load(provider.find())
 
 
-SPACE = SentenceTransformersProvider().embedding_space()
+SPACE = SentenceTransformersProvider().space()
 
 
 @pytest.mark.parametrize(

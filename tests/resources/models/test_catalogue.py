@@ -15,13 +15,13 @@ from resources.core.paths import CODE_ROOT
 from resources.embedders.sentence_transformers import SentenceTransformersProvider
 from resources.models.catalogue import (
     PACKAGED,
-    PROVIDERS,
     VARIABLE,
     cost_usd,
     family,
     find,
     load_catalogue,
 )
+from resources.models.kinds import BUILT_IN
 
 MINILM = "sentence-transformers/all-MiniLM-L6-v2"
 
@@ -64,7 +64,7 @@ def test_the_packaged_file_loads_strictly_and_completely():
     entries = yaml.safe_load(PACKAGED.read_text("utf-8"))["models"]
     assert [entry.key for entry in load_catalogue().values()] == list(entries)
     assert len(re.findall(r"^  \w+/\S+:$", PACKAGED.read_text("utf-8"), re.M)) == len(entries)
-    assert {entry.provider for entry in load_catalogue().values()} == set(PROVIDERS)
+    assert {entry.provider for entry in load_catalogue().values()} == set(BUILT_IN)
     assert load_catalogue() is load_catalogue()
 
 

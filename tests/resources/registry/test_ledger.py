@@ -17,7 +17,9 @@ MODEL = "text-embedding-3-small"
 
 
 def journal(ledger: Ledger, pipeline: str = "films") -> RunJournal:
-    return ledger.journal(pipeline=pipeline, run="run-1", provider="openai", model=MODEL)
+    return ledger.journal(
+        pipeline=pipeline, run="run-1", provider="openai", model=MODEL, usd_per_million=0.02
+    )
 
 
 def entry(batch: str, request_ids: list[str], tokens: int | None) -> dict[str, Any]:

@@ -147,9 +147,9 @@ def test_queries_are_never_batched_and_documents_cost_half(desk):
     assert np.array_equal(reply.vectors, desk.vectors(["a lion"]))
     assert len(desk.api.requests) == 1
     assert not desk.submitted
-    assert embedder.price_factor == 0.5
-    assert embedder.settings()["mode"] == "batch"
-    assert desk.open(mode="realtime").price_factor == 1.0
+    assert embedder.facts.price_factor == 0.5
+    assert embedder.facts.settings["mode"] == "batch"
+    assert desk.open(mode="realtime").facts.price_factor == 1.0
 
 
 def test_without_a_place_for_jobs_only_queries_are_embedded(desk):
