@@ -1,5 +1,6 @@
 """The asset `embedding_batches`: embed what the plan asks for, and write every batch down."""
 
+from contextlib import ExitStack
 from functools import partial
 
 import dagster as dg
@@ -11,7 +12,9 @@ from assets.report import cell
 from assets.work.embedding import Outcome, embed_plan
 from assets.work.heap import settled_heap
 from assets.work.plan import read_plan
+from assets.work.spaces import pipeline_space
 from resources.batch_store.resource import BatchStoreResource
+from resources.core.lane import Lane
 from resources.core.progress import duration
 from resources.core.space import EmbeddingSpace
 from resources.embedders.resource import EmbedderResource
@@ -41,8 +44,18 @@ def build_embedding_batches(pipeline: str, kinds: set[str]) -> dg.AssetsDefiniti
         """Vectors of the texts that have none yet, as Parquet files: the checkpoint of the run."""
         with explained(), settled_heap():
             batches = batch_store.open()
-            with mongodb.connect() as client, exclusive(context, client, mongodb) as lease:
-                plan = read_plan(batches, pipeline, embedder.space())
+            with ExitStack() as stack:
+                client = stack.enter_context(mongodb.connect())
+                space = pipeline_space(
+                    client,
+                    source=source,
+                    embedder=embedder,
+                    mongodb=mongodb,
+                    vector_store=vector_store,
+                )
+                lane = Lane(pipeline, space.id)
+                lease = stack.enter_context(exclusive(context, client, mongodb, lane))
+                plan = read_plan(batches, pipeline, space)
                 written = partial(batches.has_batch, plan.space.id)
                 registry = Registry(client, mongodb.registry)
                 jobs = registry.jobs(pipeline, context.run_id, written)

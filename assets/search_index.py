@@ -1,6 +1,7 @@
 """The asset `search_index`: the index over the stored vectors, proved by searching it."""
 
 from collections.abc import Callable
+from contextlib import ExitStack
 
 import dagster as dg
 from pymongo import MongoClient
@@ -12,6 +13,7 @@ from assets.report import cell
 from assets.work.proving import Probe, probe
 from assets.work.spaces import pipeline_space
 from resources.batch_store.resource import BatchStoreResource
+from resources.core.lane import Lane
 from resources.core.space import EmbeddingSpace
 from resources.embedders.resource import EmbedderResource
 from resources.mongodb.resource import MongoDBResource
@@ -79,11 +81,13 @@ def build_search_index(pipeline: str) -> dg.AssetsDefinition:
         batch_store: BatchStoreResource,
     ) -> dg.MaterializeResult:
         """The vector index that searches use, equal to its declaration and to what is stored."""
-        with (
-            explained(),
-            mongodb.connect() as client,
-            exclusive(context, client, mongodb) as lease,
-        ):
+        with explained(), ExitStack() as stack:
+            client = stack.enter_context(mongodb.connect())
+            space = pipeline_space(
+                client, source=source, embedder=embedder, mongodb=mongodb, vector_store=vector_store
+            )
+            lane = Lane(pipeline, space.id)
+            lease = stack.enter_context(exclusive(context, client, mongodb, lane))
             engine, store, space = open_engine(
                 client,
                 source=source,

@@ -1,6 +1,7 @@
 """The asset `source_documents`: read the source, compare with the store, write the plan."""
 
 import dataclasses
+from contextlib import ExitStack
 from functools import partial
 
 import dagster as dg
@@ -15,6 +16,7 @@ from assets.work.preflight import check_deployment, check_settings
 from resources.batch_store.resource import BatchStoreResource
 from resources.core.chunks import Chunk
 from resources.core.keys import shown
+from resources.core.lane import Lane
 from resources.embedders.resource import EmbedderResource
 from resources.mongodb.resource import MongoDBResource
 from resources.registry.registry import Registry
@@ -45,9 +47,12 @@ def build_source_documents(pipeline: str, kinds: set[str]) -> dg.AssetsDefinitio
         with explained(), settled_heap():
             space = embedder.space()
             check_settings(source, vector_store, search_index, space)
-            with mongodb.connect() as client, exclusive(context, client, mongodb) as lease:
+            with ExitStack() as stack:
+                client = stack.enter_context(mongodb.connect())
                 registry, wanted = Registry(client, mongodb.registry), space
                 space = registry.settled_space(wanted, vector_store.key(source))
+                lane = Lane(pipeline, space.id)
+                lease = stack.enter_context(exclusive(context, client, mongodb, lane))
                 store = vector_store.open(client, source, space, pipeline)
                 check_deployment(
                     client,

@@ -1,6 +1,7 @@
 """The asset `stored_vectors`: write the vectors to MongoDB, and only then remove what vanished."""
 
 import secrets
+from contextlib import ExitStack
 from functools import partial
 from typing import Any
 
@@ -13,9 +14,11 @@ from assets.work.comparing import set_aside
 from assets.work.heap import settled_heap
 from assets.work.plan import Plan, read_plan
 from assets.work.retention import remove_old_batches
+from assets.work.spaces import pipeline_space
 from assets.work.storing import open_writer, store_plan
 from resources.batch_store.resource import BatchStoreResource
 from resources.batch_store.store import BatchStore
+from resources.core.lane import Lane
 from resources.core.space import EmbeddingSpace
 from resources.core.vectors import Similarity, int8_scale
 from resources.embedders.resource import EmbedderResource
@@ -51,8 +54,18 @@ def build_stored_vectors(pipeline: str) -> dg.AssetsDefinition:
         """Vectors in MongoDB, each with its lineage: model, text, batch, run and time."""
         with explained(), settled_heap():
             batches = batch_store.open()
-            with mongodb.connect() as client, exclusive(context, client, mongodb) as lease:
-                plan = read_plan(batches, pipeline, embedder.space())
+            with ExitStack() as stack:
+                client = stack.enter_context(mongodb.connect())
+                space = pipeline_space(
+                    client,
+                    source=source,
+                    embedder=embedder,
+                    mongodb=mongodb,
+                    vector_store=vector_store,
+                )
+                lane = Lane(pipeline, space.id)
+                lease = stack.enter_context(exclusive(context, client, mongodb, lane))
+                plan = read_plan(batches, pipeline, space)
                 store = vector_store.open(client, source, plan.space, pipeline)
                 registry = Registry(client, mongodb.registry)
                 writer = open_writer(

@@ -13,6 +13,7 @@ from pipelines.framework.execution import RunOutcome, run
 from pipelines.framework.pipeline import EmbeddingPipeline
 from pipelines.operations.plan import DryRun, dry_run
 from resources.core.errors import SearchIndexError
+from resources.core.lane import Lane
 from resources.mongodb.lease import held
 from resources.vector_store.writer import VectorWriter
 
@@ -99,7 +100,7 @@ def repair(
         with held(
             opened.client,
             settings.registry,
-            opened.pipeline.name,
+            Lane(opened.pipeline.name, opened.space.id),
             f"audit-{secrets.token_hex(4)}",
             seconds=settings.lease_seconds,
             wait_seconds=settings.lease_wait_seconds,
