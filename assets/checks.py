@@ -8,10 +8,11 @@ import numpy as np
 from assets.failures import explained
 from assets.search_index import open_engine
 from assets.work.auditing import examine
-from assets.work.plan import read_plan
+from assets.work.plan import Plan, plan_of_run
 from assets.work.proving import probe
 from assets.work.spaces import pipeline_space
 from resources.batch_store.resource import BatchStoreResource
+from resources.batch_store.store import BatchStore
 from resources.core.errors import BatchStoreError, ProviderError
 from resources.embedders.base import check_reply
 from resources.embedders.resource import EmbedderResource
@@ -32,11 +33,14 @@ def build_checks(pipeline: str) -> Sequence[dg.AssetChecksDefinition]:
 
     @dg.asset_check(asset=key("source_documents"))
     def few_in_quarantine(
-        embedder: EmbedderResource, mongodb: MongoDBResource, batch_store: BatchStoreResource
+        context: dg.AssetCheckExecutionContext,
+        embedder: EmbedderResource,
+        mongodb: MongoDBResource,
+        batch_store: BatchStoreResource,
     ) -> dg.AssetCheckResult:
         """At most one record in twenty stands in quarantine."""
         with explained(), mongodb.connect() as client:
-            plan = read_plan(batch_store.open(), pipeline, embedder.space())
+            plan = _plan(context, batch_store.open(), pipeline, embedder)
             quarantine = Registry(client, mongodb.registry).quarantine
             held = quarantine.count(pipeline)
             # What the source's reading refuses is not among its chunks.
@@ -52,12 +56,14 @@ def build_checks(pipeline: str) -> Sequence[dg.AssetChecksDefinition]:
 
     @dg.asset_check(asset=key("embedding_batches"), blocking=True)
     def batches_are_sound(
-        embedder: EmbedderResource, batch_store: BatchStoreResource
+        context: dg.AssetCheckExecutionContext,
+        embedder: EmbedderResource,
+        batch_store: BatchStoreResource,
     ) -> dg.AssetCheckResult:
         """Batches of the plan are there, of the right width, finite and of unit length."""
         with explained():
             batches = batch_store.open()
-            plan = read_plan(batches, pipeline, embedder.space())
+            plan = _plan(context, batches, pipeline, embedder)
         parts = plan.of_kind("copy", "embed")
         # Evenly spread, so that a long run is judged along its whole length.
         step = max(1, len(parts) // SAMPLED_BATCHES)
@@ -144,6 +150,7 @@ def build_checks(pipeline: str) -> Sequence[dg.AssetChecksDefinition]:
 
     @dg.asset_check(asset=key("stored_vectors"), blocking=True)
     def all_stored(
+        context: dg.AssetCheckExecutionContext,
         source: SourceResource,
         embedder: EmbedderResource,
         mongodb: MongoDBResource,
@@ -152,7 +159,7 @@ def build_checks(pipeline: str) -> Sequence[dg.AssetChecksDefinition]:
     ) -> dg.AssetCheckResult:
         """Every chunk of the source has its vector, or stands in quarantine."""
         with explained(), mongodb.connect() as client:
-            plan = read_plan(batch_store.open(), pipeline, embedder.space())
+            plan = _plan(context, batch_store.open(), pipeline, embedder)
             stored = vector_store.open(client, source, plan.space, pipeline).count()
             quarantine = Registry(client, mongodb.registry).quarantine
             # Of what the source's reading refuses nothing is among its chunks.
@@ -216,3 +223,13 @@ def build_checks(pipeline: str) -> Sequence[dg.AssetChecksDefinition]:
         all_stored,
         index_is_complete,
     ]
+
+
+def _plan(
+    context: dg.AssetCheckExecutionContext,
+    batches: BatchStore,
+    pipeline: str,
+    embedder: EmbedderResource,
+) -> Plan:
+    """The plan of the run; of a run of checks alone the newest, as long as it is."""
+    return plan_of_run(batches, pipeline, embedder.space(), context.run.run_id, pin=False)

@@ -11,7 +11,7 @@ from assets.failures import explained
 from assets.report import cell
 from assets.work.embedding import Outcome, embed_plan
 from assets.work.heap import settled_heap
-from assets.work.plan import read_plan
+from assets.work.plan import plan_of_run
 from assets.work.spaces import pipeline_space
 from resources.batch_store.resource import BatchStoreResource
 from resources.core.lane import Lane
@@ -55,7 +55,7 @@ def build_embedding_batches(pipeline: str, kinds: set[str]) -> dg.AssetsDefiniti
                 )
                 lane = Lane(pipeline, space.id)
                 lease = stack.enter_context(exclusive(context, client, mongodb, lane))
-                plan = read_plan(batches, pipeline, space)
+                plan = plan_of_run(batches, pipeline, space, context.run_id, log=context.log.info)
                 written = partial(batches.has_batch, plan.space.id)
                 registry = Registry(client, mongodb.registry)
                 jobs = registry.jobs(pipeline, context.run_id, written)

@@ -6,7 +6,7 @@ from functools import partial
 
 import dagster as dg
 
-from assets.exclusive import exclusive
+from assets.exclusive import Finished, exclusive
 from assets.failures import explained
 from assets.report import cell
 from assets.work.comparing import compare
@@ -67,7 +67,7 @@ def build_source_documents(pipeline: str, kinds: set[str]) -> dg.AssetsDefinitio
                 registry.record_space(space)
                 store.prepare()
                 run, batches = context.run_id, batch_store.open()
-                writer = PlanWriter(batches, pipeline=pipeline, run=run, space=space)
+                writer = PlanWriter(batches, lane=lane, run=run, space=space)
                 found = compare(
                     source,
                     client=client,
@@ -85,7 +85,7 @@ def build_source_documents(pipeline: str, kinds: set[str]) -> dg.AssetsDefinitio
                     log=context.log.info,
                 )
                 lease.check()
-                plan = writer.finish(dataclasses.asdict(found.counts))
+                plan = writer.finish(dataclasses.asdict(found.counts), Finished(context.instance))
                 healed = registry.quarantine.release_healed(pipeline, run) if found.whole else 0
                 quarantined = registry.quarantine.entries(pipeline, limit=QUARANTINE_ROWS)
         counts = plan.counts

@@ -12,7 +12,7 @@ from assets.failures import explained
 from assets.report import cell
 from assets.work.comparing import set_aside
 from assets.work.heap import settled_heap
-from assets.work.plan import Plan, read_plan
+from assets.work.plan import Plan, plan_of_run
 from assets.work.retention import remove_old_batches
 from assets.work.spaces import pipeline_space
 from assets.work.storing import open_writer, store_plan
@@ -65,7 +65,7 @@ def build_stored_vectors(pipeline: str) -> dg.AssetsDefinition:
                 )
                 lane = Lane(pipeline, space.id)
                 lease = stack.enter_context(exclusive(context, client, mongodb, lane))
-                plan = read_plan(batches, pipeline, space)
+                plan = plan_of_run(batches, pipeline, space, context.run_id, log=context.log.info)
                 store = vector_store.open(client, source, plan.space, pipeline)
                 registry = Registry(client, mongodb.registry)
                 writer = open_writer(

@@ -24,7 +24,7 @@ def remove_old_batches(
         How many were removed.
     """
     limit = datetime.now(UTC) - timedelta(days=days)
-    planned = batches.planned_batches()
+    planned = batches.plans.batches()
     removed = 0
     for space in batches.spaces():
         stores = [entry["_id"] for entry in registry.stores(space)]
