@@ -42,9 +42,9 @@ def build_checks(pipeline: str) -> Sequence[dg.AssetChecksDefinition]:
         with explained(), mongodb.connect() as client:
             plan = _plan(context, batch_store.open(), pipeline, embedder)
             quarantine = Registry(client, mongodb.registry).quarantine
-            held = quarantine.count(pipeline)
+            held = quarantine.count(plan.lane)
             # What the source's reading refuses is not among its chunks.
-            total = plan.counts["source"] + quarantine.count(pipeline, "source")
+            total = plan.counts["source"] + quarantine.count(plan.lane, "source")
         share = held / total if total else 0.0
         return dg.AssetCheckResult(
             passed=share <= MAX_QUARANTINE_SHARE,
@@ -131,7 +131,7 @@ def build_checks(pipeline: str) -> Sequence[dg.AssetChecksDefinition]:
             )
             batches = batch_store.open()
             store = vector_store.open(client, source, space, pipeline)
-            store.use_scale(Registry(client, mongodb.registry).int8_scale(space.id))
+            store.use_scale(Registry(client, mongodb.registry).spaces.int8_scale(space.id))
             names = batches.batches(space.id)
             step = max(1, len(names) // AUDITED_BATCHES)
             # Without a scale nothing was ever stored as int8.
@@ -163,7 +163,7 @@ def build_checks(pipeline: str) -> Sequence[dg.AssetChecksDefinition]:
             stored = vector_store.open(client, source, plan.space, pipeline).count()
             quarantine = Registry(client, mongodb.registry).quarantine
             # Of what the source's reading refuses nothing is among its chunks.
-            held = quarantine.count(pipeline, "provider", "store")
+            held = quarantine.count(plan.lane, "provider", "store")
         wanted = plan.counts["source"]
         missing = max(0, wanted - stored - held)
         return dg.AssetCheckResult(

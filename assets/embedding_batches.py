@@ -58,9 +58,9 @@ def build_embedding_batches(pipeline: str, kinds: set[str]) -> dg.AssetsDefiniti
                 plan = plan_of_run(batches, pipeline, space, context.run_id, log=context.log.info)
                 written = partial(batches.has_batch, plan.space.id)
                 registry = Registry(client, mongodb.registry)
-                jobs = registry.jobs(pipeline, context.run_id, written)
+                jobs = registry.jobs(lane, context.run_id, written)
                 journal = registry.ledger.journal(
-                    pipeline=pipeline,
+                    lane,
                     run=context.run_id,
                     provider=plan.space.provider,
                     model=embedder.provider.model,

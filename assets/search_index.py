@@ -49,7 +49,7 @@ def open_engine(
     search_index.check(space, vector_store.format(space).dtype, vector_store.path)
     store = vector_store.open(client, source, space, pipeline)
     registry = Registry(client, mongodb.registry)
-    made = None if log else registry.index(index_key(store, search_index.name))
+    made = None if log else registry.indexes.get(index_key(store, search_index.name))
     engine = search_index.open(
         client,
         store=store,
@@ -57,7 +57,7 @@ def open_engine(
         registry=registry,
         space=space,
         pipeline=pipeline,
-        served_by=made["engine"] if made else None,
+        served_by=made.engine if made else None,
         log=log or (lambda _: None),
     )
     return engine, store, space

@@ -50,7 +50,7 @@ def build_source_documents(pipeline: str, kinds: set[str]) -> dg.AssetsDefinitio
             with ExitStack() as stack:
                 client = stack.enter_context(mongodb.connect())
                 registry, wanted = Registry(client, mongodb.registry), space
-                space = registry.settled_space(wanted, vector_store.key(source))
+                space = registry.stores.settled_space(wanted, vector_store.key(source))
                 lane = Lane(pipeline, space.id)
                 lease = stack.enter_context(exclusive(context, client, mongodb, lane))
                 store = vector_store.open(client, source, space, pipeline)
@@ -63,8 +63,8 @@ def build_source_documents(pipeline: str, kinds: set[str]) -> dg.AssetsDefinitio
                     space=space,
                 )
                 registry.prepare()
-                registry.settle_space(space, wanted, store.key)
-                registry.record_space(space)
+                registry.stores.settle_space(space, wanted, store.key)
+                registry.spaces.record(space)
                 store.prepare()
                 run, batches = context.run_id, batch_store.open()
                 writer = PlanWriter(batches, lane=lane, run=run, space=space)
@@ -77,17 +77,17 @@ def build_source_documents(pipeline: str, kinds: set[str]) -> dg.AssetsDefinitio
                     embedder=embedder,
                     space=space,
                     max_delete_fraction=vector_store.deletable,
-                    reject=partial(registry.quarantine.add, pipeline, run),
-                    hold=lambda scope, chunks: registry.quarantine.hold(
-                        pipeline, run, chunks, scope
-                    ),
+                    reject=partial(registry.quarantine.add, lane, run),
+                    hold=lambda scope, chunks: registry.quarantine.hold(lane, run, chunks, scope),
                     emit=writer.add,
                     log=context.log.info,
                 )
                 lease.check()
                 plan = writer.finish(dataclasses.asdict(found.counts), Finished(context.instance))
-                healed = registry.quarantine.release_healed(pipeline, run) if found.whole else 0
-                quarantined = registry.quarantine.entries(pipeline, limit=QUARANTINE_ROWS)
+                healed = 0
+                if found.whole:
+                    healed = registry.quarantine.release_healed(lane, run, found.scope)
+                quarantined = registry.quarantine.entries(lane, limit=QUARANTINE_ROWS)
         counts = plan.counts
         for space_id, vectors in counts["replaced_spaces"].items():
             context.log.warning(

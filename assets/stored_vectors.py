@@ -1,6 +1,5 @@
 """The asset `stored_vectors`: write the vectors to MongoDB, and only then remove what vanished."""
 
-import secrets
 from contextlib import ExitStack
 from functools import partial
 from typing import Any
@@ -72,27 +71,22 @@ def build_stored_vectors(pipeline: str) -> dg.AssetsDefinition:
                     plan, batches=batches, store=store, registry=registry, lease=lease
                 )
                 if plan.parts:
-                    registry.note_store_changes(store.key, lease)
+                    registry.stores.note_changes(store.key, lease)
                 written = store_plan(
                     plan,
                     batches=batches,
                     writer=writer,
-                    hold=partial(registry.quarantine.hold, pipeline, context.run_id),
+                    hold=partial(registry.quarantine.hold, lane, context.run_id),
                     cut_is_fine=embedder.truncates,
                     log=context.log.info,
                 )
                 where = store.collection.full_name
                 aside = [set_aside(chunk, where, reason) for chunk, reason in writer.aside]
-                registry.quarantine.add(pipeline, context.run_id, aside, stage="store")
-                registry.quarantine.release_stored(pipeline, context.run_id)
+                registry.quarantine.add(lane, context.run_id, aside, stage="store")
+                registry.quarantine.release_stored(lane, context.run_id)
                 if written.changes:
-                    registry.record_store(
-                        store.key,
-                        pipeline=pipeline,
-                        space=plan.space.id,
-                        stored_as=str(store.format),
-                        revision=secrets.token_hex(8),
-                        lease=lease,
+                    registry.stores.record(
+                        store.key, lease, space_id=plan.space.id, stored_as=str(store.format)
                     )
                 removed = 0
                 if written.changes and batch_store.keep_days:
@@ -101,7 +95,8 @@ def build_stored_vectors(pipeline: str) -> dg.AssetsDefinition:
                     )
                 total = store.count()
                 spaces = [
-                    (registry.space(name), name, store.count_space(name)) for name in store.spaces()
+                    (registry.spaces.get(name), name, store.count_space(name))
+                    for name in store.spaces()
                 ]
         if not written.changes:
             context.log.info("nothing to write: the stored vectors are up to date")

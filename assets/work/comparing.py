@@ -29,11 +29,13 @@ class Comparison:
 
     Attributes:
         counts: In chunks, as the planner found them.
+        scope: What the provider's refusals hold for.
         whole: The source was read to its end, so what was not met is gone.
     """
 
     counts: Counts
     preview: list[Chunk]
+    scope: str
     whole: bool = False
     documents: int = 0
     rejected: int = 0
@@ -115,7 +117,7 @@ def compare(
         why_not=why_not or partial(_why_not, store),
         cut_is_fine=embedder.truncates,
     ) as planner:
-        found = Comparison(planner.counts, [])
+        found = Comparison(planner.counts, [], scope)
         for apart in planner.add(chunks()):
             rejected += [set_aside(chunk, source.describe(), reason) for chunk, reason in apart]
             flush()

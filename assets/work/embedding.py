@@ -215,9 +215,9 @@ def _kept(
         for position, refusal in reply.refused.items()
     ]
     scope = embedder.refusal_scope
-    registry.quarantine.add(plan.pipeline, run, refused, space=scope, stage="provider")
+    registry.quarantine.add(plan.lane, run, refused, space=scope, stage="provider")
     healed = list(batch.rows_by_text(cut=cut_is_fine))
-    registry.quarantine.heal(plan.pipeline, scope, healed)
+    registry.quarantine.heal(plan.lane, scope, healed)
     registry.ledger.record(ledger.entry(batch.details))
     if not outcome.preview:
         outcome.preview = _preview_rows(chunks, reply)

@@ -22,4 +22,4 @@ def pipeline_space(
     space = embedder.space()
     if not space.endpoint:
         return space
-    return Registry(client, mongodb.registry).settled_space(space, vector_store.key(source))
+    return Registry(client, mongodb.registry).stores.settled_space(space, vector_store.key(source))

@@ -58,18 +58,19 @@ def open_writer(
             return int8_scale(np.concatenate(found) if found else np.empty(0, np.float32))
 
         if plan.of_kind("copy", "embed", "reuse"):
-            store.use_scale(registry.int8_scale(plan.space.id, measure))
-    before = registry.stored_as(store.key)
-    drops = bool(before and "rescored" in before and not store.format.rescore)
-    claim = registry.claim_store(store.key, store.pipeline, store.carried)
+            store.use_scale(registry.spaces.int8_scale(plan.space.id, measure))
+    before = registry.stores.get(store.key)
+    stored_as = before.stored_as if before else None
+    drops = bool(stored_as and "rescored" in stored_as and not store.format.rescore)
+    claim = registry.stores.add_claim(store.key, store.pipeline, store.carried)
     carried = claim.carried.get(store.pipeline, ())
     writer = VectorWriter(store, lease, drops_rescore=drops, carried_before=carried)
     if store.pipeline not in claim.marked:
-        others = registry.paths(store.collection.full_name)
+        others = registry.stores.paths(store.collection.full_name)
         writer.mark(
             [at for path in others for at in (path, lineage_path(path), rescore_path(path))]
         )
-        registry.note_marked(store.key, store.pipeline)
+        registry.stores.note_marked(store.key, store.pipeline)
     return writer
 
 

@@ -121,7 +121,7 @@ def _examine(
     log: Callable[[str], None],
 ) -> Examination:
     store, space, batches = opened.store, opened.space, opened.batch_store.open()
-    store.use_scale(opened.registry.int8_scale(space.id))
+    store.use_scale(opened.registry.spaces.int8_scale(space.id))
     # Without a scale nothing was ever stored as int8.
     unscaled = store.format.needs_scale and store.format.scale is None
     names = [] if unscaled else batches.batches(space.id)

@@ -120,13 +120,13 @@ def search_opened(
     start = time.monotonic()
     declared, store, registry = opened.search_index, opened.store, opened.registry
     key = index_key(store, declared.name)
-    entry = registry.index(key)
+    entry = registry.indexes.get(key)
     if entry is None:
         raise QueryRefused(
             f"pipeline {opened.pipeline.name} has no index {key} yet: materialize it first, e.g. "
             f"`embeddings run {opened.pipeline.name}`"
         )
-    space = _index_space(opened, entry["space"])
+    space = _index_space(opened, entry.space_id)
     engine = declared.open(
         opened.client,
         store=store,
@@ -134,14 +134,14 @@ def search_opened(
         registry=registry,
         space=space,
         pipeline=opened.pipeline.name,
-        served_by=entry["engine"],
+        served_by=entry.engine,
     )
     with opened.embedder.open() as embedder:
         vectors = embedder.embed([query], input_type="query").vectors
     if vectors.dtype == "float32" and not vectors.any():
         raise QueryRefused(f"{query!r} has no token that {space.model} knows: ask in other words")
     # Like the stored vectors: of their dtype, and by the same scale.
-    store.use_scale(registry.int8_scale(space.id))
+    store.use_scale(registry.spaces.int8_scale(space.id))
     stored_as = store.format
     main, fine, _ = stored_as.fields(vectors)
     options: dict[str, Any] = {
@@ -193,7 +193,7 @@ def _index_space(opened: OpenPipeline, space_id: str) -> EmbeddingSpace:
     mine = opened.space
     if mine.id == space_id:
         return mine
-    theirs = opened.registry.space(space_id)
+    theirs = opened.registry.spaces.get(space_id)
     why = mine.difference(theirs) if theirs else "its meaning is not in the registry"
     raise QueryRefused(
         f"the index of {opened.pipeline.name} holds vectors of the space {space_id}, but the "

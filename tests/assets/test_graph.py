@@ -57,7 +57,7 @@ def test_a_first_run_makes_everything(films):
         assert vector.shape == (64,)
         assert np.isclose(np.linalg.norm(vector), 1, atol=1e-5)
     with open_pipeline(films.pipeline) as opened:
-        space = opened.registry.space(run.source_documents["space"])
+        space = opened.registry.spaces.get(run.source_documents["space"])
         assert space == opened.embedder.space()
 
 
