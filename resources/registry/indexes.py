@@ -42,7 +42,8 @@ class IndexEntry:
 
     def to_document(self) -> dict[str, Any]:
         known = {name: value for name, value in asdict(self).items() if value is not None}
-        return {**known, "space": known.pop("space_id"), "version": self.version}
+        space_id = known.pop("space_id")
+        return {**known, "space": space_id, "version": self.version}
 
 
 class Indexes:
