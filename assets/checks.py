@@ -47,9 +47,9 @@ def build_checks(pipeline: str, prefix: str) -> Sequence[dg.AssetChecksDefinitio
 def few_in_quarantine(o: Opened) -> dg.AssetCheckResult:
     """At most one record in twenty stands in quarantine."""
     quarantine = o.registry.quarantine
-    held = quarantine.count(o.name)
+    held = quarantine.count(o.lane)
     # What the source's reading refuses is not among its chunks.
-    total = o.plan.counts["source"] + quarantine.count(o.name, "source")
+    total = o.plan.counts["source"] + quarantine.count(o.lane, "source")
     share = held / total if total else 0.0
     return dg.AssetCheckResult(
         passed=share <= MAX_QUARANTINE_SHARE,
@@ -130,7 +130,7 @@ def all_stored(o: Opened) -> dg.AssetCheckResult:
     """Every chunk of the source has its vector, or stands in quarantine."""
     wanted, stored = o.plan.counts["source"], o.store.count()
     # Of what the source's reading refuses nothing is among its chunks.
-    held = o.registry.quarantine.count(o.name, "provider", "store")
+    held = o.registry.quarantine.count(o.lane, "provider", "store")
     missing = max(0, wanted - stored - held)
     return dg.AssetCheckResult(
         passed=not missing,

@@ -2,6 +2,8 @@
 
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
+from functools import partial
+from typing import Any
 
 import dagster as dg
 from pydantic import ValidationError
@@ -12,6 +14,9 @@ from resources.core.errors import EmbeddingsError
 
 KEYS = ("source", "embedder", "mongodb", "vector_store", "search_index", "batch_store")
 """Of the resources: the same in every pipeline, so that any YAML fragment fits any of them."""
+
+
+_IN_ONE_PROCESS = ("execute_in_process_executor", "in_process")
 
 
 def required(prefix: str) -> set[str]:
@@ -39,6 +44,7 @@ def opened(
             run=context.run.run_id,
             log=context.log.info,
             warn=context.log.warning,
+            finished=partial(_finished, context.instance),
         )
         found.check_settings()
         if isinstance(context, dg.AssetExecutionContext):
@@ -51,16 +57,22 @@ def _held(context: dg.AssetExecutionContext, found: Opened) -> Iterator[None]:
     layer = context.job_def.asset_layer
     selected = context.run.asset_selection or layer.selected_asset_keys
     node = layer.asset_graph.get(context.asset_key)
-    instance = context.instance
-
-    def finished(run: str) -> bool:
-        known = instance.get_run_by_id(run)
-        return known is not None and known.is_finished
-
-    with found.work(last=not any(key in selected for key in node.child_keys), finished=finished):
+    last = not any(key in selected for key in node.child_keys)
+    with found.work(last=last, one_process=_one_process(context)):
         if not any(key in selected for key in node.parent_keys):
             found.check()
         yield
+
+
+def _one_process(context: dg.AssetExecutionContext) -> bool:
+    execution: Any = context.run.run_config.get("execution") or {}
+    named = context.job_def.executor_def.name in _IN_ONE_PROCESS
+    return named or "in_process" in (execution.get("config") or {})
+
+
+def _finished(instance: dg.DagsterInstance, run: str) -> bool | None:
+    known = instance.get_run_by_id(run)
+    return None if known is None else known.is_finished
 
 
 @contextmanager

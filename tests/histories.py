@@ -118,8 +118,9 @@ class History(RuleBasedStateMachine):
         self.source: dict[int, dict[str, Any]] = {}
         self.model, self.chunking, self.carry = "model-a", "none", CARRIED[0]
         self.format = "float32"
-        self.asked_for: set[str] = set()
+        self.asked_for: dict[str, set[str]] = {model: set() for model in WIDTHS}
         self.passed = timedelta()
+        self.ran = False
         self._clock = patch.object(quarantine, "now", lambda: now() + self.passed)
         self._clock.start()
 
@@ -167,12 +168,12 @@ class History(RuleBasedStateMachine):
     # Places, not entries: which of those there are may depend on where threads were broken off.
     @rule(places=st.lists(st.integers(0, 11), min_size=1, max_size=4), drop=st.booleans())
     def drop_or_retry(self, places: list[int], drop: bool) -> None:
-        texts = {row["_id"]: row["text_hash"] for row in self._entries()}
+        texts = {row["_id"]: row["text_hash"] for row in self._entries()} if self.ran else {}
         if texts:
             chosen = list({sorted(texts)[place % len(texts)] for place in places})
             act = self._quarantine().drop if drop else self._quarantine().retry
             act(self.workshop.name, chosen)
-            self.asked_for |= {texts[name] for name in chosen if texts[name]}
+            self.asked_for[self.model] |= {texts[name] for name in chosen if texts[name]}
 
     # --- runs
 
@@ -222,8 +223,10 @@ class History(RuleBasedStateMachine):
         assert set(failed) <= {"few_in_quarantine"}, failed
         asked = self._asked_nothing_in_vain(before)
         wanted = {chunk.text_hash for chunk in self._chunks()} - before[1]
-        assert self.asked_for & wanted <= asked, "somebody wanted these to be asked for again"
-        self.asked_for.clear()
+        assert self.asked_for[self.model] & wanted <= asked, (
+            "somebody wanted these to be asked for again"
+        )
+        self.asked_for[self.model].clear()
         self._all_accounted_for(run)
         return run
 
@@ -299,7 +302,7 @@ class History(RuleBasedStateMachine):
 
     def _before(self) -> tuple[int, set[str], set[str]]:
         """How much was asked so far; texts with a vector, and those refused for now, by hash."""
-        space = self.workshop.pipeline.resources()["embedder"].space().id
+        space = self._space()
         batches = BatchStore(f"{self.workshop.folder}/batch_store")
         there = {text for _, found in batches.texts_by_batch(space) for text in found}
         at = now() + self.passed
@@ -318,12 +321,17 @@ class History(RuleBasedStateMachine):
         asked = {text for request in self.server.requests[first:] for text in request.texts}
         hashes = {hash_text(text): text for text in asked}
         assert not (hashes.keys() & there), "these have a vector"
-        assert not (hashes.keys() & refused - self.asked_for), "these are refused"
+        assert not (hashes.keys() & refused - self.asked_for[self.model]), "these are refused"
         return set(hashes)
 
     # --- pieces
 
+    def _space(self) -> str:
+        """Id of the space that the latest settings ask for."""
+        return self.workshop.pipeline.resources()["embedder"].space().id
+
     def _configure(self) -> None:
+        self.ran = True
         provider = {
             "model": self.model,
             "dimensions": WIDTHS[self.model],
@@ -355,7 +363,7 @@ class History(RuleBasedStateMachine):
 
     def _entries(self) -> list[dict[str, Any]]:
         found = self.workshop.client[self.workshop.database]["embedding_quarantine"]
-        return list(found.find({"pipeline": self.workshop.name}))
+        return list(found.find({"pipeline": self.workshop.name, "lane": self._space()}))
 
     def _quarantine(self) -> quarantine.Quarantine:
         found = self.workshop.client[self.workshop.database]["embedding_quarantine"]

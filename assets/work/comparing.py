@@ -27,11 +27,13 @@ class Comparison:
 
     Attributes:
         counts: In chunks, as the planner found them.
+        scope: What the provider's refusals hold for.
         whole: The source was read to its end, so what was not met is gone.
     """
 
     counts: Counts
     preview: list[Chunk]
+    scope: str
     whole: bool = False
     documents: int = 0
     rejected: int = 0
@@ -69,23 +71,25 @@ def plan_work(o: Opened) -> Planned:
     """
     registry, space, store = o.registry, o.space, o.store
     registry.prepare()
-    registry.settle_space(space, o.embedder_space, store.key)
-    registry.record_space(space)
+    registry.stores.settle_space(space, o.embedder_space, store.key)
+    registry.spaces.record(space)
     store.prepare()
-    writer = PlanWriter(o.batches, pipeline=o.name, run=o.run, space=space)
+    writer = PlanWriter(o.batches, lane=o.lane, run=o.run, space=space)
     found = compare(
         o,
         max_delete_fraction=o.vector_store.deletable,
-        reject=partial(registry.quarantine.add, o.name, o.run),
-        hold=lambda scope, chunks: registry.quarantine.hold(o.name, o.run, chunks, scope),
+        reject=partial(registry.quarantine.add, o.lane, o.run),
+        hold=lambda scope, chunks: registry.quarantine.hold(o.lane, o.run, chunks, scope),
         emit=writer.add,
         why_not=partial(why_not, store),
         log=o.log,
     )
     o.lease.check()
-    plan = writer.finish(dataclasses.asdict(found.counts))
-    healed = registry.quarantine.release_healed(o.name, o.run) if found.whole else 0
-    quarantined = registry.quarantine.entries(o.name, limit=QUARANTINE_ROWS)
+    plan = writer.finish(dataclasses.asdict(found.counts), o.finished)
+    healed = 0
+    if found.whole:
+        healed = registry.quarantine.release_healed(o.lane, o.run, found.scope)
+    quarantined = registry.quarantine.entries(o.lane, limit=QUARANTINE_ROWS)
     for space_id, vectors in plan.counts["replaced_spaces"].items():
         o.warn(f"{vectors:,} vectors of the space {space_id} will be replaced by {space.id}")
     if not plan.parts:
@@ -156,7 +160,7 @@ def compare(
         why_not=why_not,
         cut_is_fine=embedder.truncates,
     ) as planner:
-        found = Comparison(planner.counts, [])
+        found = Comparison(planner.counts, [], scope)
         for apart in planner.add(chunks()):
             rejected += [set_aside(chunk, source.describe(), reason) for chunk, reason in apart]
             flush()

@@ -43,6 +43,7 @@ class Embedded:
         preview: Some of the texts, with their vectors and tokens (-1 where those are not known).
     """
 
+    plan: str
     space: EmbeddingSpace
     model: str
     url: str
@@ -83,9 +84,9 @@ def embed(o: Opened) -> Embedded:
         LeaseError: Another run took the pipeline over; what was finished before is kept.
     """
     plan, facts = o.plan, o.embedder.facts()
-    jobs = o.registry.jobs(o.name, o.run, partial(o.batches.has_batch, plan.space.id))
+    jobs = o.registry.jobs(o.lane, o.run, partial(o.batches.has_batch, plan.space.id))
     journal = o.registry.ledger.journal(
-        pipeline=o.name,
+        o.lane,
         run=o.run,
         provider=plan.space.provider,
         model=facts.model,
@@ -114,7 +115,7 @@ def _embed(o: Opened, embedder: Embedder) -> Embedded:
     """
     plan, batches, registry, limits = o.plan, o.batches, o.registry, o.embedder
     asked = bool(plan.of_kind("copy", "embed"))
-    outcome = Embedded(plan.space, embedder.model, batches.url, asked)
+    outcome = Embedded(plan.id, plan.space, embedder.model, batches.url, asked)
     todo: list[_Todo] = []
     there: list[str] = []
     refused_texts = partial(registry.quarantine.refused_texts, embedder.facts.refusal_scope)
@@ -239,9 +240,9 @@ def _kept(
         for position, refusal in reply.refused.items()
     ]
     scope = embedder.facts.refusal_scope
-    registry.quarantine.add(plan.pipeline, run, refused, space=scope, stage="provider")
+    registry.quarantine.add(plan.lane, run, refused, space=scope, stage="provider")
     healed = list(batch.rows_by_text(cut=cut_is_fine))
-    registry.quarantine.heal(plan.pipeline, scope, healed)
+    registry.quarantine.heal(plan.lane, scope, healed)
     registry.ledger.record(ledger.entry(batch.details))
     if not outcome.preview:
         outcome.preview = _preview_rows(chunks, reply)

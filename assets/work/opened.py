@@ -8,9 +8,10 @@ from typing import Any
 from pymongo import MongoClient
 
 from assets.work import preflight
-from assets.work.plan import Plan, read_plan
+from assets.work.plan import Plan, plan_of_run
 from resources.batch_store.resource import BatchStoreResource
 from resources.batch_store.store import BatchStore
+from resources.core.lane import Lane
 from resources.core.space import EmbeddingSpace
 from resources.embedders.resource import EmbedderResource
 from resources.mongodb.lease import Lease, held
@@ -34,12 +35,15 @@ class Opened:
         run: Id of the Dagster run, or of whoever else is at work; empty for who only looks.
         log: Takes lines of progress.
         warn: Takes what a person should notice.
+        finished: Tells whether another run has ended; None where that is not known.
 
     Attributes:
         lease: While the pipeline is held: see `work`.
+        holds: Whether it is.
     """
 
     lease: Lease
+    holds = False
 
     def __init__(
         self,
@@ -50,8 +54,10 @@ class Opened:
         run: str = "",
         log: Callable[[str], None] = lambda line: None,
         warn: Callable[[str], None] = lambda line: None,
+        finished: Callable[[str], bool | None] = lambda run: None,
     ) -> None:
         self.name, self.run, self.log, self.warn = name, run, log, warn
+        self.finished = finished
         self._resource, self._stack = resource, stack
 
     @cached_property
@@ -97,22 +103,29 @@ class Opened:
         space = self.embedder_space
         if not space.endpoint:
             return space
-        return self.registry.settled_space(space, self.vector_store.key(self.source))
+        return self.registry.stores.settled_space(space, self.vector_store.key(self.source))
 
     @cached_property
     def store(self) -> VectorStore:
         store = self.vector_store.open(self.client, self.source, self.space, self.name)
         if store.format.needs_scale:
-            store.use_scale(self.registry.int8_scale(self.space.id))
+            store.use_scale(self.registry.spaces.int8_scale(self.space.id))
         return store
 
     @cached_property
     def batches(self) -> BatchStore:
         return self.batch_store.open()
 
+    @property
+    def lane(self) -> Lane:
+        return Lane(self.name, self.space.id)
+
     @cached_property
     def plan(self) -> Plan:
-        return read_plan(self.batches, self.name, self.embedder_space)
+        """The plan that the run made, or chose at its first step; outside a run the newest."""
+        return plan_of_run(
+            self.batches, self.name, self.embedder_space, self.run, pin=self.holds, log=self.log
+        )
 
     @cached_property
     def neighbours(self) -> Neighbours:
@@ -127,8 +140,8 @@ class Opened:
     @cached_property
     def engine(self) -> SearchEngine:
         """What serves the index: `engine: auto` keeps to the engine that made it."""
-        made = self.registry.index(self.index_key)
-        return self._engine(made["engine"] if made else None, lambda line: None)
+        made = self.registry.indexes.get(self.index_key)
+        return self._engine(made.engine if made else None, lambda line: None)
 
     @cached_property
     def wanted_engine(self) -> SearchEngine:
@@ -167,14 +180,12 @@ class Opened:
         )
 
     @contextmanager
-    def work(
-        self, *, last: bool = True, finished: Callable[[str], bool] = lambda run: False
-    ) -> Iterator[None]:
+    def work(self, *, last: bool = True, one_process: bool = True) -> Iterator[None]:
         """Hold the pipeline: one run at a time.
 
         Args:
             last: Nothing of the run comes after this.
-            finished: Tells whether another run has ended.
+            one_process: All that the run does is done in this process.
 
         Raises:
             LeaseError: Another run holds it.
@@ -182,12 +193,17 @@ class Opened:
         with held(
             self.client,
             self.mongodb.registry,
-            self.name,
+            self.lane,
             self.run,
             seconds=self.mongodb.lease_seconds,
             wait_seconds=self.mongodb.lease_wait_seconds,
             last=last,
-            finished=finished,
+            one_process=one_process,
+            finished=self.finished,
             log=self.log,
         ) as self.lease:
-            yield
+            self.holds = True
+            try:
+                yield
+            finally:
+                self.holds = False

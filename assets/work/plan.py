@@ -1,6 +1,7 @@
 """The plan on disk: what `source_documents` decided, for the assets after it to carry out."""
 
 import dataclasses
+from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import repeat
 from typing import Any
@@ -13,6 +14,7 @@ from resources.batch_store.store import BatchStore
 from resources.core.chunks import Chunk
 from resources.core.errors import BatchStoreError
 from resources.core.keys import decode, encode
+from resources.core.lane import Lane
 from resources.core.space import EmbeddingSpace
 from resources.embedders.packing import estimate_tokens
 
@@ -38,12 +40,23 @@ class PlannedPart:
 
 @dataclass(frozen=True)
 class Plan:
+    """What a lane has to do.
+
+    Attributes:
+        run: That made it.
+    """
+
     id: str
     pipeline: str
     run: str
     space: EmbeddingSpace
     counts: dict[str, Any]
     parts: list[PlannedPart]
+    shard: int | None = None
+
+    @property
+    def lane(self) -> Lane:
+        return Lane(self.pipeline, self.space.id, self.shard)
 
     def of_kind(self, *kinds: PartKind) -> list[PlannedPart]:
         return [part for part in self.parts if part.kind in kinds]
@@ -53,15 +66,17 @@ class Plan:
 
 
 class PlanWriter:
-    """Writes part after part; nobody sees the plan before `finish`."""
+    """Writes part after part; nobody sees the plan before `finish`.
 
-    def __init__(
-        self, store: BatchStore, *, pipeline: str, run: str, space: EmbeddingSpace
-    ) -> None:
-        self._store = store
-        self._pipeline = pipeline
-        self._run = run
-        self._space = space
+    Args:
+        lane: Whose plan it is.
+        run: That makes it, and will read it.
+        space: That of the lane.
+    """
+
+    def __init__(self, store: BatchStore, *, lane: Lane, run: str, space: EmbeddingSpace) -> None:
+        self._plans = store.plans
+        self._lane, self._run, self._space = lane, run, space
         self._id = version_name()
         self._parts: list[PlannedPart] = []
 
@@ -74,54 +89,91 @@ class PlanWriter:
         ]  # fmt: skip
         columns = [pa.array(column, pa.string()) for column in zip(*rows, strict=True)]
         table = pa.Table.from_arrays(columns, schema=_SCHEMA)
-        self._store.write_part(self._pipeline, self._id, name, table)
+        self._plans.write_part(self._lane.pipeline, self._id, name, table)
         tokens = sum(estimate_tokens(chunk.text) for chunk in part.chunks)
         self._parts.append(PlannedPart(name, part.kind, part.batch, len(rows), tokens))
 
-    def finish(self, counts: dict[str, Any]) -> Plan:
-        plan = Plan(self._id, self._pipeline, self._run, self._space, counts, self._parts)
+    def finish(
+        self, counts: dict[str, Any], finished: Callable[[str], bool | None] = lambda run: None
+    ) -> Plan:
+        """Make it the lane's newest plan, and that of the run.
+
+        Args:
+            counts: What the comparison found.
+            finished: Tells whether a run has ended that may still read an older plan.
+        """
+        pipeline, shard = self._lane.pipeline, self._lane.shard
+        plan = Plan(self._id, pipeline, self._run, self._space, counts, self._parts, shard)
         manifest = {
-            **{name: getattr(plan, name) for name in ("id", "pipeline", "run", "counts")},
+            **{name: getattr(plan, name) for name in ("id", "pipeline", "shard", "run", "counts")},
             "space": self._space.to_document(),
             "parts": [dataclasses.asdict(part) for part in self._parts],
         }
-        self._store.write_plan(self._pipeline, self._id, manifest)
+        self._plans.finish(
+            pipeline, plan.id, manifest, run=self._run, shard=shard, finished=finished
+        )
         return plan
 
 
-def read_plan(store: BatchStore, pipeline: str, space: EmbeddingSpace) -> Plan:
-    """The current plan.
+def plan_of_run(
+    store: BatchStore,
+    pipeline: str,
+    space: EmbeddingSpace,
+    run: str,
+    *,
+    shard: int | None = None,
+    pin: bool = True,
+    log: Callable[[str], object] = lambda line: None,
+) -> Plan:
+    """The plan that a run made; else the newest that is finished, the same one for all its steps.
+
+    Args:
+        store: Where plans lie.
+        pipeline: Whose.
+        space: That the embedder makes.
+        run: Who reads it; where it pins one, it holds the pipeline.
+        shard: Of the lane.
+        pin: Stay with it from now on; else a plan that another run finishes may be the next.
+        log: Told which plan it is where another run made it.
 
     Raises:
         BatchStoreError: There is none, or it was made for another space.
     """
-    manifest = store.read_plan(pipeline)
+    manifest = store.plans.pinned(pipeline, run=run, shard=shard)
+    known = manifest is not None
+    manifest = manifest or store.plans.newest(pipeline, shard=shard)
     planned = EmbeddingSpace.from_document(manifest["space"])
-    # A store from before servers were told apart keeps its space: see `Registry.settled_space`.
+    # A store from before servers were told apart keeps its space: see `Stores.settled_space`.
     if planned not in (space, space.without_endpoint()):
         raise BatchStoreError(
             f"the plan of {pipeline} was made for the space {planned.id}, but the embedder makes "
             f"{space.id} ({space.difference(planned)}): materialize {pipeline}/source_documents "
             "with the same run config first"
         )
-    return Plan(
+    plan = Plan(
         manifest["id"],
         pipeline,
         manifest["run"],
         planned,
         manifest["counts"],
         [PlannedPart(**part) for part in manifest["parts"]],
+        shard,
     )
+    if plan.run != run:
+        log(f"this run has made no plan: it carries out {plan.id}, made by the run {plan.run}")
+    if pin and not known:
+        store.plans.pin(pipeline, plan.id, run=run, shard=shard)
+    return plan
 
 
 def read_chunks(store: BatchStore, plan: Plan, part: PlannedPart) -> list[Chunk]:
-    return _chunks(store.read_part(plan.pipeline, plan.id, part.name))
+    return _chunks(store.plans.read_part(plan.pipeline, plan.id, part.name))
 
 
 def read_texts(store: BatchStore, plan: Plan, part: PlannedPart) -> list[Chunk]:
     """The chunks of a part without what they carry, which embedding has no use for."""
     names = [name for name in _SCHEMA.names if name != "fields"]
-    return _chunks(store.read_part(plan.pipeline, plan.id, part.name, names))
+    return _chunks(store.plans.read_part(plan.pipeline, plan.id, part.name, names))
 
 
 def _chunks(table: pa.Table) -> list[Chunk]:

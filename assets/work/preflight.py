@@ -84,7 +84,7 @@ def _check_neighbours(store: VectorStore, registry: Registry, space: EmbeddingSp
                 f"{store.path!r} that no lineage explains: choose another `path` or collection in "
                 "vector_store, or let `adopt: true` replace what the source has new texts for"
             )
-    claim = registry.store_claim(store.key)
+    claim = registry.stores.claim(store.key)
     if claim.pipelines <= {store.pipeline} and store.pipeline in claim.marked:
         return  # nobody else has ever written here
     for other in store.spaces():

@@ -24,10 +24,10 @@ def remove_old_batches(
         How many were removed.
     """
     limit = datetime.now(UTC) - timedelta(days=days)
-    planned = batches.planned_batches()
+    planned = batches.plans.batches()
     removed = 0
     for space in batches.spaces():
-        stores = [entry["_id"] for entry in registry.stores(space)]
+        stores = [entry.key for entry in registry.stores.of_space(space)]
         for name in batches.batches(space, older_than=limit):
             if name in planned:
                 continue

@@ -1,6 +1,5 @@
 """Carry out a plan on the store: write the vectors, and only then remove what vanished."""
 
-import secrets
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass
@@ -65,6 +64,7 @@ class Stored:
         formats: What this corpus would be in other formats, on a sample of it.
     """
 
+    plan: str
     written: Written
     where: str
     lineage_path: str
@@ -87,27 +87,22 @@ def store(o: Opened) -> Stored:
     plan, batches, registry, vectors = o.plan, o.batches, o.registry, o.store
     writer = open_writer(o)
     if plan.parts:
-        registry.note_store_changes(vectors.key, o.lease)
+        registry.stores.note_changes(vectors.key, o.lease)
     written = store_plan(
         plan,
         batches=batches,
         writer=writer,
-        hold=partial(registry.quarantine.hold, o.name, o.run),
+        hold=partial(registry.quarantine.hold, o.lane, o.run),
         cut_is_fine=o.embedder.truncates,
         log=o.log,
     )
     place = vectors.collection.full_name
     aside = [set_aside(chunk, place, reason) for chunk, reason in writer.aside]
-    registry.quarantine.add(o.name, o.run, aside, stage="store")
-    registry.quarantine.release_stored(o.name, o.run)
+    registry.quarantine.add(o.lane, o.run, aside, stage="store")
+    registry.quarantine.release_stored(o.lane, o.run)
     if written.changes:
-        registry.record_store(
-            vectors.key,
-            pipeline=o.name,
-            space=plan.space.id,
-            stored_as=str(vectors.format),
-            revision=secrets.token_hex(8),
-            lease=o.lease,
+        registry.stores.record(
+            vectors.key, o.lease, space_id=plan.space.id, stored_as=str(vectors.format)
         )
     else:
         o.log("nothing to write: the stored vectors are up to date")
@@ -119,6 +114,7 @@ def store(o: Opened) -> Stored:
                 keep_days, batches=batches, client=o.client, registry=registry
             )
     return Stored(
+        plan=plan.id,
         written=written,
         where=f"{o.mongodb.describe()}, {vectors.key}",
         lineage_path=vectors.lineage_path,
@@ -128,7 +124,8 @@ def store(o: Opened) -> Stored:
         removed=removed,
         total=vectors.count(),
         spaces=[
-            (registry.space(name), name, vectors.count_space(name)) for name in vectors.spaces()
+            (registry.spaces.get(name), name, vectors.count_space(name))
+            for name in vectors.spaces()
         ],
         formats=_formats(plan, batches, vectors, o.search_index.similarity),
     )
@@ -147,18 +144,19 @@ def open_writer(o: Opened) -> VectorWriter:
             return int8_scale(np.concatenate(found) if found else np.empty(0, np.float32))
 
         if plan.of_kind("copy", "embed", "reuse"):
-            store.use_scale(registry.int8_scale(plan.space.id, measure))
-    before = registry.stored_as(store.key)
-    drops = bool(before and "rescored" in before and not store.format.rescore)
-    claim = registry.claim_store(store.key, store.pipeline, store.carried)
+            store.use_scale(registry.spaces.int8_scale(plan.space.id, measure))
+    before = registry.stores.get(store.key)
+    stored_as = before.stored_as if before else None
+    drops = bool(stored_as and "rescored" in stored_as and not store.format.rescore)
+    claim = registry.stores.add_claim(store.key, store.pipeline, store.carried)
     carried = claim.carried.get(store.pipeline, ())
     writer = VectorWriter(store, o.lease, drops_rescore=drops, carried_before=carried)
     if store.pipeline not in claim.marked:
-        others = registry.paths(store.collection.full_name)
+        others = registry.stores.paths(store.collection.full_name)
         writer.mark(
             [at for path in others for at in (path, lineage_path(path), rescore_path(path))]
         )
-        registry.note_marked(store.key, store.pipeline)
+        registry.stores.note_marked(store.key, store.pipeline)
     return writer
 
 

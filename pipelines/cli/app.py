@@ -66,7 +66,7 @@ def spend_(
         with catalog.open_pipeline(pipeline, config or []) as opened:
             rows = opened.registry.ledger.spend(None if everything else opened.name)
         if as_json:
-            print_json(rows)
+            print_json([dataclasses.asdict(row) for row in rows])
         else:
             render.spend(rows)
 

@@ -77,7 +77,7 @@ def _chosen(
             raise QueryRefused(
                 f"{text!r} is not in the quarantine of {pipeline}: see `embeddings quarantine list`"
             )
-        if len(found) > 1:
+        if len(set(map(exactly, found.values()))) > 1:  # one of each space is not several
             raise QueryRefused(
                 f"{text!r} may be several entries of the quarantine of {pipeline}: say which, as "
                 f"{' or '.join(map(exactly, found.values()))}"

@@ -20,6 +20,7 @@ from pipelines.operations.plan import DryRun
 from pipelines.operations.search import SearchAnswer
 from resources.core.keys import shown
 from resources.core.progress import duration
+from resources.registry.ledger import Spend
 from resources.registry.quarantine import Quarantined
 from resources.search_index.mongodb.lifecycle import IndexState
 
@@ -106,7 +107,7 @@ def _compared(pipeline: str, found: DryRun) -> None:
     console.print(table)
 
 
-def spend(rows: Sequence[Mapping[str, Any]]) -> None:
+def spend(rows: Sequence[Spend]) -> None:
     if not rows:
         console.print("nothing has been embedded yet")
         return
@@ -115,16 +116,16 @@ def spend(rows: Sequence[Mapping[str, Any]]) -> None:
     table.add_column("pipeline")
     table.add_column("model", overflow="fold")
     for name in ("texts", "tokens", "requests"):
-        total = sum(row[name] for row in rows)
+        total = sum(getattr(row, name) for row in rows)
         table.add_column(name, f"{total:,}", justify="right")
-    cost = sum(row["cost_usd"] for row in rows)
+    cost = sum(row.cost_usd for row in rows)
     table.add_column("cost", dollars(cost), justify="right")
     for row in rows:
-        numbers = (f"{row[name]:,}" for name in ("texts", "tokens", "requests"))
-        table.add_row(row["day"], row["pipeline"], row["model"], *numbers, dollars(row["cost_usd"]))
+        numbers = (f"{getattr(row, name):,}" for name in ("texts", "tokens", "requests"))
+        table.add_row(row.day, row.pipeline, row.model, *numbers, dollars(row.cost_usd))
     console.print(table)
-    if unanswered := sum(row["unanswered"] for row in rows):
-        tokens = sum(row["unanswered_tokens"] for row in rows)
+    if unanswered := sum(row.unanswered for row in rows):
+        tokens = sum(row.unanswered_tokens for row in rows)
         console.print(
             f"{unanswered:,} requests without an answer, at most {tokens:,} tokens as estimated: "
             "under way, or cut off by a kill or a time-out, so nobody knows whether they are billed"

@@ -54,7 +54,7 @@ def summary(
                 row["vectors"],
                 row["first"],
                 row["last"],
-                opened.registry.space(row["space"]),
+                opened.registry.spaces.get(row["space"]),
             )
             for row in opened.store.count_by_model()
         ]
@@ -88,7 +88,7 @@ def of_vector(
             raise QueryRefused(
                 f"document {document_id!r} of {opened.store.key} has no vector of this project"
             )
-        space = opened.registry.space(lineage["space"])
+        space = opened.registry.spaces.get(lineage["space"])
         return VectorLineage(document["_id"], lineage, space, _details(opened, lineage))
 
 

@@ -120,13 +120,13 @@ def search_opened(
     start = time.monotonic()
     declared, store, registry = opened.search_index, opened.store, opened.registry
     key = opened.index_key
-    entry = registry.index(key)
+    entry = registry.indexes.get(key)
     if entry is None:
         raise QueryRefused(
             f"pipeline {opened.name} has no index {key} yet: materialize it first, e.g. "
             f"`embeddings run {opened.name}`"
         )
-    space = _index_space(opened, entry["space"])
+    space = _index_space(opened, entry.space_id)
     engine = opened.engine
     with opened.embedder.open() as embedder:
         vectors = embedder.embed([query], input_type="query").vectors
@@ -184,7 +184,7 @@ def _index_space(opened: Opened, space_id: str) -> EmbeddingSpace:
     mine = opened.space
     if mine.id == space_id:
         return mine
-    theirs = opened.registry.space(space_id)
+    theirs = opened.registry.spaces.get(space_id)
     why = mine.difference(theirs) if theirs else "its meaning is not in the registry"
     raise QueryRefused(
         f"the index of {opened.name} holds vectors of the space {space_id}, but the "

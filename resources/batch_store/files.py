@@ -8,7 +8,7 @@ import json
 import re
 import secrets
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -99,14 +99,21 @@ class Files:
         with suppress(FileNotFoundError):
             self._fs.rm(self._path(path), recursive=recursive)
 
-    def prune(self, folder: str, keep: Sequence[str]) -> None:
+    def prune(
+        self,
+        folder: str,
+        keep: Sequence[str],
+        spare: Callable[[str], bool] = lambda name: False,
+    ) -> None:
         """Remove versions that are neither kept nor young: another run may be using those.
 
-        Nor newer than what is kept: to a process that was frozen those may look old.
+        Nor newer than what is kept: to a process that was frozen those may look old. `spare` is
+        asked about those that would go.
         """
         limit = min([version_name(datetime.now(UTC) - PRUNED_AFTER), *keep])
         for name in self.names(folder):
-            if _VERSION.fullmatch(name) and name < limit and name not in keep:
+            old = _VERSION.fullmatch(name) and name < limit and name not in keep
+            if old and not spare(name):
                 self.remove(f"{folder}/{name}", recursive=True)
 
     def sweep(self, folder: str) -> None:

@@ -3,16 +3,13 @@
 Layout under the root, which is a folder or an object-store URL:
 
     batches/<space>/<batch>.parquet          vectors, named by their content
-    plans/<pipeline>/<plan>/plan.json        what is to be done, written last
-    plans/<pipeline>/<plan>/00000.parquet    chunks of one part of it
-    plans/<pipeline>/current.json            which plan counts
+    plans/<pipeline>/                        see `resources.batch_store.plans`
     indexes/<pipeline>/<index>/<version>/    the local search engine's files
 """
 
 import json
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -21,7 +18,7 @@ import numpy as np
 import pyarrow as pa
 
 from resources.batch_store.files import DamagedFile, Files, MissingFile
-from resources.core.errors import BatchStoreError
+from resources.batch_store.plans import Plans
 from resources.core.lineage import Lineage
 from resources.core.space import EmbeddingSpace
 from resources.core.windows import windows
@@ -68,6 +65,7 @@ class BatchStore:
     def __init__(self, root: str) -> None:
         self.url = root.rstrip("/")
         self._files = Files(root)
+        self.plans = Plans(self._files, self.url)
 
     def check_writable(self) -> None:
         """As `Files.check_writable`."""
@@ -193,51 +191,6 @@ class BatchStore:
         with ThreadPoolExecutor(READERS, thread_name_prefix="batch-reader") as pool:
             for names in windows(self.batches(space), 4 * READERS):
                 yield from pool.map(read, names)
-
-    # --- plans
-
-    def write_part(self, pipeline: str, plan: str, part: str, table: pa.Table) -> None:
-        self._files.write_table(table, f"plans/{pipeline}/{plan}/{part}.parquet")
-
-    def read_part(
-        self, pipeline: str, plan: str, part: str, columns: list[str] | None = None
-    ) -> pa.Table:
-        """A part of a plan, or some of its columns."""
-        return self._files.read_table(f"plans/{pipeline}/{plan}/{part}.parquet", columns)
-
-    def write_plan(self, pipeline: str, plan: str, manifest: dict[str, Any]) -> None:
-        """Make a plan the current one, whole; older ones are removed in time."""
-        folder = f"plans/{pipeline}"
-        self._files.write_json(f"{folder}/{plan}/plan.json", manifest)
-        self._files.write_json(f"{folder}/current.json", {"plan": plan})
-        self._files.prune(folder, keep=[plan])
-        self._files.sweep("batches")
-
-    def read_plan(self, pipeline: str) -> dict[str, Any]:
-        folder = f"plans/{pipeline}"
-        try:
-            plan = self._files.read_json(f"{folder}/current.json")["plan"]
-            return self._files.read_json(f"{folder}/{plan}/plan.json")
-        except FileNotFoundError as error:
-            raise BatchStoreError(
-                f"there is no plan in {self.url}/{folder}: materialize "
-                f"{pipeline}/source_documents first"
-            ) from error
-        except (ValueError, KeyError) as error:
-            raise BatchStoreError(
-                f"the plan in {self.url}/{folder} is damaged: materialize "
-                f"{pipeline}/source_documents again"
-            ) from error
-
-    def planned_batches(self) -> set[str]:
-        """Batches that any plan of any pipeline names, finished or not."""
-        named = set()
-        for pipeline in self._files.names("plans"):
-            for plan in self._files.names(f"plans/{pipeline}"):
-                with suppress(FileNotFoundError, NotADirectoryError, ValueError, KeyError):
-                    manifest = self._files.read_json(f"plans/{pipeline}/{plan}/plan.json")
-                    named |= {part["batch"] for part in manifest["parts"]}
-        return named
 
     # --- local indexes
 

@@ -1,9 +1,10 @@
-"""One run at a time for each pipeline: a lease in MongoDB that fences off a holder gone stale.
+"""One run at a time for each lane: a lease in MongoDB that fences off a holder gone stale.
 
 A lock that expires cannot stop a process that was frozen while it held it; a number that grows with
 every holder and that every write carries can (Martin Kleppmann, "How to do distributed locking",
 2016). The token goes into each vector's lineage, and a write only matches documents whose token is
-not newer than its own. The lease document stays when it is released, so that tokens never repeat.
+not newer than its own. One counter of the pipeline gives all of them, whatever the lane, and its
+document stays when the lease is released, so that tokens never repeat.
 
 What a holder sends after its last check, frozen in between, is refused wherever it would change
 what a newer one has written. It may still bring what no newer one has: at most what is in flight at
@@ -15,45 +16,51 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
-from datetime import datetime, timedelta
+from datetime import timedelta
 from typing import Any
 
-from pymongo import MongoClient, ReturnDocument
+from pymongo import MongoClient
 from pymongo.collection import Collection
 from pymongo.errors import DuplicateKeyError, PyMongoError
 from tenacity import Retrying, retry_if_result, stop_after_delay, wait_fixed
 
 from resources.core.errors import LeaseError
+from resources.core.lane import Lane
 from resources.mongodb.holder import Holder
+from resources.mongodb.lease_entries import Finished, freeing, prefix, server_time, take
 
 COLLECTION = "embedding_leases"
 POLL_SECONDS = 1.0
 RENEWALS_PER_TERM = 4
 
 
+def _unknown(run: str) -> None:
+    """Of no run it is known whether it has ended."""
+
+
 class Lease:
-    """A pipeline, held by this run until it is released or was not renewed in time.
+    """A lane, held by this run until it is released or was not renewed in time.
 
     Args:
         asked: When the server was asked for it: the term began then, not when it answered.
 
     Attributes:
-        pipeline: What is held.
-        token: Grows with every new holder of it.
+        lane: What is held.
+        token: Grows with every new holder of anything of the pipeline.
     """
 
     def __init__(
         self,
         collection: Collection,
-        pipeline: str,
+        lane: Lane,
         run: str,
         token: int,
         *,
         seconds: float,
         asked: float,
     ) -> None:
-        self.pipeline, self.token = pipeline, token
-        self._collection, self._run = collection, run
+        self.lane, self.token = lane, token
+        self._collection, self._run, self._at = collection, run, prefix(lane.shard)
         self._seconds = seconds
         self._until = asked + seconds
         self._lost = False
@@ -72,21 +79,26 @@ class Lease:
 
     def overtaken(self) -> bool:
         """Whether another run holds the lease by now; asks the server."""
-        found = self._collection.find_one({"_id": self.pipeline}, {"token": 1})
-        return found is None or found["token"] != self.token
+        return self._collection.find_one(self._own(), {"_id": 1}) is None
 
     def put(self, collection: Collection, key: str, values: Mapping[str, Any]) -> None:
         """Set values of an entry that run after run writes, unless a newer holder has written it.
 
-        Pipelines may share an entry: each has a token of its own there.
+        Pipelines may share an entry: each has a token of its own there. So have shards, which may
+        be held at once, beside the newest of them all, which a holder of the whole has to beat.
 
         Raises:
             LeaseError: A newer holder has, or the lease was lost.
         """
         self.check()
-        token = f"tokens.{self.pipeline}"
-        fenced = {"_id": key, token: {"$not": {"$gt": self.token}}}
-        change = {"$set": {**values, token: self.token}}
+        whole, newest = f"tokens.{self.lane.pipeline}", f"tokens.{self.lane.pipeline}/newest"
+        if self.lane.shard is None:
+            fences, change = (whole, newest), {"$set": {**values, whole: self.token}}
+        else:
+            own = f"{whole}/{self.lane.shard}"
+            fences, change = (whole, own), {"$set": {**values, own: self.token}}
+            change["$max"] = {newest: self.token}
+        fenced = {"_id": key, **{name: {"$not": {"$gt": self.token}} for name in fences}}
         try:
             collection.update_one(fenced, change, upsert=True)
         except DuplicateKeyError as error:
@@ -96,32 +108,46 @@ class Lease:
 
     def stale(self) -> LeaseError:
         return LeaseError(
-            f"run {self._run} held the pipeline {self.pipeline} but was not heard of for "
+            f"run {self._run} held {self.lane} but was not heard of for "
             f"{self._seconds:g} s, and may have been replaced by another run: nothing more is "
             "written; run it again (where machines pause longer, raise `mongodb: lease_seconds`)"
         )
 
-    def pause(self) -> None:
-        """Stop renewing; the run's next asset has until the lease expires to take it up."""
-        self._stop.set()
-        self._thread.join()
+    def pause(self, *, marked: bool = True) -> bool:
+        """Stop renewing; the run's next step has until the lease expires to take it up.
+
+        Args:
+            marked: The end of this process will not say that the run has ended.
+
+        Returns:
+            Whether it was still held.
+        """
+        self._stop_renewing()
+        paused = {"$set": {f"{self._at}paused": marked}}
+        return bool(self._collection.update_one(self._own(), paused).matched_count)
 
     def release(self) -> bool:
         """Let the next run begin at once; returns whether it was still held."""
-        self.pause()
-        gone = dict.fromkeys(("host", "pid", "started", "boot", "namespace"), "")
-        freed = self._collection.update_one(self._own(), {"$set": {"run": None}, "$unset": gone})
-        return bool(freed.matched_count)
+        self._stop_renewing()
+        change = freeing([self.lane.shard])
+        return bool(self._collection.update_one(self._own(), change).matched_count)
 
     def _own(self) -> dict[str, Any]:
-        return {"_id": self.pipeline, "run": self._run, "token": self.token}
+        own = {f"{self._at}run": self._run, f"{self._at}token": self.token}
+        return {"_id": self.lane.pipeline, **own}
+
+    def _stop_renewing(self) -> None:
+        self._stop.set()
+        self._thread.join()
 
     def _renew(self) -> None:
         while not self._stop.wait(self._seconds / RENEWALS_PER_TERM):
             asked = _clock()
             try:
                 until = server_time(self._collection) + timedelta(seconds=self._seconds)
-                renewed = self._collection.update_one(self._own(), {"$set": {"expires_at": until}})
+                renewed = self._collection.update_one(
+                    self._own(), {"$set": {f"{self._at}expires_at": until}}
+                )
             except PyMongoError:
                 continue  # until the term ends there is time to reach the server again
             if not renewed.matched_count:
@@ -134,26 +160,28 @@ class Lease:
 def held(
     client: MongoClient,
     registry: str,
-    pipeline: str,
+    lane: Lane,
     run: str,
     *,
     seconds: float,
     wait_seconds: float,
     last: bool = True,
-    finished: Callable[[str], bool] = lambda run: False,
+    one_process: bool = False,
+    finished: Finished = _unknown,
     log: Callable[[str], None] = lambda line: None,
 ) -> Iterator[Lease]:
-    """Hold a pipeline; between two blocks of one run it stays held, with the same token.
+    """Hold a lane; between two blocks of one run it stays held, with the same token.
 
     Args:
         client: The deployment.
         registry: Its registry's database.
-        pipeline: What to hold.
+        lane: What to hold; without a shard, all shards of it.
         run: Who holds it.
         seconds: After so long without a sign of life another run may take it.
         wait_seconds: How long to wait for another run to end.
         last: Release it at the end; it is released in any case if the block raises.
-        finished: Tells whether a run has ended that did not release its lease.
+        one_process: All steps of the run are done in this process, so its end is the run's.
+        finished: Asked about a run that did not release its lease.
         log: Takes a line when there is something to wait for.
 
     Raises:
@@ -162,15 +190,19 @@ def held(
     collection = client[registry][COLLECTION]
     holder = Holder.here(run)
     waiting, asked = False, 0.0
+    who = ""
 
     def attempt() -> int | None:
-        nonlocal waiting, asked
+        nonlocal waiting, asked, who
         asked = _clock()
-        token = _take(collection, pipeline, holder, seconds, finished)
-        if token is None and not waiting:
+        taken = take(collection, lane, holder, seconds, finished)
+        if isinstance(taken, int):
+            return taken
+        who = taken
+        if not waiting:
             waiting = True
-            log(f"{_who(collection, pipeline)}; waiting up to {wait_seconds:g} s for it to end")
-        return token
+            log(f"{who}; waiting up to {wait_seconds:g} s for it to end")
+        return None
 
     token = Retrying(
         retry=retry_if_result(lambda token: token is None),
@@ -180,10 +212,10 @@ def held(
     )(attempt)
     if token is None:
         raise LeaseError(
-            f"{_who(collection, pipeline)}: two runs of one pipeline would do the work twice; "
+            f"{who}: two runs of one pipeline would do the work twice; "
             "wait for it to end, or raise `mongodb: lease_wait_seconds`"
         )
-    lease = Lease(collection, pipeline, run, token, seconds=seconds, asked=asked)
+    lease = Lease(collection, lane, run, token, seconds=seconds, asked=asked)
     try:
         yield lease
     except BaseException:
@@ -191,68 +223,12 @@ def held(
         with suppress(PyMongoError):
             lease.release()
         raise
-    if last:
-        kept = lease.release()
-    else:
-        lease.pause()
-        kept = not lease.overtaken()
-    if not kept:
+    if not (lease.release() if last else lease.pause(marked=not one_process)):
         # Frozen after its last check: what it has done since may not be what the newer one wants.
         raise lease.stale()
-
-
-def _take(
-    collection: Collection,
-    pipeline: str,
-    holder: Holder,
-    seconds: float,
-    finished: Callable[[str], bool],
-) -> int | None:
-    """The token, or None while another run holds the lease."""
-    now = server_time(collection)
-    mine = {**vars(holder), "expires_at": now + timedelta(seconds=seconds)}
-    current = collection.find_one({"_id": pipeline})
-    if current is None:
-        try:
-            collection.insert_one({"_id": pipeline, "token": 1, **mine})
-        except DuplicateKeyError:
-            return None  # another run was faster; look again
-        return 1
-    other = current["run"]
-    if other == holder.run:
-        token = current["token"]
-    elif (
-        other is None
-        or current["expires_at"] <= now
-        or finished(other)
-        or Holder.of(current).died()
-    ):
-        token = current["token"] + 1
-    else:
-        return None
-    # The token has to be the one just read: of two that find the lease free, one gets it.
-    taken = collection.find_one_and_update(
-        {"_id": pipeline, "run": other, "token": current["token"]},
-        {"$set": {**mine, "token": token}},
-        return_document=ReturnDocument.AFTER,
-    )
-    return token if taken else None
 
 
 def _clock() -> float:
     """Seconds that go on while the machine is suspended, where the system counts those."""
     boottime = getattr(time, "CLOCK_BOOTTIME", None)
     return time.monotonic() if boottime is None else time.clock_gettime(boottime)
-
-
-def server_time(collection: Collection) -> datetime:
-    """The server's clock: those of two machines may differ."""
-    return collection.database.client.admin.command("hello")["localTime"]
-
-
-def _who(collection: Collection, pipeline: str) -> str:
-    current = collection.find_one({"_id": pipeline}) or {}
-    return (
-        f"run {current.get('run')} (process {current.get('pid')} on {current.get('host')}) is "
-        f"working on the pipeline {pipeline}"
-    )

@@ -7,6 +7,7 @@ closed was billed, and what was billed is closed or open: closed <= billed <= cl
 
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
 
@@ -15,6 +16,7 @@ from pymongo.database import Database
 from pymongo.errors import PyMongoError
 
 from resources.batch_store.store import EmbeddingBatch
+from resources.core.lane import Lane
 from resources.core.moment import now
 from resources.core.windows import windows
 from resources.models import catalogue
@@ -23,6 +25,28 @@ _NAMES = 5_000
 """Names asked for by one command."""
 
 SUMS = ("texts", "tokens", "cost_usd", "requests", "retries")
+
+
+@dataclass(frozen=True)
+class Spend:
+    """What embedding took on one day.
+
+    Attributes:
+        tokens: Without those that were not known; so is `cost_usd`.
+        unanswered: Requests of which nobody knows what was billed.
+        unanswered_tokens: Theirs, as estimated.
+    """
+
+    day: str
+    pipeline: str
+    model: str
+    texts: int = 0
+    tokens: int = 0
+    cost_usd: float = 0
+    requests: int = 0
+    retries: int = 0
+    unanswered: int = 0
+    unanswered_tokens: int = 0
 
 
 class Ledger:
@@ -39,10 +63,11 @@ class Ledger:
         self._batches.create_index("request_ids", sparse=True)
 
     def journal(
-        self, *, pipeline: str, run: str, provider: str, model: str, usd_per_million: float | None
+        self, lane: Lane, *, run: str, provider: str, model: str, usd_per_million: float | None
     ) -> "RunJournal":
         """Where a run's remote requests are written down, as `resources.embedders.journal`."""
-        who = {"pipeline": pipeline, "run": run, "provider": provider, "model": model}
+        whose = {"pipeline": lane.pipeline, "space": lane.space_id}
+        who = {**whose, "run": run, "provider": provider, "model": model}
         return RunJournal(self._requests, who, usd_per_million)
 
     def record(self, entry: dict[str, Any]) -> None:
@@ -72,18 +97,16 @@ class Ledger:
             missing += [name for name in names if name not in found]
         return missing
 
-    def spend(self, pipeline: str | None = None) -> list[dict[str, Any]]:
-        """Sums by day, pipeline and model, the latest first.
-
-        Returns:
-            `{day, pipeline, model, texts, tokens, cost_usd, requests, retries, unanswered,
-            unanswered_tokens}`; `tokens` and `cost_usd` leave out what was not known, and the last
-            two say of how many requests, with how many tokens as estimated.
-        """
-        wanted = {"pipeline": pipeline} if pipeline else {}
+    def spend(self, whose: Lane | str | None = None) -> list[Spend]:
+        """Sums by day, pipeline and model, the latest first: of a lane, a pipeline, or all."""
+        wanted = {}
+        if isinstance(whose, Lane):
+            wanted = {"pipeline": whose.pipeline, "space": whose.space_id}
+        elif whose:
+            wanted = {"pipeline": whose}
         loose = list(self._requests.find(wanted))
         named = self._named([request["_id"] for request in loose])
-        rows: dict[tuple[str, ...], dict[str, Any]] = {}
+        rows: dict[tuple[str, ...], Spend] = {}
         for row in self._batches.aggregate(_by_day(wanted)):
             _add(rows, row["_id"], {name: row[name] for name in SUMS})
         for request in loose:
@@ -177,15 +200,13 @@ def entry_of(batch: EmbeddingBatch) -> dict[str, Any] | None:
 
 
 def _add(
-    rows: dict[tuple[str, ...], dict[str, Any]], who: dict[str, Any], values: dict[str, Any]
+    rows: dict[tuple[str, ...], Spend], who: Mapping[str, Any], values: Mapping[str, Any]
 ) -> None:
     """Add to the row of a day, pipeline and model."""
     key = (who["day"], who["pipeline"], who["model"])
-    names = dict(zip(("day", "pipeline", "model"), key, strict=True))
-    zeros = {**dict.fromkeys(SUMS, 0), "unanswered": 0, "unanswered_tokens": 0}
-    row = rows.setdefault(key, {**names, **zeros})
-    for name, value in values.items():
-        row[name] += value
+    row = rows.get(key) or Spend(*key)
+    sums = {name: getattr(row, name) + value for name, value in values.items()}
+    rows[key] = replace(row, **sums)
 
 
 def _by_day(wanted: dict[str, Any]) -> list[dict[str, Any]]:
@@ -195,6 +216,6 @@ def _by_day(wanted: dict[str, Any]) -> list[dict[str, Any]]:
     return [{"$match": wanted}, {"$group": {"_id": key, **sums}}]
 
 
-def _latest_first(rows: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
-    named = sorted(rows, key=lambda row: (row["pipeline"], row["model"]))
-    return sorted(named, key=lambda row: row["day"], reverse=True)
+def _latest_first(rows: Iterable[Spend]) -> list[Spend]:
+    named = sorted(rows, key=lambda row: (row.pipeline, row.model))
+    return sorted(named, key=lambda row: row.day, reverse=True)

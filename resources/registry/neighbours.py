@@ -67,11 +67,11 @@ def neighbours(
     cut: bool,
 ) -> Neighbours:
     """The pipeline's own store first, then those that the registry knows of."""
-    others = []
-    for entry in registry.stores(space.id):
-        key = entry["_id"]
-        if key != own.key:
-            others.append(_open(client, key, space, entry.get("stored_as", "float32")))
+    others = [
+        _open(client, entry.key, space, entry.stored_as or "float32")
+        for entry in registry.stores.of_space(space.id)
+        if entry.key != own.key
+    ]
     return Neighbours([own, *others], cut=cut)
 
 

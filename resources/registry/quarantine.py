@@ -1,6 +1,12 @@
-"""What cannot be embedded, and why: kept until it heals."""
+"""What cannot be embedded, and why: kept until it heals.
+
+An entry is of one pipeline and one space, by its field `lane`. Those from before there were lanes
+have none: they are of whichever lane of the pipeline meets them first, except where they tell of
+the refusals of another space.
+"""
 
 import hashlib
+import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -11,6 +17,7 @@ from pymongo.collection import Collection
 
 from resources.core.chunks import Chunk
 from resources.core.keys import candidates, key
+from resources.core.lane import Lane
 from resources.core.moment import now
 from resources.core.windows import windows
 from resources.sources.records import EXCERPT_LENGTH, RejectedRecord
@@ -51,7 +58,7 @@ class Quarantine:
 
     def add(
         self,
-        pipeline: str,
+        lane: Lane,
         run: str,
         records: Iterable[RejectedRecord],
         *,
@@ -61,21 +68,23 @@ class Quarantine:
         """Note what cannot be embedded; the same record again counts up.
 
         Args:
-            pipeline: Whose record it is.
+            lane: Whose record it is.
             run: The run that met it.
             records: What cannot be embedded, each with its reason.
-            space: The space that a provider would not put the text into.
+            space: What a provider's refusal of the text holds for, its `refusal_scope`.
             stage: Who refuses: the source's reading and comparing, a provider, or MongoDB.
         """
-        seen = now()
-        named = [(_name(pipeline, record.id, record.where), record) for record in records]
+        seen, records = now(), list(records)
+        names = self._names(lane, space, [(record.id, record.where) for record in records])
+        named = list(zip(names, records, strict=True))
         tried = self._tried([name for name, record in named if not record.lasting])
         writes = []
         for name, record in named:
             change: dict[str, Any] = {
                 "$setOnInsert": {"first_seen": seen},
                 "$set": {
-                    "pipeline": pipeline,
+                    "pipeline": lane.pipeline,
+                    "lane": lane.space_id,
                     "id": record.id,
                     "where": record.where,
                     "reason": record.reason,
@@ -100,6 +109,16 @@ class Quarantine:
             writes.append(UpdateOne({"_id": name}, change, upsert=True))
         if writes:
             self._entries.bulk_write(writes, ordered=False)
+
+    def _names(self, lane: Lane, scope: str, places: Sequence[tuple[Any, str]]) -> list[str]:
+        """The `_id` of each entry, by the record's id and place: as it is there, or will be."""
+        earlier = [_name(lane.pipeline, None, *place) for place in places]
+        mine = {"_id": {"$in": earlier}, **_of(lane, scope)}
+        there = {row["_id"] for row in self._entries.find(mine, {"_id": 1})} if places else set()
+        return [
+            name if name in there else _name(lane.pipeline, lane.space_id, *place)
+            for name, place in zip(earlier, places, strict=True)
+        ]
 
     def _tried(self, names: Sequence[str]) -> dict[tuple[str, str], int]:
         """How often the texts of entries were refused before in a way that may not last."""
@@ -128,72 +147,79 @@ class Quarantine:
         return {entry["text_hash"] for entry in held}
 
     def hold(
-        self, pipeline: str, run: str, chunks: Sequence[Chunk], space: str | None = None
+        self, lane: Lane, run: str, chunks: Sequence[Chunk], space: str | None = None
     ) -> set[str]:
         """Keep chunks in quarantine whose text is refused, each with an entry of its own.
 
         The refusal may have been met by another chunk with the same text, or another pipeline.
 
         Args:
-            pipeline: Whose chunks they are.
+            lane: Whose chunks they are.
             run: The run that met them.
             chunks: Of the source.
-            space: Where their texts are refused; None for wherever this pipeline met it.
+            space: Where their texts are refused; None for wherever this lane met it.
 
         Returns:
             Those of the chunks' texts, by hash, that are refused for good.
         """
         texts = {"$in": [chunk.text_hash for chunk in chunks]}
-        where = {"space": space} if space is not None else {"pipeline": pipeline}
+        where = {"space": space} if space is not None else _of(lane)
         # Of several the latest: an older one may be of another space, or wait to be asked again.
         rows = self._entries.find({"text_hash": texts, **where}).sort("last_seen", 1)
         known = {row["text_hash"]: row for row in rows}
         seen, writes = now(), []
-        for chunk in chunks:
-            row = known.get(chunk.text_hash)
-            if row is None:
-                continue  # dropped since: the next run asks again
+        # Where an entry was dropped since, the next run asks again.
+        chunks = [chunk for chunk in chunks if chunk.text_hash in known]
+        names = self._names(lane, space or "", [(chunk.id, "") for chunk in chunks])
+        for name, chunk in zip(names, chunks, strict=True):
+            row = known[chunk.text_hash]
             kept = ("where", "reason", "text_hash", "space")
             pause = ("attempts", "again_at")
-            values = {name: row[name] for name in (*kept, *pause) if name in row}
-            values |= {"pipeline": pipeline, "id": chunk.id, "stage": "provider"}
+            values = {field: row[field] for field in (*kept, *pause) if field in row}
+            values |= {"pipeline": lane.pipeline, "lane": lane.space_id}
+            values |= {"id": chunk.id, "stage": "provider"}
             values |= {"excerpt": chunk.text[:EXCERPT_LENGTH], "run": run, "last_seen": seen}
             first = {"first_seen": seen, "count": 1}
-            name = _name(pipeline, chunk.id, "")
             change = {"$set": values, "$setOnInsert": first}
-            if gone := [name for name in pause if name not in row]:
+            if gone := [field for field in pause if field not in row]:
                 change["$unset"] = dict.fromkeys(gone, "")
             writes.append(UpdateOne({"_id": name}, change, upsert=True))
         if writes:
             self._entries.bulk_write(writes, ordered=False)
         return {text for text, row in known.items() if "again_at" not in row}
 
-    def release_healed(self, pipeline: str, run: str) -> int:
+    def release_healed(self, lane: Lane, run: str, scope: str = "") -> int:
         """Drop entries that a complete scan of the source by `run` did not meet again.
 
         Those of MongoDB stay until the run has tried to write them: see `release_stored`.
+
+        Args:
+            lane: Whose entries.
+            run: That has read the source.
+            scope: What the provider's refusals hold for, where entries tell of nothing else.
         """
-        gone = {"pipeline": pipeline, "run": {"$ne": run}, "stage": {"$ne": "store"}}
+        gone = {**_of(lane, scope), "run": {"$ne": run}, "stage": {"$ne": "store"}}
         return self._entries.delete_many(gone).deleted_count
 
-    def release_stored(self, pipeline: str, run: str) -> int:
+    def release_stored(self, lane: Lane, run: str) -> int:
         """Drop entries of MongoDB that a run which has written everything did not meet again."""
-        gone = {"pipeline": pipeline, "run": {"$ne": run}, "stage": "store"}
+        gone = {**_of(lane), "run": {"$ne": run}, "stage": "store"}
         return self._entries.delete_many(gone).deleted_count
 
-    def heal(self, pipeline: str, space: str, text_hashes: Sequence[str]) -> int:
+    def heal(self, lane: Lane, space: str, text_hashes: Sequence[str]) -> int:
         """Drop entries of texts that have a vector now."""
         if not text_hashes:
             return 0
         healed = {
-            "pipeline": pipeline,
+            **_of(lane, space),
             "space": {"$in": [space, ""]},  # empty where a retry was asked for
             "text_hash": {"$in": list(text_hashes)},
         }
         return self._entries.delete_many(healed).deleted_count
 
-    def entries(self, pipeline: str, limit: int = 0) -> list[Quarantined]:
-        cursor = self._entries.find({"pipeline": pipeline}).sort("first_seen", 1).limit(limit)
+    def entries(self, whose: Lane | str, limit: int = 0) -> list[Quarantined]:
+        """The entries of a lane, or of a pipeline, the oldest first."""
+        cursor = self._entries.find(_of(whose)).sort("first_seen", 1).limit(limit)
         return [
             Quarantined(
                 entry.get("id"),
@@ -207,10 +233,10 @@ class Quarantine:
             for entry in cursor
         ]
 
-    def count(self, pipeline: str, *stages: Stage) -> int:
-        """Entries of a pipeline: all, or those of some stages."""
+    def count(self, whose: Lane | str, *stages: Stage) -> int:
+        """Entries of a lane, or of a pipeline: all, or those of some stages."""
         wanted = {"stage": {"$in": list(stages)}} if stages else {}
-        return self._entries.count_documents({"pipeline": pipeline, **wanted})
+        return self._entries.count_documents({**_of(whose), **wanted})
 
     def retry(self, pipeline: str, names: Sequence[str] | None = None) -> int:
         """Let the next run ask the provider again for texts that it has refused.
@@ -254,16 +280,34 @@ class Quarantine:
         Returns:
             Their names, each with the id, or the place of a record that has none.
         """
-        wanted = [_name(pipeline, value, "") for value in candidates(text)]
-        wanted.append(_name(pipeline, None, text))
+        places = [*((value, "") for value in candidates(text)), (None, text)]
+        spaces = {None, *self._entries.distinct("lane", {"pipeline": pipeline})}
+        wanted = [_name(pipeline, space, *place) for space in spaces for place in places]
         found = self._entries.find({"_id": {"$in": wanted}}, {"id": 1, "where": 1})
         return {row["_id"]: row["where"] if row["id"] is None else row["id"] for row in found}
 
 
-def _name(pipeline: str, record_id: Any, where: str) -> str:
+def _of(whose: Lane | str, scope: str = "") -> dict[str, Any]:
+    """Finds the entries of a lane, or of all lanes of a pipeline."""
+    if isinstance(whose, str):
+        return {"pipeline": whose}
+    # A scope begins with the id of its space, by whichever name the provider knows that.
+    spaces = {whose.space_id, scope.partition(" ")[0]} - {""}
+    refused = f"^({'|'.join(map(re.escape, sorted(spaces)))}) "
+    mine = [
+        {"lane": whose.space_id},
+        {"lane": None, "space": {"$in": ["", None]}},
+        {"lane": None, "space": {"$regex": refused}},
+    ]
+    return {"pipeline": whose.pipeline, "$or": mine}
+
+
+def _name(pipeline: str, space_id: str | None, record_id: Any, where: str) -> str:
+    """Names an entry; without a space as it was before there were lanes."""
     # A record without an id is known by its place.
     name = key(record_id) if record_id is not None else where
-    return hashlib.sha256(f"{pipeline}\0{name}".encode()).hexdigest()[:32]
+    parts = (pipeline, name) if space_id is None else (pipeline, space_id, name)
+    return hashlib.sha256("\0".join(parts).encode()).hexdigest()[:32]
 
 
 def _chosen(pipeline: str, names: Sequence[str] | None) -> dict[str, Any]:

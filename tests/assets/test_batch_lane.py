@@ -12,7 +12,7 @@ import pytest
 from resources.batch_store.store import BatchStore
 from resources.core.vectors import from_bson
 from resources.embedders.batch.openai import OpenAIBatchAPI
-from resources.registry.registry import PipelineJobs
+from resources.registry.jobs import LaneJobs
 from tests.providers.openai import OpenAIServer
 from tests.workshop import Workshop
 
@@ -99,13 +99,13 @@ def always(*_: Any) -> bool:
 
 
 KILLS: dict[str, tuple[type, str, Callable[..., bool], bool]] = {
-    "nothing is submitted": (PipelineJobs, "record", always, True),
+    "nothing is submitted": (LaneJobs, "record", always, True),
     "after the upload": (OpenAIBatchAPI, "upload", always, True),
     "before create": (OpenAIBatchAPI, "create", always, False),
     "after create, before the record": (OpenAIBatchAPI, "create", always, True),
-    "after the record": (PipelineJobs, "record", lambda _, job: job.id is not None, True),
+    "after the record": (LaneJobs, "record", lambda _, job: job.id is not None, True),
     "while polling": (OpenAIBatchAPI, "poll", always, True),
-    "at the end of polling": (PipelineJobs, "record", lambda _, j: j.status == "completed", True),
+    "at the end of polling": (LaneJobs, "record", lambda _, j: j.status == "completed", True),
     "after results, before the file": (BatchStore, "write_batch", always, False),
     "after the file": (BatchStore, "write_batch", always, True),
 }

@@ -15,7 +15,7 @@ import pymongo
 import pytest
 from bson import encode
 
-from resources.registry.registry import Registry
+from resources.registry.stores import Stores
 from tests import servers
 from tests.killing import RunningChild, cut_proxy
 from tests.workshop import Workshop
@@ -217,7 +217,7 @@ def test_a_full_disk_is_one_sentence_and_what_was_finished_is_kept(make, mongod_
 def test_killed_between_the_vectors_and_their_record_the_index_follows_all_the_same(
     make, mongod_uri, monkeypatch
 ):
-    record, workshop = Registry.record_store, make(mongod_uri)
+    record, workshop = Stores.record, make(mongod_uri)
 
     def killed(*given: Any, **options: Any) -> None:
         if workshop.vectors.find_one({"text": {"$regex": "another"}}):
@@ -228,7 +228,7 @@ def test_killed_between_the_vectors_and_their_record_the_index_follows_all_the_s
     assert workshop.run().success
     workshop.write([{"_id": n, "text": f"another text {n}"} for n in range(20)])
     with monkeypatch.context() as patch:
-        patch.setattr(Registry, "record_store", killed)
+        patch.setattr(Stores, "record", killed)
         assert not workshop.run().success
     again = workshop.run()
     assert again.success, again.failures

@@ -5,6 +5,7 @@ import pytest
 
 from pipelines.framework.catalog import open_pipeline
 from resources.core.chunks import hash_text
+from resources.core.lane import Lane
 from resources.core.vectors import from_bson
 from resources.mongodb.lease import held
 from resources.vector_store.writer import VectorWriter
@@ -56,7 +57,7 @@ def test_a_first_run_makes_everything(films):
         assert vector.shape == (64,)
         assert np.isclose(np.linalg.norm(vector), 1, atol=1e-5)
     with open_pipeline(films.pipeline) as opened:
-        space = opened.registry.space(run.source_documents["space"])
+        space = opened.registry.spaces.get(run.source_documents["space"])
         assert space == opened.embedder.space()
 
 
@@ -409,7 +410,9 @@ def test_in_place_a_summary_that_went_loses_its_vector(airbnb):
 def test_two_runs_of_one_pipeline_never_work_at_once(workshop):
     workshop.write([{"_id": 1, "text": "one"}])
     workshop.configure({"mongodb": {"lease_wait_seconds": 0}})
-    with held(workshop.client, workshop.database, "films", "r1", seconds=30, wait_seconds=0):
+    with held(
+        workshop.client, workshop.database, Lane("films", "any"), "r1", seconds=30, wait_seconds=0
+    ):
         refused = workshop.run()
     assert "run r1 (process" in refused.failures[0]
     assert not refused.metadata

@@ -69,8 +69,8 @@ def test_what_was_billed_is_in_metadata_and_ledger(paid, openai_api):
         (row,) = opened.registry.ledger.spend("films")
         assert opened.registry.ledger.spend("another") == []
         assert opened.registry.ledger.texts_per_second("openai", "text-embedding-3-small") > 0
-    assert (row["model"], row["texts"], row["tokens"]) == ("text-embedding-3-small", 25, tokens)
-    assert row["cost_usd"] == pytest.approx(cost)
+    assert (row.model, row.texts, row.tokens) == ("text-embedding-3-small", 25, tokens)
+    assert row.cost_usd == pytest.approx(cost)
     # nothing to embed costs nothing
     again = paid.run()
     assert again.success
@@ -138,8 +138,8 @@ def test_a_batch_that_a_killed_run_wrote_but_did_not_note_is_noted(
     with open_pipeline(paid.pipeline) as opened:
         (row,) = opened.registry.ledger.spend("films")
     served = sum(openai_api.texts_served.values())
-    assert (row["texts"], row["tokens"]) == (served, openai_api.tokens_billed)
-    assert row["unanswered"] == 0
+    assert (row.texts, row.tokens) == (served, openai_api.tokens_billed)
+    assert row.unanswered == 0
     entries = list(paid.client[paid.database]["embedding_spend"].find())
     files = list(paid.folder.glob("batch_store/batches/*/*.parquet"))
     assert len(entries) == len(files), "one for each batch"

@@ -142,7 +142,7 @@ def prove(paid: tuple[Paid, Paid], kills: int) -> None:
         time.sleep(0.01)
     rows = Registry(victim.workshop.client, victim.workshop.database).ledger.spend("films")
     counted = ("texts", "tokens", "requests", "unanswered", "unanswered_tokens")
-    sums = {name: sum(row[name] for row in rows) for name in counted}
+    sums = {name: sum(getattr(row, name) for row in rows) for name in counted}
     billed, needed = victim.server.tokens_billed, whole.server.tokens_billed
     print(f"seed {seed}: {version} versions, kills {landed}, billed {billed:,}, ledger {sums}, "  # noqa: T201
           f"needed {needed:,}")  # fmt: skip

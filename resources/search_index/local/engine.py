@@ -15,6 +15,7 @@ from resources.core.errors import SearchIndexError
 from resources.core.progress import Progress
 from resources.core.space import EmbeddingSpace
 from resources.mongodb.lease import Lease
+from resources.registry.indexes import IndexEntry
 from resources.registry.registry import Registry
 from resources.search_index.engine import Coverage, IndexReport, SearchEngine
 from resources.search_index.local.builder import LocalIndexBuilder
@@ -51,28 +52,25 @@ class LocalEngine(SearchEngine):
         start = time.monotonic()
         stored = self._store.count_space(self._space.id)
         fingerprint = self._fingerprint(stored)
-        entry = self._registry.index(self._key)
-        if entry is not None and entry.get("fingerprint") == fingerprint:
+        entry = self._registry.indexes.get(self._key)
+        if entry is not None and entry.fingerprint == fingerprint:
             try:
-                index = _load(f"{self._folder}/{entry['version']}")
+                index = _load(f"{self._folder}/{entry.version}")
             except SearchIndexError as error:
                 log(f"{error}; building it again")
             else:
                 return self._report(index, stored, start, changed=False)
         index, version = self._build(stored, log, lease)
-        self._registry.record_index(
-            self._key,
-            {
-                "engine": self.name,
-                "space": self._space.id,
-                "store": self._store.key,
-                "version": version,
-                "fingerprint": fingerprint,
-                "indexed": len(index),
-                "declaration": self._declaration,
-            },
-            lease,
+        made = IndexEntry(
+            engine=self.name,
+            space_id=self._space.id,
+            store=self._store.key,
+            version=version,
+            indexed=len(index),
+            fingerprint=fingerprint,
+            declaration=self._declaration,
         )
+        self._registry.indexes.record(self._key, made, lease)
         self._batches.prune_index(self._pipeline, self._index, keep=[version])
         return self._report(index, stored, start, changed=True)
 
@@ -111,7 +109,8 @@ class LocalEngine(SearchEngine):
 
     def _fingerprint(self, stored: int) -> str:
         """Changes with whatever makes the index out of date."""
-        revision = self._registry.store_revision(self._store.key)
+        entry = self._registry.stores.get(self._store.key)
+        revision = entry.revision if entry else None
         parts = [self._declaration, self._space.id, revision, stored]
         return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:16]
 
@@ -180,12 +179,12 @@ class LocalEngine(SearchEngine):
         return ""
 
     def _serving(self) -> LocalIndex:
-        entry = self._registry.index(self._key)
-        if entry is None or entry.get("engine") != self.name:
+        entry = self._registry.indexes.get(self._key)
+        if entry is None or entry.engine != self.name:
             raise SearchIndexError(
                 f"there is no local index {self._key}: materialize search_index first"
             )
-        return _load(f"{self._folder}/{entry['version']}")
+        return _load(f"{self._folder}/{entry.version}")
 
 
 @functools.lru_cache(maxsize=4)

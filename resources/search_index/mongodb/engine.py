@@ -12,6 +12,7 @@ from resources.core.errors import SearchIndexError
 from resources.core.space import EmbeddingSpace
 from resources.core.vectors import dtype_of, element_of
 from resources.mongodb.lease import Lease
+from resources.registry.indexes import IndexEntry
 from resources.registry.registry import Registry
 from resources.search_index.engine import Coverage, IndexReport, SearchEngine
 from resources.search_index.local.index import Hit
@@ -95,18 +96,15 @@ class MongoDBEngine(SearchEngine):
             )
             state = wait.until_caught_up(state)
         indexed = max(0, stored - self._on_their_way(state))
-        self._registry.record_index(
-            self._key,
-            {
-                "engine": self.name,
-                "space": self._space.id,
-                "store": self._store.key,
-                "definition": dict(state.definition),
-                "version": state.version,
-                "indexed": indexed,
-            },
-            lease,
+        made = IndexEntry(
+            engine=self.name,
+            space_id=self._space.id,
+            store=self._store.key,
+            version=state.version,
+            indexed=indexed,
+            definition=dict(state.definition),
         )
+        self._registry.indexes.record(self._key, made, lease)
         return IndexReport(
             engine=self.name,
             changed=changed,
@@ -216,14 +214,16 @@ class MongoDBEngine(SearchEngine):
             "similarity": self._declared.similarity,
             "quantization": self._declared.quantization,
         }
-        revision = self._registry.store_revision(self._store.key)
+        changed = self._registry.stores.get(self._store.key)
+        revision = changed.revision if changed else None
         seen = {"revision": revision, **how}
-        entry = self._registry.index(self._key) or {}
-        if not thorough and revision is not None and entry.get("nothing_left_out") == seen:
+        entry = self._registry.indexes.get(self._key)
+        clean = entry.nothing_left_out if entry else None
+        if not thorough and revision is not None and clean == seen:
             return LeftOut()
         found = left_out(self._collection, {self._space_path: self._space.id}, **how)
         if entry and not found.count:
-            self._registry.note_on_index(self._key, {"nothing_left_out": seen})
+            self._registry.indexes.note_nothing_left_out(self._key, seen)
         return found
 
     def _on_their_way(self, state: IndexState) -> int:
@@ -269,10 +269,10 @@ class MongoDBEngine(SearchEngine):
         exact: bool,
         num_candidates: int | None,
     ) -> dict[str, Any]:
-        entry = self._registry.index(self._key) or {}
+        entry = self._registry.indexes.get(self._key)
         # As the index was when it was last seen to serve; the server is asked only where that is
         # not known.
-        definition = entry.get("definition") or self._listed().definition
+        definition = (entry and entry.definition) or self._listed().definition
         return vector_search.build_stage(
             vector,
             index=self._index,

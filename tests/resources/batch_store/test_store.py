@@ -97,18 +97,20 @@ def test_a_missing_batch_is_named(store):
 
 def test_no_plan_yet_says_what_to_materialize(store):
     with pytest.raises(BatchStoreError, match="materialize films/source_documents first"):
-        store.read_plan("films")
+        store.plans.newest("films")
 
 
 def test_old_plans_go_and_young_ones_stay(store):
     # a young one may still be carried out by another run
     plans = ["20260101T000000-aaaaaa", "20260102T000000-bbbbbb", version_name(), version_name()]
     for name in plans:
-        store.write_plan("films", name, {"id": name})
-    assert store.read_plan("films") == {"id": plans[-1]}
+        store.plans.finish(
+            "films", name, {"id": name}, run=f"run-{name}", finished=lambda run: True
+        )
+    assert store.plans.newest("films") == {"id": plans[-1]}
     filesystem, root = fsspec.core.url_to_fs(store.url)
     folders = [path.rsplit("/", 1)[-1] for path in filesystem.ls(f"{root}/plans/films", False)]
-    assert sorted(folders) == sorted([*plans[2:], "current.json"])
+    assert sorted(folders) == sorted([*plans[2:], "current.json", "pins"])
 
 
 @pytest.mark.parametrize("url", ["nowhere://bucket/x", "s3://bucket/x"])
@@ -132,7 +134,7 @@ def test_what_killed_runs_half_wrote_goes_in_time(tmp_path):
     old.write_bytes(b"half")
     young.write_bytes(b"half")
     os.utime(old, (0, 0))
-    store.write_plan("films", "20260101T000000-abcdef", {})
+    store.plans.finish("films", "20260101T000000-abcdef", {}, run="run-1")
     assert not old.exists()
     assert young.exists(), "another run may be writing it"
 

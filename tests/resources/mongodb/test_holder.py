@@ -11,10 +11,12 @@ import psutil
 import pytest
 
 from resources.core.errors import LeaseError
+from resources.core.lane import Lane
 from resources.mongodb.holder import Holder
 from resources.mongodb.lease import COLLECTION, held
 
 HERE = Holder.here("run-1")
+FILMS = Lane("films", "space-a")
 
 
 @pytest.fixture
@@ -85,9 +87,10 @@ def test_a_process_of_another_user_is_alive(monkeypatch):
 HOLD = """
 import sys
 from pymongo import MongoClient
+from resources.core.lane import Lane
 from resources.mongodb.lease import held
 client = MongoClient(sys.argv[1])
-with held(client, sys.argv[2], "films", "run-1", seconds=600, wait_seconds=0):
+with held(client, sys.argv[2], Lane("films", "space-a"), "run-1", seconds=600, wait_seconds=0):
     print("held", flush=True)
     sys.stdin.read()
 """
@@ -116,9 +119,9 @@ def test_a_holder_in_another_pid_namespace_keeps_its_lease(database):
     assert holder.pid == 1, "which is another process here"
     with (
         pytest.raises(LeaseError, match="run-1"),
-        held(database.client, database.name, "films", "run-2", seconds=30, wait_seconds=0),
+        held(database.client, database.name, FILMS, "run-2", seconds=30, wait_seconds=0),
     ):
         pytest.fail("run-1 is at work")
     child.communicate("")
-    with held(database.client, database.name, "films", "run-2", seconds=30, wait_seconds=0) as one:
+    with held(database.client, database.name, FILMS, "run-2", seconds=30, wait_seconds=0) as one:
         assert one.token == 2

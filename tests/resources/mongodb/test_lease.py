@@ -13,6 +13,7 @@ import pytest
 
 from resources.core.chunks import Chunk
 from resources.core.errors import LeaseError
+from resources.core.lane import Lane
 from resources.core.lineage import Lineage
 from resources.core.moment import now
 from resources.core.space import EmbeddingSpace
@@ -29,7 +30,8 @@ SPACE = EmbeddingSpace("p", "model", "", 8, "", normalized=False)
 
 def hold(database, run: str, **changes) -> AbstractContextManager[Lease]:
     settings = {"seconds": 30, "wait_seconds": 0} | changes
-    return held(database.client, database.name, "films", run, **settings)
+    lane = Lane("films", settings.pop("space", "space-a"), settings.pop("shard", None))
+    return held(database.client, database.name, lane, run, **settings)
 
 
 def gone_pid() -> int:
@@ -59,8 +61,9 @@ def test_a_second_run_is_refused_and_told_who_is_at_work(database):
 
 
 def test_another_pipeline_does_not_wait(database):
+    books = Lane("books", "space-a")
     with hold(database, "run-1"), held(
-        database.client, database.name, "books", "run-2", seconds=30, wait_seconds=0
+        database.client, database.name, books, "run-2", seconds=30, wait_seconds=0
     ) as lease:  # fmt: skip
         lease.check()
 
@@ -119,10 +122,10 @@ def test_of_many_runs_at_once_one_gets_it(database):
 
 
 def test_a_run_whose_process_died_is_replaced_at_once(database):
-    with hold(database, "run-1", last=False):
+    with suppress(LeaseError), hold(database, "run-1"):
         database[COLLECTION].update_one({"_id": "films"}, {"$set": {"pid": gone_pid()}})
-    with hold(database, "run-2") as lease:
-        assert lease.token == 2
+        with hold(database, "run-2") as lease:
+            assert lease.token == 2
 
 
 def test_a_run_that_dagster_knows_to_have_ended_is_replaced_at_once(database):
@@ -172,8 +175,8 @@ def test_the_term_begins_when_it_is_asked_for(database, monkeypatch):
         monkeypatch.setattr("resources.mongodb.lease._clock", lambda: clock() + 31)
         return token
 
-    take, clock = lease_module._take, lease_module._clock
-    monkeypatch.setattr("resources.mongodb.lease._take", frozen)
+    take, clock = lease_module.take, lease_module._clock
+    monkeypatch.setattr("resources.mongodb.lease.take", frozen)
     with hold(database, "run-1") as lease, pytest.raises(LeaseError, match="not heard of"):
         lease.check()
 
@@ -230,3 +233,192 @@ def test_vectors_from_before_there_were_leases_are_written(database):
     write(open_writer(database, None), "before")
     with hold(database, "run-1") as lease:
         assert write(open_writer(database, lease), "after") == 1
+
+
+class TestBetweenSteps:
+    """A run that has put its lease down: its next step is a process of its own."""
+
+    @pytest.fixture
+    def paused(self, database):
+        with hold(database, "run-1", last=False):
+            pass
+        database[COLLECTION].update_one({"_id": "films"}, {"$set": {"pid": gone_pid()}})
+        return database
+
+    @pytest.mark.parametrize("known", [None, False])
+    def test_the_end_of_its_process_is_not_the_end_of_the_run(self, paused, known):
+        asked = []
+
+        def finished(run: str) -> bool | None:
+            asked.append(run)
+            return known
+
+        with pytest.raises(LeaseError, match="run-1"), hold(paused, "run-2", finished=finished):
+            pytest.fail("run-1 goes on")
+        assert asked == ["run-1"]
+        with hold(paused, "run-1") as lease:
+            assert lease.token == 1
+        assert "paused" not in paused[COLLECTION].find_one({"_id": "films"})
+
+    def test_it_is_replaced_when_it_is_known_to_have_ended(self, paused):
+        with hold(paused, "run-2", finished=lambda run: True) as lease:
+            assert lease.token == 2
+
+    def test_it_is_replaced_when_it_was_not_heard_of(self, paused):
+        past = server_time(paused[COLLECTION]) - timedelta(seconds=1)
+        paused[COLLECTION].update_one({"_id": "films"}, {"$set": {"expires_at": past}})
+        with hold(paused, "run-2") as lease:
+            assert lease.token == 2
+
+    def test_where_one_process_does_all_steps_its_end_is_the_runs(self, database):
+        with hold(database, "run-1", last=False, one_process=True):
+            pass
+        database[COLLECTION].update_one({"_id": "films"}, {"$set": {"pid": gone_pid()}})
+        with hold(database, "run-2", finished=lambda run: False) as lease:
+            assert lease.token == 2
+
+    def test_taken_up_again_it_is_at_work(self, paused):
+        with suppress(LeaseError), hold(paused, "run-1"):
+            paused[COLLECTION].update_one({"_id": "films"}, {"$set": {"pid": gone_pid()}})
+            with hold(paused, "run-2", finished=lambda run: False) as lease:
+                assert lease.token == 2
+
+
+STEP = """
+import sys
+from pymongo import MongoClient
+from resources.core.lane import Lane
+from resources.mongodb.lease import held
+client = MongoClient(sys.argv[1])
+lane = Lane("films", "space-a")
+with held(client, sys.argv[2], lane, "run-1", seconds=600, wait_seconds=0, last=False):
+    print("held", flush=True)
+    sys.stdin.read()
+"""
+
+
+@pytest.mark.parametrize("killed", [True, False])
+def test_a_process_that_ends_its_step_leaves_its_run_and_one_that_is_killed_does_not(
+    database, killed
+):
+    host, port = database.client.address
+    child = subprocess.Popen(
+        [sys.executable, "-c", STEP, f"mongodb://{host}:{port}/?directConnection=true",
+         database.name],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    )  # fmt: skip
+    assert child.stdout
+    assert child.stdout.readline() == "held\n"
+    if killed:
+        child.kill()
+    child.communicate("")
+    if killed:
+        with hold(database, "run-2", finished=lambda run: False) as lease:
+            assert lease.token == 2
+        return
+    assert child.returncode == 0
+    with pytest.raises(LeaseError, match="run-1"), hold(database, "run-2"):
+        pytest.fail("run-1 has steps to do")
+    with hold(database, "run-1") as lease:
+        assert lease.token == 1
+
+
+class TestShards:
+    def test_two_shards_are_held_at_once_and_one_shard_once(self, database):
+        with hold(database, "run-1", shard=0) as one, hold(database, "run-2", shard=1) as two:
+            assert (one.token, two.token) == (1, 2)
+            with pytest.raises(LeaseError, match=r"run run-1 .* on shard 0 of the pipeline films"):
+                hold(database, "run-3", shard=0).__enter__()
+            one.check()
+            assert not one.overtaken()
+            assert not two.overtaken()
+
+    @pytest.mark.parametrize("first", [None, 3])
+    def test_planning_excludes_every_shard_and_is_excluded_by_any(self, database, first):
+        second = 3 if first is None else None
+        with (
+            hold(database, "run-1", shard=first),
+            pytest.raises(LeaseError, match="run-1"),
+            hold(database, "run-2", shard=second),
+        ):
+            pytest.fail("both at once")
+        with hold(database, "run-2", shard=second) as lease:
+            assert lease.token == 2
+
+    def test_a_run_plans_and_goes_on_with_its_shards(self, database):
+        with hold(database, "run-1", last=False) as planning:
+            pass
+        with (
+            hold(database, "run-1", shard=0) as one,
+            hold(database, "run-1", shard=1) as two,
+            pytest.raises(LeaseError),
+            hold(database, "run-2", shard=2),
+        ):
+            pytest.fail("run-1 has put the whole down, and not let go")
+        assert planning.token < one.token < two.token
+
+    def test_another_space_of_the_pipeline_waits(self, database):
+        with hold(database, "run-1", shard=0), pytest.raises(LeaseError, match="run-1"):
+            hold(database, "run-2", shard=1, space="space-b").__enter__()
+        with hold(database, "run-2", shard=1, space="space-b") as lease:
+            assert lease.token == 2
+
+    def test_planning_takes_over_from_shards_not_heard_of(self, database):
+        with suppress(LeaseError), hold(database, "run-1", shard=0) as old:
+            past = server_time(database[COLLECTION]) - timedelta(seconds=1)
+            gone = {"$set": {"shards.0.expires_at": past}}
+            database[COLLECTION].update_one({"_id": "films"}, gone)
+            with hold(database, "run-2") as new:
+                assert new.token > old.token
+                assert old.overtaken()
+                with pytest.raises(LeaseError):
+                    hold(database, "run-1", shard=0).__enter__()
+
+    def test_a_shard_takes_over_from_planning_not_heard_of(self, database):
+        with suppress(LeaseError), hold(database, "run-1") as old:
+            past = server_time(database[COLLECTION]) - timedelta(seconds=1)
+            database[COLLECTION].update_one({"_id": "films"}, {"$set": {"expires_at": past}})
+            with hold(database, "run-2", shard=0) as new:
+                assert new.token > old.token
+                assert old.overtaken()
+
+    def test_shards_at_work_write_one_entry_and_fence_what_was_before_them(self, database):
+        entries = database["entries"]
+        with suppress(LeaseError), hold(database, "run-0") as before:
+            past = server_time(database[COLLECTION]) - timedelta(seconds=1)
+            database[COLLECTION].update_one({"_id": "films"}, {"$set": {"expires_at": past}})
+            with hold(database, "run-1", shard=0) as one, hold(database, "run-2", shard=1) as two:
+                two.put(entries, "store", {"by": "two"})
+                one.put(entries, "store", {"by": "one"})
+                with pytest.raises(LeaseError):
+                    before.put(entries, "store", {"by": "before"})
+                assert entries.find_one({"_id": "store"})["by"] == "one"
+            with hold(database, "run-3") as after:
+                after.put(entries, "store", {"by": "after"})
+                with pytest.raises(LeaseError):
+                    one.put(entries, "store", {"by": "one"})
+
+    def test_the_counter_outlives_the_shards(self, database):
+        for n in range(3):
+            with hold(database, "run-1", shard=n) as lease:
+                assert lease.token == n + 1
+        found = database[COLLECTION].find_one({"_id": "films"})
+        assert (found["token"], found["run"], found["shards"]) == (3, None, {})
+
+
+def test_a_lease_of_the_version_before_lanes_is_honoured_and_replaced(database):
+    own = {"run": "run-1", "token": 7, "host": "elsewhere", "pid": 1, "started": 1.0}
+    until = server_time(database[COLLECTION]) + timedelta(seconds=60)
+    database[COLLECTION].insert_one({"_id": "films", **own, "expires_at": until})
+    with pytest.raises(LeaseError, match=r"run-1 .process 1 on elsewhere"):
+        hold(database, "run-2", shard=1).__enter__()
+    with hold(database, "run-1") as lease:
+        assert lease.token == 7
+    with hold(database, "run-2") as lease:
+        assert lease.token == 8
+    # Without shards it reads as it did.
+    kept = {"_id": "films", "run": None, "token": 8}
+    found = database[COLLECTION].find_one({"_id": "films"})
+    assert {**found, "expires_at": 0} == {**kept, "expires_at": 0}

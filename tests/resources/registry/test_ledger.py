@@ -10,16 +10,16 @@ from hypothesis import strategies as st
 from pymongo.collection import Collection
 from pymongo.errors import AutoReconnect
 
+from resources.core.lane import Lane
 from resources.core.moment import now
 from resources.registry.ledger import Ledger, RunJournal
 
 MODEL = "text-embedding-3-small"
 
 
-def journal(ledger: Ledger, pipeline: str = "films") -> RunJournal:
-    return ledger.journal(
-        pipeline=pipeline, run="run-1", provider="openai", model=MODEL, usd_per_million=0.02
-    )
+def journal(ledger: Ledger, pipeline: str = "films", space: str = "space-a") -> RunJournal:
+    lane = Lane(pipeline, space)
+    return ledger.journal(lane, run="run-1", provider="openai", model=MODEL, usd_per_million=0.02)
 
 
 def entry(batch: str, request_ids: list[str], tokens: int | None) -> dict[str, Any]:
@@ -88,11 +88,11 @@ def test_what_was_billed_lies_between_closed_and_open(database, requests):
             ):
                 ledger.record(made)
     rows = ledger.spend()
-    closed = sum(row["tokens"] for row in rows)
+    closed = sum(row.tokens for row in rows)
     unanswered = [tokens for state, tokens in requests if state in ("not sent", "sent", "lost")]
-    assert closed <= billed <= closed + sum(row["unanswered_tokens"] for row in rows)
-    assert sum(row["unanswered"] for row in rows) == len(unanswered)
-    assert sum(row["requests"] for row in rows) == len(requests) - len(unanswered)
+    assert closed <= billed <= closed + sum(row.unanswered_tokens for row in rows)
+    assert sum(row.unanswered for row in rows) == len(unanswered)
+    assert sum(row.requests for row in rows) == len(requests) - len(unanswered)
 
 
 def test_a_batch_noted_twice_counts_once(database):
@@ -102,7 +102,7 @@ def test_a_batch_noted_twice_counts_once(database):
     for _ in range(2):
         ledger.record(entry("a", ["r1"], 7))
         (row,) = ledger.spend("films")
-        assert (row["texts"], row["tokens"], row["requests"], row["unanswered"]) == (10, 7, 1, 0)
+        assert (row.texts, row.tokens, row.requests, row.unanswered) == (10, 7, 1, 0)
     assert database["embedding_requests"].count_documents({}) == 0
     assert ledger.unrecorded(["a", "b"]) == ["b"]
 
@@ -114,7 +114,7 @@ def test_a_second_making_of_a_batch_hides_no_request_of_its_own(database):
     journal(ledger).closed("r2", tokens=8)
     ledger.record(entry("a", ["r2"], 8))
     (row,) = ledger.spend()
-    assert row["tokens"] == 15
+    assert row.tokens == 15
 
 
 def test_entries_of_an_earlier_version_count(database):
@@ -125,7 +125,7 @@ def test_entries_of_an_earlier_version_count(database):
     )
     ledger.record(entry("b", [], None))
     (row,) = ledger.spend()
-    assert (row["texts"], row["tokens"], row["cost_usd"]) == (20, 7, 1.0)
+    assert (row.texts, row.tokens, row.cost_usd) == (20, 7, 1.0)
     assert ledger.texts_per_second("openai", MODEL) == 10.0
     assert ledger.unrecorded(["a"]) == []
 
@@ -137,10 +137,10 @@ def test_requests_of_no_batch_stand_beside_batches_by_day_pipeline_and_model(dat
         journal(ledger, "books").opened(name, texts=3, tokens=40)
         journal(ledger, "books").closed(name, tokens=tokens)
     books, films = ledger.spend()
-    assert (books["pipeline"], books["tokens"], books["texts"]) == ("books", 5, 3)
-    assert books["cost_usd"] == pytest.approx(5 * 0.02 / 1e6)
-    assert (books["unanswered"], books["unanswered_tokens"]) == (1, 40), "a bill not told"
-    assert films["unanswered"] == 0
+    assert (books.pipeline, books.tokens, books.texts) == ("books", 5, 3)
+    assert books.cost_usd == pytest.approx(5 * 0.02 / 1e6)
+    assert (books.unanswered, books.unanswered_tokens) == (1, 40), "a bill not told"
+    assert films.unanswered == 0
     assert ledger.spend("films") == [films]
 
 
@@ -150,4 +150,17 @@ def test_an_answer_is_not_lost_for_a_note_that_cannot_be_written(database):
     with mock.patch.object(Collection, "update_one", side_effect=AutoReconnect):
         journal(ledger).closed("r1", tokens=5)
     (row,) = ledger.spend()
-    assert (row["tokens"], row["unanswered"], row["unanswered_tokens"]) == (0, 1, 40)
+    assert (row.tokens, row.unanswered, row.unanswered_tokens) == (0, 1, 40)
+
+
+def test_requests_and_batches_are_of_a_pipeline_and_a_space(database):
+    ledger = Ledger(database)
+    ledger.record(entry("a", [], 7))
+    ledger.record({**entry("b", [], 11), "space": "space-b"})
+    for space, tokens in (("space-a", 2), ("space-b", 3)):
+        journal(ledger, space=space).opened(space, texts=1, tokens=9)
+        journal(ledger, space=space).closed(space, tokens=tokens)
+    both = ledger.spend("films")
+    assert [row.tokens for row in both] == [23]
+    one, other = (ledger.spend(Lane("films", name)) for name in ("space-a", "space-b"))
+    assert ([row.tokens for row in one], [row.tokens for row in other]) == ([9], [14])

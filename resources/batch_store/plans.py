@@ -1,0 +1,164 @@
+"""Plans in the batch store: their parts, which one counts, and which run reads which.
+
+Layout under the batch store's root; of a shard, the last two have its number behind the name:
+
+    plans/<pipeline>/<plan>/plan.json        what is to be done, written last
+    plans/<pipeline>/<plan>/00000.parquet    chunks of one part of it
+    plans/<pipeline>/current.json            the newest that is finished
+    plans/<pipeline>/pins/<run>.json         the one that a run reads, from its first step on
+
+A pipeline's spaces have one newest plan between them, as long as they exclude one another (see
+`Lane.excludes`): to carry out an older one of another space would undo what the newer one did.
+"""
+
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pyarrow as pa
+
+from resources.batch_store.files import Files
+from resources.core.errors import BatchStoreError
+
+PINNED_FOR = timedelta(days=30)
+"""After which a run of which nobody knows that it has ended counts as ended."""
+
+Finished = Callable[[str], bool | None]
+
+
+def _unknown(run: str) -> None:
+    """Of no run it is known whether it has ended."""
+
+
+class Plans:
+    """Plans of all pipelines; to be finished and pinned while the pipeline is held."""
+
+    def __init__(self, files: Files, url: str) -> None:
+        self._files, self._url = files, url
+
+    def write_part(self, pipeline: str, plan: str, part: str, table: pa.Table) -> None:
+        self._files.write_table(table, f"plans/{pipeline}/{plan}/{part}.parquet")
+
+    def read_part(
+        self, pipeline: str, plan: str, part: str, columns: list[str] | None = None
+    ) -> pa.Table:
+        """A part of a plan, or some of its columns."""
+        return self._files.read_table(f"plans/{pipeline}/{plan}/{part}.parquet", columns)
+
+    def finish(
+        self,
+        pipeline: str,
+        plan: str,
+        manifest: dict[str, Any],
+        *,
+        run: str,
+        shard: int | None = None,
+        finished: Finished = _unknown,
+    ) -> None:
+        """Make a plan the newest one, whole, and that of a run; older ones are removed in time.
+
+        Those stay that a run may still read: `finished` tells of which runs it is known that they
+        will not.
+        """
+        folder = f"plans/{pipeline}"
+        self._files.write_json(f"{folder}/{plan}/plan.json", manifest)
+        self.pin(pipeline, plan, run=run, shard=shard)
+        self._files.write_json(f"{folder}/{_name('current', shard)}", {"plan": plan})
+        self._prune(folder, finished)
+        self._files.sweep("batches")
+
+    def pin(self, pipeline: str, plan: str, *, run: str, shard: int | None = None) -> None:
+        """Let a run read this plan, whichever is finished meanwhile."""
+        pin = f"plans/{pipeline}/pins/{_name(run, shard)}"
+        self._files.write_json(pin, {"plan": plan, "run": run})
+
+    def pinned(self, pipeline: str, *, run: str, shard: int | None = None) -> dict[str, Any] | None:
+        """The manifest of the plan that a run reads; None where it has not chosen one yet.
+
+        Raises:
+            BatchStoreError: It cannot be read.
+        """
+        pin = f"plans/{pipeline}/pins/{_name(run, shard)}"
+        try:
+            plan = self._files.read_json(pin)["plan"]
+        except FileNotFoundError:
+            return None
+        except (ValueError, KeyError) as error:
+            raise self._damaged(pipeline) from error
+        return self._manifest(pipeline, plan)
+
+    def newest(self, pipeline: str, *, shard: int | None = None) -> dict[str, Any]:
+        """The manifest of the newest finished plan.
+
+        Raises:
+            BatchStoreError: There is none, or it cannot be read.
+        """
+        try:
+            current = self._files.read_json(f"plans/{pipeline}/{_name('current', shard)}")
+            return self._manifest(pipeline, current["plan"])
+        except FileNotFoundError as error:
+            raise self._none(pipeline) from error
+        except (ValueError, KeyError) as error:
+            raise self._damaged(pipeline) from error
+
+    def batches(self) -> set[str]:
+        """Batches that any plan of any pipeline names, finished or not."""
+        named = set()
+        for pipeline in self._files.names("plans"):
+            for plan in self._files.names(f"plans/{pipeline}"):
+                with suppress(FileNotFoundError, NotADirectoryError, ValueError, KeyError):
+                    manifest = self._files.read_json(f"plans/{pipeline}/{plan}/plan.json")
+                    named |= {part["batch"] for part in manifest["parts"]}
+        return named
+
+    def _manifest(self, pipeline: str, plan: str) -> dict[str, Any]:
+        try:
+            return self._files.read_json(f"plans/{pipeline}/{plan}/plan.json")
+        except FileNotFoundError as error:
+            raise self._none(pipeline) from error
+        except ValueError as error:
+            raise self._damaged(pipeline) from error
+
+    def _none(self, pipeline: str) -> BatchStoreError:
+        return BatchStoreError(
+            f"there is no plan in {self._url}/plans/{pipeline}: materialize "
+            f"{pipeline}/source_documents first"
+        )
+
+    def _damaged(self, pipeline: str) -> BatchStoreError:
+        return BatchStoreError(
+            f"the plan in {self._url}/plans/{pipeline} is damaged: materialize "
+            f"{pipeline}/source_documents again"
+        )
+
+    def _prune(self, folder: str, finished: Finished) -> None:
+        """Remove old plans that no run may still read, and the pins of those that are gone."""
+        files = [name for name in self._files.names(folder) if name.startswith("current")]
+        current = [plan for _, plan, _ in self._named(folder, files)]
+        pins = list(self._named(f"{folder}/pins", self._files.names(f"{folder}/pins")))
+
+        def read(plan: str) -> bool:
+            limit = datetime.now(UTC) - PINNED_FOR
+            return any(
+                not finished(run) and self._files.modified(pin) > limit
+                for pin, named, run in pins
+                if named == plan
+            )
+
+        self._files.prune(folder, keep=current, spare=read)
+        left = self._files.names(folder)
+        for pin, plan, _ in pins:
+            if plan not in left:
+                self._files.remove(pin)
+
+    def _named(self, folder: str, names: list[str]) -> Iterator[tuple[str, str, str]]:
+        """Small files that name a plan: path, plan, run."""
+        for name in names:
+            with suppress(FileNotFoundError, ValueError, KeyError):
+                found = self._files.read_json(f"{folder}/{name}")
+                yield f"{folder}/{name}", found["plan"], found.get("run", "")
+
+
+def _name(name: str, shard: int | None) -> str:
+    return f"{name}.json" if shard is None else f"{name}-{shard}.json"

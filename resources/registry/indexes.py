@@ -1,0 +1,73 @@
+"""What each search index was built from: `search_indexes`."""
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from pymongo.collection import Collection
+
+from resources.core.moment import now
+from resources.mongodb.lease import Lease
+
+
+@dataclass(frozen=True)
+class IndexEntry:
+    """What an index was built from, and what serves it.
+
+    Attributes:
+        engine: That serves it.
+        store: Key of the store.
+        version: Of the local index's files, or of the server's definition where it tells.
+        indexed: Vectors in it when it was built.
+        fingerprint: Of all that makes a local index out of date.
+        declaration: What a local index was built by.
+        definition: As the server had it when the index was last seen to serve.
+        nothing_left_out: The state in which all was looked at, and nothing was missing.
+    """
+
+    engine: str
+    space_id: str
+    store: str
+    version: Any
+    indexed: int
+    fingerprint: str | None = None
+    declaration: Mapping[str, Any] | None = None
+    definition: Mapping[str, Any] | None = None
+    nothing_left_out: Mapping[str, Any] | None = None
+
+    @classmethod
+    def of(cls, document: Mapping[str, Any]) -> "IndexEntry":
+        values = {**document, "space_id": document["space"]}
+        return cls(**{name: values[name] for name in cls.__dataclass_fields__ if name in values})
+
+    def to_document(self) -> dict[str, Any]:
+        known = {name: value for name, value in asdict(self).items() if value is not None}
+        space_id = known.pop("space_id")
+        return {**known, "space": space_id, "version": self.version}
+
+
+class Indexes:
+    """Indexes go by their key: see `resources.search_index.resource.index_key`."""
+
+    def __init__(self, collection: Collection) -> None:
+        self._indexes = collection
+
+    def get(self, index: str) -> IndexEntry | None:
+        document = self._indexes.find_one({"_id": index})
+        return IndexEntry.of(document) if document else None
+
+    def record(self, index: str, entry: IndexEntry, lease: Lease | None = None) -> None:
+        """Note what an index was built from.
+
+        Raises:
+            LeaseError: A newer holder of the lease has noted another.
+        """
+        values = {**entry.to_document(), "at": now()}
+        if lease is None:
+            self._indexes.update_one({"_id": index}, {"$set": values}, upsert=True)
+        else:
+            lease.put(self._indexes, index, values)
+
+    def note_nothing_left_out(self, index: str, state: Mapping[str, Any]) -> None:
+        """Whichever run has made the index: in this state of store and index nothing is missing."""
+        self._indexes.update_one({"_id": index}, {"$set": {"nothing_left_out": state}})

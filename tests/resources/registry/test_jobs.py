@@ -1,0 +1,38 @@
+"""Batch jobs are divided by lane and shard, and kept until their batch lies in the store."""
+
+from datetime import timedelta
+
+from resources.core.lane import Lane
+from resources.core.moment import now
+from resources.embedders.batch.jobs import Job
+from resources.registry.jobs import LaneJobs
+
+JOB = Job("batch-1", "space-a", b"x" * 16, now() - timedelta(minutes=1), "job-1", "file-1", "done")
+
+
+def jobs(database, shard: int | None = None, written=lambda batch: False) -> LaneJobs:
+    lane = Lane("films", "space-a", shard)
+    return LaneJobs(database["embedding_jobs"], lane, "run-1", written)
+
+
+def test_a_job_is_found_until_its_batch_is_written(database):
+    jobs(database).record(JOB)
+    jobs(database).record(JOB)
+    assert jobs(database).find("space-a") == [JOB]
+    assert jobs(database).find("space-b") == []
+    assert jobs(database, written=lambda batch: batch == "batch-1").find("space-a") == []
+    assert database["embedding_jobs"].count_documents({}) == 0
+
+
+def test_shards_have_jobs_of_their_own(database):
+    for shard in (None, 0, 1):
+        jobs(database, shard).record(JOB)
+    jobs(database, 1).remove("batch-1")
+    assert [len(jobs(database, shard).find("space-a")) for shard in (None, 0, 1)] == [1, 1, 0]
+
+
+def test_without_a_shard_a_job_is_written_as_it_was_before_there_were_any(database):
+    jobs(database).record(JOB)
+    (found,) = database["embedding_jobs"].find()
+    assert found["_id"] == "films/batch-1"
+    assert "shard" not in found
