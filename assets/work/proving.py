@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 from resources.core.vectors import Similarity
 from resources.search_index.engine import SearchEngine
+from resources.search_index.query import Query
 from resources.search_index.scores import score
 from resources.vector_store.store import VectorStore
 
@@ -29,7 +30,7 @@ def probe(
     probes = []
     for rows in store.vectors(space, [], batch_size=PROBES):
         for row in rows:
-            hits = engine.search(row.vector, limit=2)
+            hits = engine.search(row.vector, Query(limit=2))
             best = hits[0] if hits else None
             own = float(score(store.element, similarity, row.vector[None], row.vector)[0])
             twin = best is not None and best.score > own - SAME_SCORE

@@ -19,7 +19,8 @@ from resources.registry.registry import Registry
 from resources.search_index.engine import Coverage, IndexReport, SearchEngine
 from resources.search_index.local.builder import LocalIndexBuilder
 from resources.search_index.local.files import load_index, save_index
-from resources.search_index.local.index import Hit, LocalIndex, candidates_of
+from resources.search_index.local.index import LocalIndex
+from resources.search_index.query import Hit, Query
 from resources.vector_store.store import VectorStore
 
 
@@ -132,50 +133,27 @@ class LocalEngine(SearchEngine):
         why = f"{indexed:,} indexed, but {stored:,} stored: materialize search_index"
         return Coverage(stored, indexed, why if indexed != stored else "")
 
-    def search(
-        self,
-        vector: np.ndarray,
-        *,
-        limit: int,
-        filter: Mapping[str, Any] | None = None,  # noqa: A002
-        exact: bool = False,
-        num_candidates: int | None = None,
-    ) -> list[Hit]:
-        index = self._serving()
-        return index.search(
-            vector, limit=limit, filter=filter, exact=exact, num_candidates=num_candidates
-        )
+    def search(self, vector: np.ndarray, query: Query) -> list[Hit]:
+        return self._serving().search(vector, query)
 
-    def explain(
-        self,
-        vector: np.ndarray,
-        *,
-        limit: int,
-        filter: Mapping[str, Any] | None = None,  # noqa: A002
-        exact: bool = False,
-        num_candidates: int | None = None,
-    ) -> Mapping[str, Any]:
+    def explain(self, vector: np.ndarray, query: Query) -> Mapping[str, Any]:
         index = self._serving()
-        stage: dict[str, Any] = {"index": self._folder, "path": self._store.path, "limit": limit}
-        if exact:
-            stage["exact"] = True
-        else:
-            stage["numCandidates"] = candidates_of(limit, exact, num_candidates)
-        if filter is not None:
-            stage["filter"] = dict(filter)
-            stage["passing the filter"] = index.passing(filter)
+        stage: dict[str, Any] = {
+            "index": self._folder,
+            "path": self._store.path,
+            "limit": query.limit,
+            **({"exact": True} if query.exact else {"numCandidates": query.candidates}),
+        }
+        if query.filter is not None:
+            stage["filter"] = dict(query.filter)
+            stage["passing the filter"] = index.passing(query.filter)
         return {"local engine": {**stage, "vectors": len(index), "similarity": index.similarity}}
 
-    def why_empty(
-        self,
-        vector: np.ndarray,
-        *,
-        filter: Mapping[str, Any] | None = None,  # noqa: A002
-    ) -> str:
+    def why_empty(self, query: Query) -> str:
         index = self._serving()
         if not len(index):
             return f"the index {self._key} is empty: materialize the pipeline"
-        if filter is not None and not index.passing(filter):
+        if query.filter is not None and not index.passing(query.filter):
             return f"none of the {len(index):,} indexed documents passes the filter"
         return ""
 

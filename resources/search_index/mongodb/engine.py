@@ -14,7 +14,6 @@ from resources.core.vectors import dtype_of, element_of
 from resources.mongodb.lease import Lease
 from resources.registry.registry import Registry
 from resources.search_index.engine import Coverage, IndexReport, SearchEngine
-from resources.search_index.local.index import Hit
 from resources.search_index.mongodb import vector_search
 from resources.search_index.mongodb.definition import TYPE, build_definition, differences
 from resources.search_index.mongodb.left_out import LeftOut, left_out
@@ -26,6 +25,7 @@ from resources.search_index.mongodb.lifecycle import (
     find_index,
     index_errors,
 )
+from resources.search_index.query import Hit, Query
 from resources.sources.fields import lookup
 from resources.vector_store.store import VectorStore
 
@@ -241,18 +241,9 @@ class MongoDBEngine(SearchEngine):
 
     # --- searching
 
-    def search(
-        self,
-        vector: np.ndarray,
-        *,
-        limit: int,
-        filter: Mapping[str, Any] | None = None,  # noqa: A002
-        exact: bool = False,
-        num_candidates: int | None = None,
-    ) -> list[Hit]:
-        stage = self._stage(vector, limit, filter, exact, num_candidates)
+    def search(self, vector: np.ndarray, query: Query) -> list[Hit]:
         pipeline = [
-            {"$vectorSearch": stage},
+            {"$vectorSearch": self._stage(vector, query)},
             {"$project": {"_id": 1, "score": vector_search.SCORE}},
         ]
         try:
@@ -261,50 +252,25 @@ class MongoDBEngine(SearchEngine):
             raise vector_search.explained(error, self._index) from error
         return [Hit(row["_id"], row["score"]) for row in rows]
 
-    def _stage(
-        self,
-        vector: np.ndarray,
-        limit: int,
-        filter: Mapping[str, Any] | None,  # noqa: A002
-        exact: bool,
-        num_candidates: int | None,
-    ) -> dict[str, Any]:
+    def _stage(self, vector: np.ndarray, query: Query) -> dict[str, Any]:
         entry = self._registry.index(self._key) or {}
         # As the index was when it was last seen to serve; the server is asked only where that is
         # not known.
         definition = entry.get("definition") or self._listed().definition
         return vector_search.build_stage(
             vector,
+            query,
             index=self._index,
             path=self._store.path,
             dtype=self._store.dtype,
             definition=definition,
-            space_path=self._space_path,
-            space=self._space.id,
-            limit=limit,
-            filter=filter,
-            exact=exact,
-            num_candidates=num_candidates,
+            only={self._space_path: self._space.id},
         )
 
-    def explain(
-        self,
-        vector: np.ndarray,
-        *,
-        limit: int,
-        filter: Mapping[str, Any] | None = None,  # noqa: A002
-        exact: bool = False,
-        num_candidates: int | None = None,
-    ) -> Mapping[str, Any]:
-        stage = self._stage(vector, limit, filter, exact, num_candidates)
-        return vector_search.shown(stage, vector)
+    def explain(self, vector: np.ndarray, query: Query) -> Mapping[str, Any]:
+        return vector_search.shown(self._stage(vector, query), vector)
 
-    def why_empty(
-        self,
-        vector: np.ndarray,
-        *,
-        filter: Mapping[str, Any] | None = None,  # noqa: A002
-    ) -> str:
+    def why_empty(self, query: Query) -> str:
         with index_errors(self._collection, self._index):
             state = self._find()
         where = self._collection.full_name
@@ -318,8 +284,10 @@ class MongoDBEngine(SearchEngine):
             return (
                 f"{where} holds no vector of the space {self._space.id}: materialize the pipeline"
             )
-        if filter and not self._collection.find_one({"$and": [wanted, dict(filter)]}, {"_id": 1}):
-            return f"no document of {where} passes the filter"
+        if query.filter:
+            passing = {"$and": [wanted, dict(query.filter)]}
+            if not self._collection.find_one(passing, {"_id": 1}):
+                return f"no document of {where} passes the filter"
         stored = dtype_of(lookup(sample, self._store.path))
         if stored is not None and element_of(stored) != self._store.element:
             return (
