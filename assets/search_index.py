@@ -18,7 +18,7 @@ from resources.mongodb.resource import MongoDBResource
 from resources.registry.registry import Registry
 from resources.search_index.engine import SearchEngine
 from resources.search_index.mongodb.lifecycle import SETTLED
-from resources.search_index.resource import SearchIndexResource, index_key
+from resources.search_index.resource import SearchIndexResource
 from resources.sources.resource import SourceResource
 from resources.vector_store.resource import VectorStoreResource
 from resources.vector_store.store import VectorStore
@@ -47,7 +47,7 @@ def open_engine(
     search_index.check(space, vector_store.format(space).dtype, vector_store.path)
     store = vector_store.open(client, source, space, pipeline)
     registry = Registry(client, mongodb.registry)
-    made = None if log else registry.index(index_key(store, search_index.name))
+    made = None if log else registry.index(store.key.index(search_index.name))
     engine = search_index.open(
         client,
         store=store,

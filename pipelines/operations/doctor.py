@@ -157,8 +157,7 @@ def _mongodb(opened: OpenPipeline) -> Finding:
 
 
 def _vector_store(opened: OpenPipeline) -> Finding:
-    names = ".".join(opened.vector_store.namespace(opened.source))
-    return Finding("vector store", "ok", f"{names}:{opened.vector_store.path}")
+    return Finding("vector store", "ok", str(opened.vector_store.key(opened.source)))
 
 
 def _batch_store(opened: OpenPipeline) -> Finding:

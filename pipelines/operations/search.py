@@ -13,7 +13,6 @@ from resources.core.keys import key as key_of
 from resources.core.space import EmbeddingSpace
 from resources.search_index.query import Query
 from resources.search_index.rescoring import rescored
-from resources.search_index.resource import index_key
 from resources.search_index.scores import meaning
 from resources.sources.fields import MISSING, lookup
 from resources.sources.rejection import BadRecord
@@ -108,7 +107,7 @@ def search_opened(opened: OpenPipeline, text: str, query: Query) -> SearchAnswer
         raise QueryRefused("the query is empty: say what to look for")
     start = time.monotonic()
     declared, store, registry = opened.search_index, opened.store, opened.registry
-    key = index_key(store, declared.name)
+    key = store.key.index(declared.name)
     entry = registry.index(key)
     if entry is None:
         raise QueryRefused(

@@ -9,6 +9,7 @@ from pymongo.errors import OperationFailure
 
 from resources.core.lineage import Lineage, lineage_path, rescore_path
 from resources.core.space import EmbeddingSpace
+from resources.core.store_key import StoreKey
 from resources.core.vectors import VectorFormat
 from resources.mongodb.deployment import UNAUTHORIZED
 from resources.registry.registry import Registry
@@ -69,20 +70,18 @@ def neighbours(
     """The pipeline's own store first, then those that the registry knows of."""
     others = []
     for entry in registry.stores(space.id):
-        key = entry["_id"]
+        key = StoreKey.parse(entry["_id"])
         if key != own.key:
             others.append(_open(client, key, space, entry.get("stored_as", "float32")))
     return Neighbours([own, *others], cut=cut)
 
 
-def _open(client: MongoClient, key: str, space: EmbeddingSpace, stored_as: str) -> VectorStore:
-    namespace, path = key.split(":", 1)
-    database, collection = namespace.split(".", 1)
+def _open(client: MongoClient, key: StoreKey, space: EmbeddingSpace, stored_as: str) -> VectorStore:
     return VectorStore(
-        client[database][collection],
-        path=path,
-        lineage_path=lineage_path(path),
-        rescore_path=rescore_path(path),
+        client[key.database][key.collection],
+        path=key.path,
+        lineage_path=lineage_path(key.path),
+        rescore_path=rescore_path(key.path),
         format=VectorFormat.parse(space.element, stored_as),
         in_place=True,
         carried=(),

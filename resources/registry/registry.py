@@ -13,6 +13,7 @@ from pymongo.errors import DuplicateKeyError
 
 from resources.core.moment import now
 from resources.core.space import EmbeddingSpace
+from resources.core.store_key import StoreKey
 from resources.embedders.batch.jobs import Job
 from resources.mongodb.lease import Lease
 from resources.registry.ledger import Ledger
@@ -73,7 +74,7 @@ class Registry:
             upsert=True,
         )
 
-    def settled_space(self, space: EmbeddingSpace, store: str) -> EmbeddingSpace:
+    def settled_space(self, space: EmbeddingSpace, store: StoreKey) -> EmbeddingSpace:
         """The space as a store has it: one from before servers were told apart stays what it is.
 
         Such a space is that of the server which the store's pipeline names first, from then on;
@@ -84,11 +85,11 @@ class Registry:
             return space
         known = self.store_claim(store).servers.get(earlier.id)
         if known is None:
-            entry = self._stores.find_one({"_id": store}, {"space": 1}) or {}
+            entry = self._stores.find_one({"_id": str(store)}, {"space": 1}) or {}
             known = server if entry.get("space") == earlier.id else ""
         return earlier if known == server else space
 
-    def settle_space(self, space: EmbeddingSpace, wanted: EmbeddingSpace, store: str) -> None:
+    def settle_space(self, space: EmbeddingSpace, wanted: EmbeddingSpace, store: StoreKey) -> None:
         """Note which server a store's space is of, once and for all.
 
         Args:
@@ -99,7 +100,7 @@ class Registry:
         if wanted.provider == "openai":
             name = f"servers.{space.without_endpoint().id}"
             server = wanted.endpoint if space.endpoint == "" else ""
-            missing = {"_id": store, name: {"$exists": False}}
+            missing = {"_id": str(store), name: {"$exists": False}}
             with suppress(DuplicateKeyError):  # it is written down already
                 self._claims.update_one(missing, {"$set": {name: server}}, upsert=True)
 
@@ -122,16 +123,16 @@ class Registry:
         )
         return self.int8_scale(space_id)
 
-    def note_store_changes(self, store: str, lease: Lease) -> None:
+    def note_store_changes(self, store: StoreKey, lease: Lease) -> None:
         """Note, before a store's vectors are changed, that what was made from them is out of date.
 
         A run that dies after it has written leaves an index behind that the next one makes anew.
         """
-        lease.put(self._stores, store, {"revision": secrets.token_hex(8)})
+        lease.put(self._stores, str(store), {"revision": secrets.token_hex(8)})
 
     def record_store(
         self,
-        store: str,
+        store: StoreKey,
         *,
         pipeline: str,
         space: str,
@@ -150,43 +151,43 @@ class Registry:
             "stored_as": stored_as,
             "revision": revision,
         }
-        _put(self._stores, store, values, lease)
+        _put(self._stores, str(store), values, lease)
 
-    def store_claim(self, store: str) -> StoreClaim:
+    def store_claim(self, store: StoreKey) -> StoreClaim:
         """Who is known to have written to a store."""
-        return StoreClaim.of(self._claims.find_one({"_id": store}) or {})
+        return StoreClaim.of(self._claims.find_one({"_id": str(store)}) or {})
 
-    def claim_store(self, store: str, pipeline: str, carried: Sequence[str]) -> StoreClaim:
+    def claim_store(self, store: StoreKey, pipeline: str, carried: Sequence[str]) -> StoreClaim:
         """Note that a pipeline writes to a store, before it does; returns what is known then."""
         entry = self._claims.find_one_and_update(
-            {"_id": store},
+            {"_id": str(store)},
             {"$addToSet": {"pipelines": pipeline, f"carried.{pipeline}": {"$each": list(carried)}}},
             upsert=True,
             return_document=ReturnDocument.AFTER,
         )
         return StoreClaim.of(entry or {})
 
-    def note_marked(self, store: str, pipeline: str) -> None:
+    def note_marked(self, store: StoreKey, pipeline: str) -> None:
         """A store's documents from before there was a mark have one now, where they are ours."""
-        self._claims.update_one({"_id": store}, {"$addToSet": {"marked": pipeline}})
+        self._claims.update_one({"_id": str(store)}, {"$addToSet": {"marked": pipeline}})
 
     def paths(self, collection: str) -> list[str]:
         """At which paths of a collection, named `database.collection`, vectors were ever stored."""
-        start = f"{collection}:"
-        names = self._claims.find({"_id": {"$gte": start, "$lt": f"{collection};"}}, {"_id": 1})
-        return [entry["_id"].removeprefix(start) for entry in names]
+        named = {"$gte": f"{collection}:", "$lt": f"{collection};"}
+        found = self._claims.find({"_id": named}, {"_id": 1})
+        return [StoreKey.parse(entry["_id"]).path for entry in found]
 
     def stores(self, space: str) -> list[dict[str, Any]]:
         """Every store of a space: `_id` as `database.collection:path`, `pipeline`, `stored_as`."""
         return list(self._stores.find({"space": space}).sort("_id", 1))
 
-    def stored_as(self, store: str) -> str | None:
+    def stored_as(self, store: StoreKey) -> str | None:
         """The format that the store's vectors were last written in."""
-        document = self._stores.find_one({"_id": store})
+        document = self._stores.find_one({"_id": str(store)})
         return document.get("stored_as") if document else None
 
-    def store_revision(self, store: str) -> str | None:
-        document = self._stores.find_one({"_id": store})
+    def store_revision(self, store: StoreKey) -> str | None:
+        document = self._stores.find_one({"_id": str(store)})
         return document["revision"] if document else None
 
     def record_index(self, index: str, entry: dict[str, Any], lease: Lease | None = None) -> None:

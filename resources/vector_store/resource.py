@@ -9,6 +9,7 @@ from resources.core.config import StrictResource
 from resources.core.errors import ConfigurationError
 from resources.core.lineage import lineage_path, rescore_path
 from resources.core.space import EmbeddingSpace
+from resources.core.store_key import StoreKey
 from resources.core.vectors import Dtype, Element, VectorFormat, element_of
 from resources.sources.collection import CollectionOrigin
 from resources.sources.fields import overlap
@@ -186,9 +187,9 @@ class VectorStoreResource(StrictResource):
             )
         return theirs
 
-    def key(self, source: SourceResource) -> str:
-        """The store's name in the registry, as `VectorStore.key`."""
-        return f"{'.'.join(self.namespace(source))}:{self.path}"
+    def key(self, source: SourceResource) -> StoreKey:
+        """As `VectorStore.key`, without a server."""
+        return StoreKey(*self.namespace(source), self.path)
 
     def open(
         self,

@@ -13,6 +13,7 @@ from resources.core.errors import DeploymentError
 from resources.core.keys import key
 from resources.core.lineage import Lineage
 from resources.core.space import EmbeddingSpace
+from resources.core.store_key import StoreKey
 from resources.core.vectors import (
     Dtype,
     Element,
@@ -111,9 +112,9 @@ class VectorStore:
         self.mine = {f"{lineage_path}.pipeline": pipeline}
 
     @property
-    def key(self) -> str:
-        """The store's name in the registry: `database.collection:path`."""
-        return f"{self.collection.full_name}:{self.path}"
+    def key(self) -> StoreKey:
+        """The store's name in the registry."""
+        return StoreKey(self.collection.database.name, self.collection.name, self.path)
 
     @property
     def dtype(self) -> Dtype:

@@ -16,6 +16,7 @@ from resources.core.progress import Progress
 from resources.core.space import EmbeddingSpace
 from resources.mongodb.lease import Lease
 from resources.registry.registry import Registry
+from resources.search_index.declaration import IndexDeclaration
 from resources.search_index.engine import Coverage, IndexReport, SearchEngine
 from resources.search_index.local.builder import LocalIndexBuilder
 from resources.search_index.local.files import load_index, save_index
@@ -35,18 +36,20 @@ class LocalEngine(SearchEngine):
         registry: Registry,
         space: EmbeddingSpace,
         pipeline: str,
-        index: str,
-        key: str,
-        declaration: Mapping[str, Any],
+        declared: IndexDeclaration,
     ) -> None:
-        self._store = store
-        self._registry = registry
-        self._batches = batches
-        self._space = space
-        self._key = key
-        self._pipeline, self._index = pipeline, index
-        self._folder = batches.index_folder(pipeline, index)
-        self._declaration = dict(declaration)
+        self._store, self._registry, self._space = store, registry, space
+        self._batches, self._pipeline, self._declared = batches, pipeline, declared
+        self._key = store.key.index(declared.name)
+        self._folder = batches.index_folder(pipeline, declared.name)
+        # What of it makes an index another one.
+        names = (
+            "similarity", "filter_fields", "exact_below", "max_edges", "num_edge_candidates",
+        )  # fmt: skip
+        self._declaration = {
+            **{name: getattr(declared, name) for name in names},
+            "element": store.element,
+        }
 
     def reconcile(self, log: Callable[[str], None], lease: Lease | None = None) -> IndexReport:
         start = time.monotonic()
@@ -66,7 +69,7 @@ class LocalEngine(SearchEngine):
             {
                 "engine": self.name,
                 "space": self._space.id,
-                "store": self._store.key,
+                "store": str(self._store.key),
                 "version": version,
                 "fingerprint": fingerprint,
                 "indexed": len(index),
@@ -74,26 +77,26 @@ class LocalEngine(SearchEngine):
             },
             lease,
         )
-        self._batches.prune_index(self._pipeline, self._index, keep=[version])
+        self._batches.prune_index(self._pipeline, self._declared.name, keep=[version])
         return self._report(index, stored, start, changed=True)
 
     def _build(
         self, stored: int, log: Callable[[str], None], lease: Lease | None
     ) -> tuple[LocalIndex, str]:
         """A new version, which nobody searches before the registry names it."""
-        declared = self._declaration
+        declared = self._declared
         builder = LocalIndexBuilder(
             dimensions=self._space.dimensions,
-            similarity=declared["similarity"],
-            filter_paths=declared["filter_fields"],
-            exact_below=declared["exact_below"],
-            max_edges=declared["max_edges"],
-            num_edge_candidates=declared["num_edge_candidates"],
+            similarity=declared.similarity,
+            filter_paths=declared.filter_fields,
+            exact_below=declared.exact_below,
+            max_edges=declared.max_edges,
+            num_edge_candidates=declared.num_edge_candidates,
             expected=stored,
             element=self._store.element,
         )
         progress = Progress(log, "vectors indexed", stored)
-        for rows in self._store.vectors(self._space.id, declared["filter_fields"]):
+        for rows in self._store.vectors(self._space.id, declared.filter_fields):
             if lease:
                 lease.check()
             builder.add(

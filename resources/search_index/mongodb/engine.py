@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from pymongo.errors import OperationFailure
@@ -13,6 +13,7 @@ from resources.core.space import EmbeddingSpace
 from resources.core.vectors import dtype_of, element_of
 from resources.mongodb.lease import Lease
 from resources.registry.registry import Registry
+from resources.search_index.declaration import IndexDeclaration
 from resources.search_index.engine import Coverage, IndexReport, SearchEngine
 from resources.search_index.mongodb import vector_search
 from resources.search_index.mongodb.definition import TYPE, build_definition, differences
@@ -29,9 +30,6 @@ from resources.search_index.query import Hit, Query
 from resources.sources.fields import lookup
 from resources.vector_store.store import VectorStore
 
-if TYPE_CHECKING:
-    from resources.search_index.resource import SearchIndexResource
-
 ATLAS_LIMITS = "a free cluster takes 3 search indexes, a flex cluster 10"
 
 
@@ -44,11 +42,10 @@ class MongoDBEngine(SearchEngine):
         store: VectorStore,
         registry: Registry,
         space: EmbeddingSpace,
-        declared: "SearchIndexResource",
-        key: str,
+        declared: IndexDeclaration,
     ) -> None:
         self._store, self._registry, self._space = store, registry, space
-        self._declared, self._key = declared, key
+        self._declared, self._key = declared, store.key.index(declared.name)
         self._collection = store.collection
         self._index = declared.name
         self._space_path = f"{store.lineage_path}.space"
@@ -100,7 +97,7 @@ class MongoDBEngine(SearchEngine):
             {
                 "engine": self.name,
                 "space": self._space.id,
-                "store": self._store.key,
+                "store": str(self._store.key),
                 "definition": dict(state.definition),
                 "version": state.version,
                 "indexed": indexed,
