@@ -87,9 +87,10 @@ def build_checks(pipeline: str) -> Sequence[dg.AssetChecksDefinition]:
             wanted = pipeline_space(
                 client, source=source, embedder=embedder, mongodb=mongodb, vector_store=vector_store
             )
-            store, space = vector_store.open(client, source, wanted, pipeline), wanted.id
+            scale_of = Registry(client, mongodb.registry).int8_scale
+            store = vector_store.open(client, source, wanted, pipeline, scale_of=scale_of)
             bare = store.without_lineage()
-            others = {name: store.count_space(name) for name in store.spaces() if name != space}
+            others = {name: store.count_space(name) for name in store.spaces() if name != wanted.id}
         problem = ""
         if others:
             listed = ", ".join(f"{count:,} of {name}" for name, count in others.items())
@@ -105,7 +106,7 @@ def build_checks(pipeline: str) -> Sequence[dg.AssetChecksDefinition]:
             )
         return dg.AssetCheckResult(
             passed=not problem,
-            description=problem or f"all vectors are of the space {space}",
+            description=problem or f"all vectors are of the space {wanted.id}",
             metadata={"without lineage": bare, "of other spaces": sum(others.values())},
         )
 
@@ -124,13 +125,13 @@ def build_checks(pipeline: str) -> Sequence[dg.AssetChecksDefinition]:
                 client, source=source, embedder=embedder, mongodb=mongodb, vector_store=vector_store
             )
             batches = batch_store.open()
-            store = vector_store.open(client, source, space, pipeline)
-            store.use_scale(Registry(client, mongodb.registry).int8_scale(space.id))
+            scale_of = Registry(client, mongodb.registry).int8_scale
+            store = vector_store.open(client, source, space, pipeline, scale_of=scale_of)
             names = batches.batches(space.id)
             step = max(1, len(names) // AUDITED_BATCHES)
-            # Without a scale nothing was ever stored as int8.
-            chosen = names[::step] if store.format.scale or not store.format.needs_scale else []
-            found = examine(space, names=chosen, batches=batches, store=store, all_shapes=False)
+            found = examine(
+                space, names=names[::step], batches=batches, store=store, all_shapes=False
+            )
         faults = found.describe()
         return dg.AssetCheckResult(
             passed=not faults,
@@ -153,8 +154,11 @@ def build_checks(pipeline: str) -> Sequence[dg.AssetChecksDefinition]:
         """Every chunk of the source has its vector, or stands in quarantine."""
         with explained(), mongodb.connect() as client:
             plan = read_plan(batch_store.open(), pipeline, embedder.space())
-            stored = vector_store.open(client, source, plan.space, pipeline).count()
-            quarantine = Registry(client, mongodb.registry).quarantine
+            registry = Registry(client, mongodb.registry)
+            store = vector_store.open(
+                client, source, plan.space, pipeline, scale_of=registry.int8_scale
+            )
+            stored, quarantine = store.count(), registry.quarantine
             # Of what the source's reading refuses nothing is among its chunks.
             held = quarantine.count(pipeline, "provider", "store")
         wanted = plan.counts["source"]

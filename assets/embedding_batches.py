@@ -58,7 +58,9 @@ def build_embedding_batches(pipeline: str, kinds: set[str]) -> dg.AssetsDefiniti
                         batches=batches,
                         embedder=provider,
                         stores=neighbours(
-                            vector_store.open(client, source, plan.space, pipeline),
+                            vector_store.open(
+                                client, source, plan.space, pipeline, scale_of=registry.int8_scale
+                            ),
                             client,
                             registry,
                             plan.space,

@@ -45,8 +45,8 @@ def open_engine(
         client, source=source, embedder=embedder, mongodb=mongodb, vector_store=vector_store
     )
     search_index.check(space, vector_store.format(space).dtype, vector_store.path)
-    store = vector_store.open(client, source, space, pipeline)
     registry = Registry(client, mongodb.registry)
+    store = vector_store.open(client, source, space, pipeline, scale_of=registry.int8_scale)
     made = None if log else registry.index(store.key.index(search_index.name))
     engine = search_index.open(
         client,

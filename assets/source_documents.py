@@ -48,7 +48,9 @@ def build_source_documents(pipeline: str, kinds: set[str]) -> dg.AssetsDefinitio
             with mongodb.connect() as client, exclusive(context, client, mongodb) as lease:
                 registry, wanted = Registry(client, mongodb.registry), space
                 space = registry.settled_space(wanted, vector_store.key(source))
-                store = vector_store.open(client, source, space, pipeline)
+                store = vector_store.open(
+                    client, source, space, pipeline, scale_of=registry.int8_scale
+                )
                 check_deployment(
                     client,
                     source=source,

@@ -53,8 +53,10 @@ def build_stored_vectors(pipeline: str) -> dg.AssetsDefinition:
             batches = batch_store.open()
             with mongodb.connect() as client, exclusive(context, client, mongodb) as lease:
                 plan = read_plan(batches, pipeline, embedder.space())
-                store = vector_store.open(client, source, plan.space, pipeline)
                 registry = Registry(client, mongodb.registry)
+                store = vector_store.open(
+                    client, source, plan.space, pipeline, scale_of=registry.int8_scale
+                )
                 writer = open_writer(
                     plan, batches=batches, store=store, registry=registry, lease=lease
                 )

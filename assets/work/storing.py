@@ -48,7 +48,7 @@ def open_writer(
     plan: Plan, *, batches: BatchStore, store: VectorStore, registry: Registry, lease: Lease
 ) -> VectorWriter:
     """A writer in the store's format: with the space's int8 scale, which the first run fixes."""
-    if store.format.needs_scale:
+    if store.format.unscaled and plan.of_kind("copy", "embed", "reuse"):
 
         def measure() -> float:
             parts = plan.of_kind("copy", "embed", "reuse")
@@ -57,8 +57,7 @@ def open_writer(
             found = [batches.read_batch(plan.space.id, name).vectors for name in names]
             return int8_scale(np.concatenate(found) if found else np.empty(0, np.float32))
 
-        if plan.of_kind("copy", "embed", "reuse"):
-            store.use_scale(registry.int8_scale(plan.space.id, measure))
+        store.fix_scale(registry.int8_scale(plan.space.id, measure))
     before = registry.stored_as(store.key)
     drops = bool(before and "rescored" in before and not store.format.rescore)
     claim = registry.claim_store(store.key, store.pipeline, store.carried)

@@ -140,7 +140,13 @@ class OpenPipeline:
 
     @property
     def store(self) -> VectorStore:
-        return self.vector_store.open(self.client, self.source, self.space, self.pipeline.name)
+        return self.vector_store.open(
+            self.client,
+            self.source,
+            self.space,
+            self.pipeline.name,
+            scale_of=self.registry.int8_scale,
+        )
 
 
 @contextmanager

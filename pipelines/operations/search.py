@@ -124,12 +124,16 @@ def search_opened(opened: OpenPipeline, text: str, query: Query) -> SearchAnswer
         pipeline=opened.pipeline.name,
         served_by=entry["engine"],
     )
+    if store.format.unscaled:
+        raise QueryRefused(
+            f"{store.key} holds no vector stored as {store.format} yet: materialize "
+            f"{opened.pipeline.name} first, e.g. `embeddings run {opened.pipeline.name}`"
+        )
     with opened.embedder.open() as embedder:
         vectors = embedder.embed([text], input_type="query").vectors
     if vectors.dtype == "float32" and not vectors.any():
         raise QueryRefused(f"{text!r} has no token that {space.model} knows: ask in other words")
     # Like the stored vectors: of their dtype, and by the same scale.
-    store.use_scale(registry.int8_scale(space.id))
     stored_as = store.format
     main, fine, _ = stored_as.fields(vectors)
     # What a coarse index finds is a choice to rank anew: as many as it considers.

@@ -82,7 +82,7 @@ class VectorStore:
     """The vectors of one pipeline at one path of one collection; writes nothing but its index.
 
     Attributes:
-        format: How vectors are stored here; of int8 without its scale, until `use_scale`.
+        format: How vectors are stored here; of int8 with its scale, where one is fixed already.
     """
 
     def __init__(
@@ -131,8 +131,8 @@ class VectorStore:
         """Whether the vectors that the provider returned can be had back from here."""
         return self.format.element in (self.element, self.format.rescore)
 
-    def use_scale(self, scale: float | None) -> None:
-        """Set the factor that brings float32 to int8, one for the whole space."""
+    def fix_scale(self, scale: float | None) -> None:
+        """Take the factor that the first run to write has found for the whole space."""
         self.format = dataclasses.replace(self.format, scale=scale)
 
     def prepare(self) -> None:

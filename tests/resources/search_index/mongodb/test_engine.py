@@ -51,9 +51,7 @@ class Bench:
     def open(self, **settings: Any) -> VectorStore:
         name = self.registry._database.name
         resource = VectorStoreResource(database=name, collection="vectors", **settings)
-        store = resource.open(self.client, SOURCE, SPACE, "films")
-        store.use_scale(100.0)
-        return store
+        return resource.open(self.client, SOURCE, SPACE, "films", scale_of=lambda _: 100.0)
 
     def fill(self, count: int = COUNT) -> None:
         rows = []
