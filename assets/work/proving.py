@@ -24,11 +24,11 @@ class Probe:
 
 
 def probe(
-    engine: SearchEngine, store: VectorStore, space: str, similarity: Similarity
+    engine: SearchEngine, store: VectorStore, space_id: str, similarity: Similarity
 ) -> list[Probe]:
     """Search for some stored vectors; each must find itself, or a twin of equal score."""
     probes = []
-    for rows in store.vectors(space, [], batch_size=PROBES):
+    for rows in store.vectors(space_id, [], batch_size=PROBES):
         for row in rows:
             hits = engine.search(row.vector, Query(limit=2))
             best = hits[0] if hits else None
