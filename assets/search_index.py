@@ -17,7 +17,7 @@ from resources.embedders.resource import EmbedderResource
 from resources.mongodb.resource import MongoDBResource
 from resources.registry.registry import Registry
 from resources.search_index.engine import SearchEngine
-from resources.search_index.mongodb.lifecycle import SETTLED
+from resources.search_index.mongodb.waiting import SETTLED
 from resources.search_index.resource import SearchIndexResource
 from resources.sources.resource import SourceResource
 from resources.vector_store.resource import VectorStoreResource

@@ -20,12 +20,12 @@ from resources.search_index.mongodb.definition import TYPE, build_definition, di
 from resources.search_index.mongodb.left_out import LeftOut, left_out
 from resources.search_index.mongodb.lifecycle import (
     IndexState,
-    IndexWait,
     already_exists,
     deployment_indexes,
     find_index,
     index_errors,
 )
+from resources.search_index.mongodb.waiting import IndexWait
 from resources.search_index.query import Hit, Query
 from resources.sources.fields import lookup
 from resources.vector_store.store import VectorStore
