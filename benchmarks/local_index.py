@@ -40,6 +40,7 @@ from rich.console import Console
 from rich.table import Table
 
 from resources.search_index.local.builder import LocalIndexBuilder
+from resources.search_index.query import Query
 
 LIMIT = 10
 CANDIDATES = 200
@@ -131,7 +132,7 @@ def compare(count: int, dimensions: int, queries: int, table: Table) -> None:
 
         def in_ours(query: np.ndarray, share: float = share, exact: bool = False) -> list:
             chosen = None if share == 1 else {"draw": {"$lt": share}}
-            hits = ours.search(query, limit=LIMIT, filter=chosen, exact=exact)
+            hits = ours.search(query, Query(limit=LIMIT, filter=chosen, exact=exact))
             return [hit.id for hit in hits]
 
         runs: list[tuple[str, float, Callable[[np.ndarray], list]]] = [

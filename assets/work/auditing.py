@@ -53,9 +53,9 @@ def examine(
 
     Args:
         space: Of the vectors.
-        names: Of the batches to read.
+        names: Of the batches to read; where a scale is missing nothing was stored of any.
         batches: Where they lie.
-        store: What is compared with them; int8 with its scale.
+        store: What is compared with them.
         all_shapes: Also look at vectors of other batches, or of none: a scan of the collection.
         mark: Takes the ids of documents with a fault.
         log: Takes lines of progress.
@@ -65,6 +65,7 @@ def examine(
         for document in window:
             found.add(_shape_fault(document, store), document.id)
         mark([document.id for document in window])
+    names = () if store.format.unscaled else names
     progress = Progress(log, "batches compared", len(names))
     for name in names:
         try:

@@ -19,7 +19,7 @@ from resources.mongodb.resource import MongoDBResource
 from resources.registry.neighbours import Neighbours, neighbours
 from resources.registry.registry import Registry
 from resources.search_index.engine import SearchEngine
-from resources.search_index.resource import SearchIndexResource, index_key
+from resources.search_index.resource import SearchIndexResource
 from resources.sources.resource import SourceResource
 from resources.vector_store.resource import VectorStoreResource
 from resources.vector_store.store import VectorStore
@@ -107,10 +107,13 @@ class Opened:
 
     @cached_property
     def store(self) -> VectorStore:
-        store = self.vector_store.open(self.client, self.source, self.space, self.name)
-        if store.format.needs_scale:
-            store.use_scale(self.registry.spaces.int8_scale(self.space.id))
-        return store
+        return self.vector_store.open(
+            self.client,
+            self.source,
+            self.space,
+            self.name,
+            scale_of=self.registry.spaces.int8_scale,
+        )
 
     @cached_property
     def batches(self) -> BatchStore:
@@ -135,7 +138,7 @@ class Opened:
 
     @property
     def index_key(self) -> str:
-        return index_key(self.store, self.search_index.name)
+        return self.store.key.index(self.search_index.name)
 
     @cached_property
     def engine(self) -> SearchEngine:

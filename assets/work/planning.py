@@ -29,7 +29,7 @@ class State(Protocol):
     """What the store knows of a chunk."""
 
     @property
-    def space(self) -> str | None: ...
+    def space_id(self) -> str | None: ...
     @property
     def text_hash(self) -> str | None: ...
     @property
@@ -116,7 +116,7 @@ class Planner(Generic[S]):
 
     def __init__(
         self,
-        space: str,
+        space_id: str,
         stored: Callable[[Sequence[Any]], Mapping[str, S]],
         window: int = WINDOW,
         *,
@@ -127,7 +127,7 @@ class Planner(Generic[S]):
         cut_is_fine: bool = False,
     ) -> None:
         self.counts = Counts()
-        self._space = space
+        self._space_id = space_id
         self._stored = stored
         self._format = format
         self._chunker = chunker
@@ -204,14 +204,14 @@ class Planner(Generic[S]):
                 apart.append((chunk, reason))
                 continue
             counts.source += 1
-            if state is None or state.space is None:
+            if state is None or state.space_id is None:
                 counts.new += 1
                 work.append(("vector", "new", chunk))
                 continue
             self._matched += 1
-            if state.space != self._space:
+            if state.space_id != self._space_id:
                 counts.changed += 1
-                old = state.space
+                old = state.space_id
                 counts.replaced_spaces[old] = counts.replaced_spaces.get(old, 0) + 1
                 work.append(("vector", "changed", chunk))
             elif state.text_hash != chunk.text_hash:
@@ -353,7 +353,7 @@ class Planner(Generic[S]):
             (last, self._window),
         ):
             last = page[-1][0]
-            found = which(self._space, [row[0] for row in page])
+            found = which(self._space_id, [row[0] for row in page])
             self._db.executemany(
                 "UPDATE work SET kind = ? WHERE kind = 'vector' AND text_hash = ?",
                 ((kind, value) for value in found),
@@ -409,7 +409,7 @@ class Planner(Generic[S]):
         rows = self._rows("kind = ?", ("copy" if kind == "copy" else "vector",))
         for window in _windows_of_tokens(rows, max_chunks, max_tokens, tokens, self._max_bytes):
             chunks = [chunk for _, chunk in window]
-            batch = batch_id(self._space, [chunk.text_hash for chunk in chunks])
+            batch = batch_id(self._space_id, [chunk.text_hash for chunk in chunks])
             if kind == "copy":
                 self.counts.reused += len(chunks)
             else:
@@ -446,9 +446,9 @@ class Planner(Generic[S]):
                     )  # fmt: skip
 
 
-def batch_id(space: str, text_hashes: Sequence[str]) -> str:
+def batch_id(space_id: str, text_hashes: Sequence[str]) -> str:
     """The name of the batch that holds exactly these texts in this space, in this order."""
-    return hashlib.sha256("\n".join([space, *text_hashes]).encode()).hexdigest()[:16]
+    return hashlib.sha256("\n".join([space_id, *text_hashes]).encode()).hexdigest()[:16]
 
 
 def _windows_of_tokens(

@@ -9,7 +9,8 @@ from assets.work.opened import Opened
 from resources.core.space import EmbeddingSpace
 from resources.core.vectors import Similarity
 from resources.search_index.engine import IndexReport, SearchEngine
-from resources.search_index.mongodb.lifecycle import SETTLED
+from resources.search_index.mongodb.waiting import SETTLED
+from resources.search_index.query import Query
 from resources.search_index.scores import score
 
 PROBES = 10
@@ -69,7 +70,7 @@ def probe(o: Opened, engine: SearchEngine) -> list[Probe]:
     probes = []
     for rows in store.vectors(o.space.id, [], batch_size=PROBES):
         for row in rows:
-            hits = engine.search(row.vector, limit=2)
+            hits = engine.search(row.vector, Query(limit=2))
             best = hits[0] if hits else None
             own = float(score(store.element, similarity, row.vector[None], row.vector)[0])
             twin = best is not None and best.score > own - SAME_SCORE

@@ -8,6 +8,7 @@ from pymongo import MongoClient
 from resources.batch_store.files import DamagedFile, MissingFile
 from resources.batch_store.store import BatchStore
 from resources.core.lineage import lineage_path
+from resources.core.store_key import StoreKey
 from resources.registry.registry import Registry
 
 
@@ -26,29 +27,29 @@ def remove_old_batches(
     limit = datetime.now(UTC) - timedelta(days=days)
     planned = batches.plans.batches()
     removed = 0
-    for space in batches.spaces():
-        stores = [entry.key for entry in registry.stores.of_space(space)]
-        for name in batches.batches(space, older_than=limit):
+    for space_id in batches.spaces():
+        stores = [entry.key for entry in registry.stores.of_space(space_id)]
+        for name in batches.batches(space_id, older_than=limit):
             if name in planned:
                 continue
             try:
-                texts = batches.texts(space, name)
+                texts = batches.texts(space_id, name)
             except MissingFile:
                 continue  # another run removes it as well
             except DamagedFile:
                 texts = []
-            if not _stored(client, stores, space, texts):
-                batches.remove_batch(space, name)
+            if not _stored(client, stores, space_id, texts):
+                batches.remove_batch(space_id, name)
                 removed += 1
     return removed
 
 
-def _stored(client: MongoClient, stores: Sequence[str], space: str, texts: Sequence[str]) -> bool:
-    for store in stores:
-        namespace, path = store.split(":", 1)
-        database, collection = namespace.split(".", 1)
-        lineage = lineage_path(path)
-        wanted = {f"{lineage}.space": space, f"{lineage}.text_hash": {"$in": list(texts)}}
-        if client[database][collection].find_one(wanted, {"_id": 1}):
+def _stored(
+    client: MongoClient, stores: Sequence[StoreKey], space_id: str, texts: Sequence[str]
+) -> bool:
+    for key in stores:
+        lineage = lineage_path(key.path)
+        wanted = {f"{lineage}.space": space_id, f"{lineage}.text_hash": {"$in": list(texts)}}
+        if client[key.database][key.collection].find_one(wanted, {"_id": 1}):
             return True
     return False

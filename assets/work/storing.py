@@ -134,7 +134,7 @@ def store(o: Opened) -> Stored:
 def open_writer(o: Opened) -> VectorWriter:
     """A writer in the store's format: with the space's int8 scale, which the first run fixes."""
     plan, batches, registry, store = o.plan, o.batches, o.registry, o.store
-    if store.format.needs_scale:
+    if store.format.unscaled and plan.of_kind("copy", "embed", "reuse"):
 
         def measure() -> float:
             parts = plan.of_kind("copy", "embed", "reuse")
@@ -143,8 +143,7 @@ def open_writer(o: Opened) -> VectorWriter:
             found = [batches.read_batch(plan.space.id, name).vectors for name in names]
             return int8_scale(np.concatenate(found) if found else np.empty(0, np.float32))
 
-        if plan.of_kind("copy", "embed", "reuse"):
-            store.use_scale(registry.spaces.int8_scale(plan.space.id, measure))
+        store.fix_scale(registry.spaces.int8_scale(plan.space.id, measure))
     before = registry.stores.get(store.key)
     stored_as = before.stored_as if before else None
     drops = bool(stored_as and "rescored" in stored_as and not store.format.rescore)

@@ -97,11 +97,9 @@ def _examine(
     *,
     log: Callable[[str], None],
 ) -> Examination:
-    store, space, batches = opened.store, opened.space, opened.batches
-    # Without a scale nothing was ever stored as int8.
-    unscaled = store.format.needs_scale and store.format.scale is None
-    names = [] if unscaled else batches.batches(space.id)
-    return examine(space, names=names, batches=batches, store=store, mark=mark, log=log)
+    space, batches = opened.space, opened.batches
+    names = batches.batches(space.id)
+    return examine(space, names=names, batches=batches, store=opened.store, mark=mark, log=log)
 
 
 def _planned(planned: DryRun, deletable: float) -> list[Finding]:

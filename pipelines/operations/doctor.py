@@ -200,8 +200,7 @@ def _sleeping(opened: Opened) -> bool:
 
 
 def _vector_store(opened: Opened) -> Finding:
-    names = ".".join(opened.vector_store.namespace(opened.source))
-    return Finding("vector store", "ok", f"{names}:{opened.vector_store.path}")
+    return Finding("vector store", "ok", str(opened.vector_store.key(opened.source)))
 
 
 def _batch_store(opened: Opened) -> Finding:

@@ -12,7 +12,7 @@ from pipelines.framework.pipeline import EmbeddingPipeline
 from resources.core.errors import QueryRefused
 from resources.core.keys import key as key_of
 from resources.core.space import EmbeddingSpace
-from resources.search_index.local.index import default_candidates
+from resources.search_index.query import Query
 from resources.search_index.rescoring import rescored
 from resources.search_index.scores import meaning
 from resources.sources.fields import MISSING, lookup
@@ -93,30 +93,19 @@ def search(
         EmbeddingsError: No index yet, no server, no key.
     """
     with open_pipeline(pipeline, overrides) as opened:
-        return search_opened(
-            opened,
-            query,
-            limit=limit,
-            filter=filter,
-            exact=exact,
-            num_candidates=num_candidates,
-        )
+        return search_opened(opened, query, Query(limit, filter, exact, num_candidates))
 
 
-def search_opened(
-    opened: Opened,
-    query: str,
-    *,
-    limit: int = 5,
-    filter: Mapping[str, Any] | None = None,  # noqa: A002
-    exact: bool = False,
-    num_candidates: int | None = None,
-) -> SearchAnswer:
-    """Like `search`, over resources that stay open between queries."""
-    if not query.strip():
+def search_opened(opened: Opened, text: str, query: Query) -> SearchAnswer:
+    """Like `search`, over resources that stay open between queries.
+
+    Args:
+        opened: The pipeline.
+        text: To be embedded as a query.
+        query: How to search.
+    """
+    if not text.strip():
         raise QueryRefused("the query is empty: say what to look for")
-    if limit < 1:
-        raise QueryRefused(f"limit is {limit}: ask for at least one result")
     start = time.monotonic()
     declared, store, registry = opened.search_index, opened.store, opened.registry
     key = opened.index_key
@@ -128,31 +117,29 @@ def search_opened(
         )
     space = _index_space(opened, entry.space_id)
     engine = opened.engine
+    if store.format.unscaled:
+        raise QueryRefused(
+            f"{store.key} holds no vector stored as {store.format} yet: materialize "
+            f"{opened.name} first, e.g. `embeddings run {opened.name}`"
+        )
     with opened.embedder.open() as embedder:
-        vectors = embedder.embed([query], input_type="query").vectors
+        vectors = embedder.embed([text], input_type="query").vectors
     if vectors.dtype == "float32" and not vectors.any():
-        raise QueryRefused(f"{query!r} has no token that {space.model} knows: ask in other words")
+        raise QueryRefused(f"{text!r} has no token that {space.model} knows: ask in other words")
     # Like the stored vectors: of their dtype, and by the same scale.
     stored_as = store.format
     main, fine, _ = stored_as.fields(vectors)
-    options: dict[str, Any] = {
-        "limit": limit,
-        "filter": filter,
-        "exact": exact,
-        "num_candidates": num_candidates,
-    }
-    if stored_as.rescore:
-        # What a coarse index finds is a choice to rank anew: as many as it considers.
-        options["limit"] = num_candidates or default_candidates(limit)
-    hits = engine.search(main[0], **options)
+    # What a coarse index finds is a choice to rank anew: as many as it considers.
+    sent = query.widened() if stored_as.rescore else query
+    hits = engine.search(main[0], sent)
     scored_by = meaning(store.element, declared.similarity)
     if fine is not None and stored_as.rescore:
         finer = store.fine_vectors([hit.id for hit in hits])
-        hits = rescored(hits, fine[0], finer, stored_as.rescore, limit)
+        hits = rescored(hits, fine[0], finer, stored_as.rescore, query.limit)
         scored_by = f"{meaning(stored_as.rescore, 'cosine')}, of {store.rescore_path}"
     names = list(dict.fromkeys([*opened.source.carry, *declared.filter_fields]))
-    text = _text_shape(opened)
-    documents = store.documents([hit.id for hit in hits], [*names, *text.fields])
+    shape = _text_shape(opened)
+    documents = store.documents([hit.id for hit in hits], [*names, *shape.fields])
     found = []
     for hit in hits:
         document = documents.get(key_of(hit.id))
@@ -161,21 +148,21 @@ def search_opened(
                 SearchHit(
                     hit.id,
                     hit.score,
-                    _text(text, document),
+                    _text(shape, document),
                     _fields(names, document),
                     store.lineage(document) or {},
                 )
             )
     return SearchAnswer(
-        query,
+        text,
         found,
         space,
         engine.name,
         key,
         time.monotonic() - start,
         scored_by,
-        engine.explain(main[0], **options),
-        "" if found else engine.why_empty(main[0], filter=filter),
+        engine.explain(main[0], sent),
+        "" if found else engine.why_empty(query),
     )
 
 

@@ -73,20 +73,20 @@ class BatchStore:
 
     # --- embedding batches
 
-    def has_batch(self, space: str, batch: str) -> bool:
+    def has_batch(self, space_id: str, batch: str) -> bool:
         """Whether a batch is there whole: reads it, since every page has a checksum."""
-        return self.whole_texts(space, batch) is not None
+        return self.whole_texts(space_id, batch) is not None
 
-    def whole_texts(self, space: str, batch: str, *, cut: bool = True) -> list[str] | None:
+    def whole_texts(self, space_id: str, batch: str, *, cut: bool = True) -> list[str] | None:
         """Hashes of the texts of a batch that is there whole; None where it is not.
 
         Args:
-            space: Of the batch.
+            space_id: Of the batch.
             batch: Its name.
             cut: Also those of which the model saw only the beginning.
         """
         try:
-            return _texts(self._files.read_table(_batch(space, batch)), cut=cut)
+            return _texts(self._files.read_table(_batch(space_id, batch)), cut=cut)
         except (MissingFile, DamagedFile):
             return None
 
@@ -120,8 +120,8 @@ class BatchStore:
             options["column_encoding"] = {"vector.list.element": "BYTE_STREAM_SPLIT"}
         return self._files.write_table(table, _batch(batch.space.id, batch.id), **options)
 
-    def read_batch(self, space: str, batch: str) -> EmbeddingBatch:
-        path = _batch(space, batch)
+    def read_batch(self, space_id: str, batch: str) -> EmbeddingBatch:
+        path = _batch(space_id, batch)
         table = self._files.read_table(path)
         metadata = table.schema.metadata or {}
         vectors = table["vector"].combine_chunks()
@@ -129,7 +129,7 @@ class BatchStore:
         texts = table["text_hash"].to_pylist()
         cut = _cut(table) or [False] * len(texts)
         rows = zip(model, texts, made_by, run, at, cut, strict=True)
-        lineage = [Lineage(space, *values) for values in rows]
+        lineage = [Lineage(space_id, *values) for values in rows]
         tokens = table["tokens"].fill_null(-1).to_numpy()
         parsed = EmbeddingSpace.from_document(json.loads(metadata[b"space"]))
         return EmbeddingBatch(
@@ -162,34 +162,34 @@ class BatchStore:
         """Ids of the spaces that there are batches of."""
         return self._files.names("batches")
 
-    def batches(self, space: str, older_than: datetime | None = None) -> list[str]:
+    def batches(self, space_id: str, older_than: datetime | None = None) -> list[str]:
         """Names of all batches of a space, or of those written before a moment."""
-        files = self._files.names(f"batches/{space}")
+        files = self._files.names(f"batches/{space_id}")
         found = [name.removesuffix(".parquet") for name in files if name.endswith(".parquet")]
         if older_than is None:
             return found
-        return [name for name in found if self._files.modified(_batch(space, name)) < older_than]
+        return [name for name in found if self._files.modified(_batch(space_id, name)) < older_than]
 
-    def texts(self, space: str, batch: str, *, cut: bool = True) -> list[str]:
+    def texts(self, space_id: str, batch: str, *, cut: bool = True) -> list[str]:
         """Hashes of a batch's texts, also those that were `cut` or not; reads one column or two."""
         mark = None if cut else "cut"
-        table = self._files.read_table(_batch(space, batch), ["text_hash"], if_there=mark)
+        table = self._files.read_table(_batch(space_id, batch), ["text_hash"], if_there=mark)
         return _texts(table, cut=cut)
 
-    def remove_batch(self, space: str, batch: str) -> None:
-        self._files.remove(_batch(space, batch))
+    def remove_batch(self, space_id: str, batch: str) -> None:
+        self._files.remove(_batch(space_id, batch))
 
-    def texts_by_batch(self, space: str, *, cut: bool = True) -> Iterator[tuple[str, list[str]]]:
+    def texts_by_batch(self, space_id: str, *, cut: bool = True) -> Iterator[tuple[str, list[str]]]:
         """Every readable batch of a space with the hashes of its texts, as `texts` has them."""
 
         def read(name: str) -> tuple[str, list[str]]:
             try:
-                return name, self.texts(space, name, cut=cut)
+                return name, self.texts(space_id, name, cut=cut)
             except (MissingFile, DamagedFile):
                 return name, []  # torn by a crash of the machine: its texts count as not embedded
 
         with ThreadPoolExecutor(READERS, thread_name_prefix="batch-reader") as pool:
-            for names in windows(self.batches(space), 4 * READERS):
+            for names in windows(self.batches(space_id), 4 * READERS):
                 yield from pool.map(read, names)
 
     # --- local indexes
@@ -203,8 +203,8 @@ class BatchStore:
         self._files.prune(f"indexes/{pipeline}/{index}", keep)
 
 
-def _batch(space: str, batch: str) -> str:
-    return f"batches/{space}/{batch}.parquet"
+def _batch(space_id: str, batch: str) -> str:
+    return f"batches/{space_id}/{batch}.parquet"
 
 
 def _cut(table: pa.Table) -> list[bool] | None:

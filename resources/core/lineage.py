@@ -24,7 +24,7 @@ class Lineage:
     """Who made a vector.
 
     Attributes:
-        space: Id of the embedding space.
+        space_id: Of the embedding space.
         model: The model that embedded it, a member of the space's family.
         text_hash: SHA-256 of the embedded text, hex.
         batch: The embedding batch it was made in.
@@ -33,7 +33,7 @@ class Lineage:
         cut: The model saw only the beginning of the text, or may have.
     """
 
-    space: str
+    space_id: str
     model: str
     text_hash: str
     batch: str

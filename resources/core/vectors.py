@@ -162,6 +162,11 @@ class VectorFormat:
     def needs_scale(self) -> bool:
         return self.element == "float32" and "int8" in (self.dtype, self.rescore)
 
+    @property
+    def unscaled(self) -> bool:
+        """It needs a scale and has none yet: nothing was ever stored so."""
+        return self.needs_scale and self.scale is None
+
     def fields(self, vectors: np.ndarray) -> tuple[np.ndarray, np.ndarray | None, int]:
         """What is stored of some vectors.
 

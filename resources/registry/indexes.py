@@ -16,7 +16,7 @@ class IndexEntry:
 
     Attributes:
         engine: That serves it.
-        store: Key of the store.
+        store: Key of the store, as it is written.
         version: Of the local index's files, or of the server's definition where it tells.
         indexed: Vectors in it when it was built.
         fingerprint: Of all that makes a local index out of date.
@@ -47,7 +47,7 @@ class IndexEntry:
 
 
 class Indexes:
-    """Indexes go by their key: see `resources.search_index.resource.index_key`."""
+    """Indexes go by their key: see `StoreKey.index`."""
 
     def __init__(self, collection: Collection) -> None:
         self._indexes = collection

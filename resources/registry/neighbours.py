@@ -9,6 +9,7 @@ from pymongo.errors import OperationFailure
 
 from resources.core.lineage import Lineage, lineage_path, rescore_path
 from resources.core.space import EmbeddingSpace
+from resources.core.store_key import StoreKey
 from resources.core.vectors import VectorFormat
 from resources.mongodb.deployment import UNAUTHORIZED
 from resources.registry.registry import Registry
@@ -75,14 +76,12 @@ def neighbours(
     return Neighbours([own, *others], cut=cut)
 
 
-def _open(client: MongoClient, key: str, space: EmbeddingSpace, stored_as: str) -> VectorStore:
-    namespace, path = key.split(":", 1)
-    database, collection = namespace.split(".", 1)
+def _open(client: MongoClient, key: StoreKey, space: EmbeddingSpace, stored_as: str) -> VectorStore:
     return VectorStore(
-        client[database][collection],
-        path=path,
-        lineage_path=lineage_path(path),
-        rescore_path=rescore_path(path),
+        client[key.database][key.collection],
+        path=key.path,
+        lineage_path=lineage_path(key.path),
+        rescore_path=rescore_path(key.path),
         format=VectorFormat.parse(space.element, stored_as),
         in_place=True,
         carried=(),

@@ -12,6 +12,7 @@ from pymongo.errors import DuplicateKeyError
 
 from resources.core.moment import now
 from resources.core.space import EmbeddingSpace
+from resources.core.store_key import StoreKey
 from resources.mongodb.lease import Lease
 
 
@@ -20,13 +21,12 @@ class StoreEntry:
     """What a store holds; what no run has come to note is None.
 
     Attributes:
-        key: `database.collection:path`.
         pipeline: Which changed it last.
         stored_as: The format that its vectors were last written in.
         revision: Another one after every change.
     """
 
-    key: str
+    key: StoreKey
     pipeline: str | None
     space_id: str | None
     stored_as: str | None
@@ -35,7 +35,7 @@ class StoreEntry:
     @classmethod
     def of(cls, document: Mapping[str, Any]) -> "StoreEntry":
         names = ("pipeline", "space", "stored_as", "revision")
-        return cls(document["_id"], *(document.get(name) for name in names))
+        return cls(StoreKey.parse(document["_id"]), *(document.get(name) for name in names))
 
 
 @dataclass(frozen=True)
@@ -61,28 +61,26 @@ class StoreClaim:
 
 
 class Stores:
-    """Stores go by their key, as `VectorStore.key`."""
-
     def __init__(self, database: Database) -> None:
         self._stores = database["vector_stores"]
         self._claims = database["vector_store_claims"]
 
-    def get(self, store: str) -> StoreEntry | None:
-        document = self._stores.find_one({"_id": store})
+    def get(self, store: StoreKey) -> StoreEntry | None:
+        document = self._stores.find_one({"_id": str(store)})
         return StoreEntry.of(document) if document else None
 
     def of_space(self, space_id: str) -> list[StoreEntry]:
         """Every store of a space."""
         return [StoreEntry.of(row) for row in self._stores.find({"space": space_id}).sort("_id", 1)]
 
-    def note_changes(self, store: str, lease: Lease) -> None:
+    def note_changes(self, store: StoreKey, lease: Lease) -> None:
         """Note, before a store's vectors are changed, that what was made from them is out of date.
 
         A run that dies after it has written leaves an index behind that the next one makes anew.
         """
-        lease.put(self._stores, store, {"revision": secrets.token_hex(8)})
+        lease.put(self._stores, str(store), {"revision": secrets.token_hex(8)})
 
-    def record(self, store: str, lease: Lease, *, space_id: str, stored_as: str) -> None:
+    def record(self, store: StoreKey, lease: Lease, *, space_id: str, stored_as: str) -> None:
         """Note that a store's vectors changed.
 
         Raises:
@@ -90,27 +88,27 @@ class Stores:
         """
         values = {"pipeline": lease.lane.pipeline, "space": space_id, "stored_as": stored_as}
         revision = secrets.token_hex(8)
-        lease.put(self._stores, store, {**values, "revision": revision, "at": now()})
+        lease.put(self._stores, str(store), {**values, "revision": revision, "at": now()})
 
     # --- who writes
 
-    def claim(self, store: str) -> StoreClaim:
+    def claim(self, store: StoreKey) -> StoreClaim:
         """Who is known to have written to a store."""
-        return StoreClaim.of(self._claims.find_one({"_id": store}) or {})
+        return StoreClaim.of(self._claims.find_one({"_id": str(store)}) or {})
 
-    def add_claim(self, store: str, pipeline: str, carried: Sequence[str]) -> StoreClaim:
+    def add_claim(self, store: StoreKey, pipeline: str, carried: Sequence[str]) -> StoreClaim:
         """Note that a pipeline writes to a store, before it does; returns what is known then."""
         entry = self._claims.find_one_and_update(
-            {"_id": store},
+            {"_id": str(store)},
             {"$addToSet": {"pipelines": pipeline, f"carried.{pipeline}": {"$each": list(carried)}}},
             upsert=True,
             return_document=ReturnDocument.AFTER,
         )
         return StoreClaim.of(entry or {})
 
-    def note_marked(self, store: str, pipeline: str) -> None:
+    def note_marked(self, store: StoreKey, pipeline: str) -> None:
         """A store's documents from before there was a mark have one now, where they are ours."""
-        self._claims.update_one({"_id": store}, {"$addToSet": {"marked": pipeline}})
+        self._claims.update_one({"_id": str(store)}, {"$addToSet": {"marked": pipeline}})
 
     def paths(self, collection: str) -> list[str]:
         """At which paths of a collection, named `database.collection`, vectors were ever stored."""
@@ -120,22 +118,22 @@ class Stores:
 
     # --- which server a space from before servers were told apart is of
 
-    def settled_space(self, space: EmbeddingSpace, store: str) -> EmbeddingSpace:
+    def settled_space(self, space: EmbeddingSpace, store: StoreKey) -> EmbeddingSpace:
         """The space as a store has it: one from before servers were told apart stays what it is.
 
         Such a space is that of the server which the store's pipeline names first, from then on;
         `settle_space` writes it down.
         """
         server, earlier = space.endpoint, space.without_endpoint()
-        if not server:
-            return space
+        if not server or space.provider != "openai":
+            return space  # no other provider had spaces before servers were told apart
         known = self.claim(store).servers.get(earlier.id)
         if known is None:
             entry = self.get(store)
             known = server if entry and entry.space_id == earlier.id else ""
         return earlier if known == server else space
 
-    def settle_space(self, space: EmbeddingSpace, wanted: EmbeddingSpace, store: str) -> None:
+    def settle_space(self, space: EmbeddingSpace, wanted: EmbeddingSpace, store: StoreKey) -> None:
         """Note which server a store's space is of, once and for all.
 
         Args:
@@ -146,6 +144,6 @@ class Stores:
         if wanted.provider == "openai":
             name = f"servers.{space.without_endpoint().id}"
             server = wanted.endpoint if space.endpoint == "" else ""
-            missing = {"_id": store, name: {"$exists": False}}
+            missing = {"_id": str(store), name: {"$exists": False}}
             with suppress(DuplicateKeyError):  # it is written down already
                 self._claims.update_one(missing, {"$set": {name: server}}, upsert=True)

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from resources.mongodb.lease import Lease
-from resources.search_index.local.index import Hit
+from resources.search_index.query import Hit, Query
 
 
 @dataclass(frozen=True)
@@ -76,25 +76,13 @@ class SearchEngine(ABC):
         """
 
     @abstractmethod
-    def search(
-        self,
-        vector: np.ndarray,
-        *,
-        limit: int,
-        filter: Mapping[str, Any] | None = None,  # noqa: A002  (MongoDB's own word)
-        exact: bool = False,
-        num_candidates: int | None = None,
-    ) -> list[Hit]:
+    def search(self, vector: np.ndarray, query: Query) -> list[Hit]:
         """The nearest vectors, best first.
 
         Args:
             vector: One vector in the index's space, and of its field's element type: float32 or
                 int8 of shape (dimensions,), or packed bits, uint8 of shape (dimensions / 8,).
-            limit: At most this many.
-            filter: MQL over the index's filter fields.
-            exact: Compare with every vector instead of walking the graph.
-            num_candidates: How many candidates an approximate search considers; default 20 times
-                the limit, at least 100 and at most 10,000.
+            query: How to search.
 
         Raises:
             QueryRefused: The index would answer wrongly or not at all.
@@ -102,22 +90,9 @@ class SearchEngine(ABC):
         """
 
     @abstractmethod
-    def explain(
-        self,
-        vector: np.ndarray,
-        *,
-        limit: int,
-        filter: Mapping[str, Any] | None = None,  # noqa: A002
-        exact: bool = False,
-        num_candidates: int | None = None,
-    ) -> Mapping[str, Any]:
+    def explain(self, vector: np.ndarray, query: Query) -> Mapping[str, Any]:
         """What `search` would do: the `$vectorSearch` stage it sends, or its local equivalent."""
 
     @abstractmethod
-    def why_empty(
-        self,
-        vector: np.ndarray,
-        *,
-        filter: Mapping[str, Any] | None = None,  # noqa: A002
-    ) -> str:
+    def why_empty(self, query: Query) -> str:
         """Why a search found nothing, as one sentence; empty where there is no cause to name."""

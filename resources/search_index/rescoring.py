@@ -6,7 +6,7 @@ import numpy as np
 
 from resources.core.keys import key
 from resources.core.vectors import Element
-from resources.search_index.local.index import Hit
+from resources.search_index.query import Hit
 from resources.search_index.scores import score
 
 

@@ -115,12 +115,12 @@ def why_not_shared(chunk: Chunk, there: Occupant, *, pipeline: str, text_field: 
     return ""
 
 
-def why_not_ours(owner: str, space: str | None) -> str:
+def why_not_ours(owner: str, space_id: str | None) -> str:
     """For a vector at our path that another pipeline made."""
     return (
-        f"the pipeline {owner} has its vector in this document (space {space or 'unknown'}): it is "
-        f"left as it is; take the record out of one of the two sources, or choose another `path` "
-        "or collection in `vector_store`"
+        f"the pipeline {owner} has its vector in this document (space {space_id or 'unknown'}): "
+        "it is left as it is; take the record out of one of the two sources, or choose another "
+        "`path` or collection in `vector_store`"
     )
 
 

@@ -1,5 +1,7 @@
 """The resource `vector_store`: where vectors are stored, how, and how much a run may delete."""
 
+import dataclasses
+from collections.abc import Callable
 from typing import Literal
 
 from pydantic import Field, field_validator
@@ -9,6 +11,7 @@ from resources.core.config import StrictResource
 from resources.core.errors import ConfigurationError
 from resources.core.lineage import lineage_path, rescore_path
 from resources.core.space import EmbeddingSpace
+from resources.core.store_key import StoreKey
 from resources.core.vectors import Dtype, Element, VectorFormat, element_of
 from resources.sources.collection import CollectionOrigin
 from resources.sources.fields import overlap
@@ -186,9 +189,9 @@ class VectorStoreResource(StrictResource):
             )
         return theirs
 
-    def key(self, source: SourceResource) -> str:
-        """The store's name in the registry, as `VectorStore.key`."""
-        return f"{'.'.join(self.namespace(source))}:{self.path}"
+    def key(self, source: SourceResource) -> StoreKey:
+        """As `VectorStore.key`, without a server."""
+        return StoreKey(*self.namespace(source), self.path)
 
     def open(
         self,
@@ -196,14 +199,26 @@ class VectorStoreResource(StrictResource):
         source: SourceResource,
         space: EmbeddingSpace,
         pipeline: str,
+        *,
+        scale_of: Callable[[str], float | None],
     ) -> VectorStore:
         """The pipeline's vectors.
+
+        Args:
+            client: A connected client.
+            source: What the vectors are made of.
+            space: That they are in.
+            pipeline: Whose they are.
+            scale_of: Finds the int8 scale by the id of a space, as `Registry.int8_scale`; None
+                before the first vector was stored. Asked only where the format needs one.
 
         Raises:
             ConfigurationError: The settings contradict the source or the space.
         """
         database, collection = self.namespace(source)
         stored_as = self.format(space)
+        if stored_as.needs_scale:
+            stored_as = dataclasses.replace(stored_as, scale=scale_of(space.id))
         if not self.in_place:
             taken = {"_id", TEXT_FIELD, SOURCE_FIELD, INSERTED_FIELD, self.path.split(".")[0]}
             taken.add(self.lineage_path.split(".")[0])

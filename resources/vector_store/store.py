@@ -13,6 +13,7 @@ from resources.core.errors import DeploymentError
 from resources.core.keys import key
 from resources.core.lineage import Lineage
 from resources.core.space import EmbeddingSpace
+from resources.core.store_key import StoreKey
 from resources.core.vectors import (
     Dtype,
     Element,
@@ -39,7 +40,7 @@ class StoredState:
         occupant: Of a collection of vectors: the document that is there with nothing at our path.
     """
 
-    space: str | None = None
+    space_id: str | None = None
     text_hash: str | None = None
     fields_hash: str | None = None
     format: str | None = None
@@ -81,7 +82,7 @@ class VectorStore:
     """The vectors of one pipeline at one path of one collection; writes nothing but its index.
 
     Attributes:
-        format: How vectors are stored here; of int8 without its scale, until `use_scale`.
+        format: How vectors are stored here; of int8 with its scale, where one is fixed already.
     """
 
     def __init__(
@@ -111,9 +112,9 @@ class VectorStore:
         self.mine = {f"{lineage_path}.pipeline": pipeline}
 
     @property
-    def key(self) -> str:
-        """The store's name in the registry: `database.collection:path`."""
-        return f"{self.collection.full_name}:{self.path}"
+    def key(self) -> StoreKey:
+        """The store's name in the registry."""
+        return StoreKey(self.collection.database.name, self.collection.name, self.path)
 
     @property
     def dtype(self) -> Dtype:
@@ -130,8 +131,8 @@ class VectorStore:
         """Whether the vectors that the provider returned can be had back from here."""
         return self.format.element in (self.element, self.format.rescore)
 
-    def use_scale(self, scale: float | None) -> None:
-        """Set the factor that brings float32 to int8, one for the whole space."""
+    def fix_scale(self, scale: float | None) -> None:
+        """Take the factor that the first run to write has found for the whole space."""
         self.format = dataclasses.replace(self.format, scale=scale)
 
     def prepare(self) -> None:
@@ -183,8 +184,8 @@ class VectorStore:
     def why_not(self, chunk: Chunk, state: StoredState) -> str:
         """Why a chunk may not be written where something is already; empty where it may."""
         if state.owner is not None and state.owner != self.pipeline:
-            return why_not_ours(state.owner, state.space)
-        if state.space is not None or (state.foreign and self.adopt):
+            return why_not_ours(state.owner, state.space_id)
+        if state.space_id is not None or (state.foreign and self.adopt):
             return ""
         if state.foreign:
             return (
@@ -202,23 +203,25 @@ class VectorStore:
         found = self.collection.find({"_id": {"$in": list(ids)}})
         return {key(document["_id"]): Occupant.of(document) for document in found}
 
-    def known_texts(self, space: str, text_hashes: Sequence[str], *, cut: bool = True) -> set[str]:
+    def known_texts(
+        self, space_id: str, text_hashes: Sequence[str], *, cut: bool = True
+    ) -> set[str]:
         """Which of the texts have a vector of this space here, as the provider returned it.
 
         Args:
-            space: Id of the space.
+            space_id: Id of the space.
             text_hashes: Of the texts.
             cut: A vector of only the beginning of a text counts as well.
         """
         if not self.keeps_all:
             return set()
         name = f"{self.lineage_path}.text_hash"
-        wanted = self._by_text(space, text_hashes, cut=cut)
+        wanted = self._by_text(space_id, text_hashes, cut=cut)
         cursor = self.collection.find(wanted, {name: 1, "_id": 0})
         return {at_path(document, name) for document in cursor}
 
     def by_text(
-        self, space: str, text_hashes: Sequence[str], *, cut: bool = True
+        self, space_id: str, text_hashes: Sequence[str], *, cut: bool = True
     ) -> dict[str, tuple[np.ndarray, Lineage]]:
         """Vectors, as the provider returned them, and their lineage by text hash.
 
@@ -226,7 +229,7 @@ class VectorStore:
         """
         path = self.path if self.element == self.format.element else self.rescore_path
         cursor = self.collection.find(
-            self._by_text(space, text_hashes, cut=cut), {path: 1, self.lineage_path: 1, "_id": 0}
+            self._by_text(space_id, text_hashes, cut=cut), {path: 1, self.lineage_path: 1, "_id": 0}
         )
         found: dict[str, tuple[np.ndarray, Lineage]] = {}
         for document in cursor:
@@ -238,11 +241,11 @@ class VectorStore:
                 found[text] = (vector, Lineage(*(lineage[name] for name in names), cut=was_cut))
         return found
 
-    def _by_text(self, space: str, text_hashes: Sequence[str], *, cut: bool) -> dict[str, Any]:
+    def _by_text(self, space_id: str, text_hashes: Sequence[str], *, cut: bool) -> dict[str, Any]:
         lineage = self.lineage_path
         return {
             **({} if cut else {f"{lineage}.cut": {"$ne": True}}),
-            f"{lineage}.space": space,
+            f"{lineage}.space": space_id,
             f"{lineage}.text_hash": {"$in": list(text_hashes)},
             f"{lineage}.stored_as": {"$in": names_of(self.format)},
             self.path: {"$exists": True},
@@ -258,9 +261,9 @@ class VectorStore:
         """Chunks of this pipeline that have a vector."""
         return self.collection.count_documents(self.mine)
 
-    def count_space(self, space: str) -> int:
+    def count_space(self, space_id: str) -> int:
         """Vectors of one space at this path, whichever pipeline made them."""
-        return self.collection.count_documents({f"{self.lineage_path}.space": space})
+        return self.collection.count_documents({f"{self.lineage_path}.space": space_id})
 
     def spaces(self) -> list[str]:
         """Ids of the spaces of all vectors at this path, whichever pipeline made them."""
@@ -306,10 +309,10 @@ class VectorStore:
         wrong = {"$not": of_width(self.dtype, space.dimensions)}
         yield from self._examined({f"{self.lineage_path}.space": space.id, self.path: wrong})
 
-    def examined(self, space: str, text_hashes: Sequence[str]) -> Iterator[Examined]:
+    def examined(self, space_id: str, text_hashes: Sequence[str]) -> Iterator[Examined]:
         """This pipeline's vectors of some texts, whatever state they are in."""
         lineage, texts = self.lineage_path, {"$in": list(text_hashes)}
-        yield from self._examined({f"{lineage}.space": space, f"{lineage}.text_hash": texts})
+        yield from self._examined({f"{lineage}.space": space_id, f"{lineage}.text_hash": texts})
 
     def _examined(self, wanted: Mapping[str, Any]) -> Iterator[Examined]:
         # Those in another format are the planner's business.
@@ -325,12 +328,12 @@ class VectorStore:
             yield Examined(document["_id"], text_hash, batch, dtype, vector, fine, cut)
 
     def vectors(
-        self, space: str, fields: Sequence[str], batch_size: int = 1_000
+        self, space_id: str, fields: Sequence[str], batch_size: int = 1_000
     ) -> Iterator[list[StoredVector]]:
         """All vectors of one space with some fields, streamed in batches."""
         projection = dict.fromkeys(without_nested([self.path, *fields]), 1)
         cursor = self.collection.find(
-            {f"{self.lineage_path}.space": space}, projection, batch_size=batch_size
+            {f"{self.lineage_path}.space": space_id}, projection, batch_size=batch_size
         )
         rows: list[StoredVector] = []
         for document in cursor:

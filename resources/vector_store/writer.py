@@ -53,7 +53,7 @@ class _Change:
             return state.fields_hash == self.chunk.fields_hash
         lineage = self.values[store.lineage_path]
         wanted = ("space", "text_hash", "fields_hash", "stored_as", "cut")
-        have = (state.space, state.text_hash, state.fields_hash, state.format, state.cut)
+        have = (state.space_id, state.text_hash, state.fields_hash, state.format, state.cut)
         return have == tuple(lineage.get(name, False) for name in wanted)
 
 
@@ -245,7 +245,7 @@ class VectorWriter:
         """
         return self._removed([{**self._fenced(chunk_id), **self._store.mine} for chunk_id in ids])
 
-    def withdraw(self, chunks: Sequence[tuple[Chunk, bool]], space: str) -> int:
+    def withdraw(self, chunks: Sequence[tuple[Chunk, bool]], space_id: str) -> int:
         """Remove what is stored of chunks that got no vector, because their text was refused.
 
         A vector of another space would be left for ever, and make two spaces of one index, and one
@@ -254,12 +254,12 @@ class VectorWriter:
 
         Args:
             chunks: Each with whether the refusal is for good.
-            space: The one that every vector shall be in.
+            space_id: The one that every vector shall be in.
         """
         lineage, wanted = self._store.lineage_path, []
         for chunk, lasting in chunks:
             wrong: list[dict[str, Any]] = [
-                {f"{lineage}.space": {"$ne": space}},
+                {f"{lineage}.space": {"$ne": space_id}},
                 {f"{lineage}.stored_as": {"$nin": names_of(self._store.format)}},
             ]
             if lasting:
@@ -329,7 +329,7 @@ class VectorWriter:
     def _lineage(self, chunk: Chunk, lineage: Lineage) -> dict[str, Any]:
         chunker = self._store.chunker
         return {
-            "space": lineage.space,
+            "space": lineage.space_id,
             "model": lineage.model,
             "text_hash": lineage.text_hash,
             "fields_hash": chunk.fields_hash,

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from bson.binary import BinaryVectorDtype
 
-from resources.core.errors import ConfigurationError
+from resources.core.errors import ConfigurationError, QueryRefused
 from resources.core.vectors import from_bson
 from tests.workshop import Workshop
 
@@ -78,6 +78,13 @@ def test_int8_has_one_scale_for_the_space_and_counts_what_it_clips(workshop):
     workshop.run()
     after = workshop.client[workshop.database]["embedding_spaces"].find_one()
     assert after["int8_scale"] == space["int8_scale"]
+
+
+def test_a_format_declared_and_not_yet_stored_is_refused_by_a_search(workshop):
+    workshop.run()
+    store_as(workshop, "int8")
+    with pytest.raises(QueryRefused, match="holds no vector stored as int8 yet: materialize"):
+        workshop.search("red hat")
 
 
 @pytest.mark.parametrize("rescore", ["int8", "float32"])

@@ -8,15 +8,12 @@ from numpy.typing import ArrayLike, NDArray
 
 from resources.core.errors import SearchIndexError
 from resources.core.vectors import Element, Similarity, width
+from resources.search_index.declaration import EXACT_BELOW
 from resources.search_index.filters.columns import FilterColumnBuilder
 from resources.search_index.local import faiss_index
 from resources.search_index.local.faiss_index import Vectors
 from resources.search_index.local.index import LocalIndex, as_floats, lengths
 from resources.search_index.scores import meaning
-
-# From benchmarks/local_index.py on two cores: comparing with all takes some 4 ms at 384 dimensions
-# (so some 12 ms at 1024) and needs no graph, whose building is the slow part.
-EXACT_BELOW = 50_000
 
 
 class LocalIndexBuilder:

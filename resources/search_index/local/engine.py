@@ -17,10 +17,12 @@ from resources.core.space import EmbeddingSpace
 from resources.mongodb.lease import Lease
 from resources.registry.indexes import IndexEntry
 from resources.registry.registry import Registry
+from resources.search_index.declaration import IndexDeclaration
 from resources.search_index.engine import Coverage, IndexReport, SearchEngine
 from resources.search_index.local.builder import LocalIndexBuilder
 from resources.search_index.local.files import load_index, save_index
-from resources.search_index.local.index import Hit, LocalIndex, candidates_of
+from resources.search_index.local.index import LocalIndex
+from resources.search_index.query import Hit, Query
 from resources.vector_store.store import VectorStore
 
 
@@ -35,18 +37,20 @@ class LocalEngine(SearchEngine):
         registry: Registry,
         space: EmbeddingSpace,
         pipeline: str,
-        index: str,
-        key: str,
-        declaration: Mapping[str, Any],
+        declared: IndexDeclaration,
     ) -> None:
-        self._store = store
-        self._registry = registry
-        self._batches = batches
-        self._space = space
-        self._key = key
-        self._pipeline, self._index = pipeline, index
-        self._folder = batches.index_folder(pipeline, index)
-        self._declaration = dict(declaration)
+        self._store, self._registry, self._space = store, registry, space
+        self._batches, self._pipeline, self._declared = batches, pipeline, declared
+        self._key = store.key.index(declared.name)
+        self._folder = batches.index_folder(pipeline, declared.name)
+        # What of it makes an index another one.
+        names = (
+            "similarity", "filter_fields", "exact_below", "max_edges", "num_edge_candidates",
+        )  # fmt: skip
+        self._declaration = {
+            **{name: getattr(declared, name) for name in names},
+            "element": store.element,
+        }
 
     def reconcile(self, log: Callable[[str], None], lease: Lease | None = None) -> IndexReport:
         start = time.monotonic()
@@ -64,33 +68,33 @@ class LocalEngine(SearchEngine):
         made = IndexEntry(
             engine=self.name,
             space_id=self._space.id,
-            store=self._store.key,
+            store=str(self._store.key),
             version=version,
             indexed=len(index),
             fingerprint=fingerprint,
             declaration=self._declaration,
         )
         self._registry.indexes.record(self._key, made, lease)
-        self._batches.prune_index(self._pipeline, self._index, keep=[version])
+        self._batches.prune_index(self._pipeline, self._declared.name, keep=[version])
         return self._report(index, stored, start, changed=True)
 
     def _build(
         self, stored: int, log: Callable[[str], None], lease: Lease | None
     ) -> tuple[LocalIndex, str]:
         """A new version, which nobody searches before the registry names it."""
-        declared = self._declaration
+        declared = self._declared
         builder = LocalIndexBuilder(
             dimensions=self._space.dimensions,
-            similarity=declared["similarity"],
-            filter_paths=declared["filter_fields"],
-            exact_below=declared["exact_below"],
-            max_edges=declared["max_edges"],
-            num_edge_candidates=declared["num_edge_candidates"],
+            similarity=declared.similarity,
+            filter_paths=declared.filter_fields,
+            exact_below=declared.exact_below,
+            max_edges=declared.max_edges,
+            num_edge_candidates=declared.num_edge_candidates,
             expected=stored,
             element=self._store.element,
         )
         progress = Progress(log, "vectors indexed", stored)
-        for rows in self._store.vectors(self._space.id, declared["filter_fields"]):
+        for rows in self._store.vectors(self._space.id, declared.filter_fields):
             if lease:
                 lease.check()
             builder.add(
@@ -131,50 +135,27 @@ class LocalEngine(SearchEngine):
         why = f"{indexed:,} indexed, but {stored:,} stored: materialize search_index"
         return Coverage(stored, indexed, why if indexed != stored else "")
 
-    def search(
-        self,
-        vector: np.ndarray,
-        *,
-        limit: int,
-        filter: Mapping[str, Any] | None = None,  # noqa: A002
-        exact: bool = False,
-        num_candidates: int | None = None,
-    ) -> list[Hit]:
-        index = self._serving()
-        return index.search(
-            vector, limit=limit, filter=filter, exact=exact, num_candidates=num_candidates
-        )
+    def search(self, vector: np.ndarray, query: Query) -> list[Hit]:
+        return self._serving().search(vector, query)
 
-    def explain(
-        self,
-        vector: np.ndarray,
-        *,
-        limit: int,
-        filter: Mapping[str, Any] | None = None,  # noqa: A002
-        exact: bool = False,
-        num_candidates: int | None = None,
-    ) -> Mapping[str, Any]:
+    def explain(self, vector: np.ndarray, query: Query) -> Mapping[str, Any]:
         index = self._serving()
-        stage: dict[str, Any] = {"index": self._folder, "path": self._store.path, "limit": limit}
-        if exact:
-            stage["exact"] = True
-        else:
-            stage["numCandidates"] = candidates_of(limit, exact, num_candidates)
-        if filter is not None:
-            stage["filter"] = dict(filter)
-            stage["passing the filter"] = index.passing(filter)
+        stage: dict[str, Any] = {
+            "index": self._folder,
+            "path": self._store.path,
+            "limit": query.limit,
+            **({"exact": True} if query.exact else {"numCandidates": query.candidates}),
+        }
+        if query.filter is not None:
+            stage["filter"] = dict(query.filter)
+            stage["passing the filter"] = index.passing(query.filter)
         return {"local engine": {**stage, "vectors": len(index), "similarity": index.similarity}}
 
-    def why_empty(
-        self,
-        vector: np.ndarray,
-        *,
-        filter: Mapping[str, Any] | None = None,  # noqa: A002
-    ) -> str:
+    def why_empty(self, query: Query) -> str:
         index = self._serving()
         if not len(index):
             return f"the index {self._key} is empty: materialize the pipeline"
-        if filter is not None and not index.passing(filter):
+        if query.filter is not None and not index.passing(query.filter):
             return f"none of the {len(index):,} indexed documents passes the filter"
         return ""
 

@@ -10,32 +10,24 @@ found, and equal scores keep the order in which the documents were added.
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from resources.core.errors import QueryRefused
-from resources.core.vectors import NUMPY_TYPES, Element, Similarity, width
+from resources.core.vectors import Element, Similarity
 from resources.search_index.filters import evaluation as filters
 from resources.search_index.filters.columns import FilterColumn, Mask
 from resources.search_index.local import faiss_index
 from resources.search_index.local.faiss_index import Vectors
+from resources.search_index.query import Hit, Query, checked_vector
 from resources.search_index.scores import meaning
 
-MAX_CANDIDATES = 10_000  # MongoDB's limit of numCandidates
 # From benchmarks/local_index.py: one step through the graph takes as long as 16 comparisons with
 # vectors by number.
 GRAPH_STEP = 16
 RESCORE_BATCH = 4096
-
-
-@dataclass(frozen=True)
-class Hit:
-    id: Any
-    score: float
 
 
 class LocalIndex:
@@ -73,26 +65,14 @@ class LocalIndex:
     def dimensions(self) -> int:
         return self.faiss_index.d
 
-    def search(
-        self,
-        vector: ArrayLike,
-        *,
-        limit: int,
-        filter: Mapping[str, Any] | None = None,  # noqa: A002 (MongoDB's name of it)
-        exact: bool = False,
-        num_candidates: int | None = None,
-    ) -> list[Hit]:
+    def search(self, vector: ArrayLike, query: Query) -> list[Hit]:
         """Finds the most similar vectors.
 
         Args:
             vector: Of the index's element type; finite; not all zeros where the similarity is
                 cosine.
-            limit: At least 1.
-            filter: As in `$vectorSearch`, on the paths of `columns`.
-            exact: Compare with every vector that passes the filter, also where there is a graph.
-            num_candidates: Breadth of a search through the graph, `limit` to 10,000; by default
-                20 times the limit, at least 100. Where comparing with all costs no more, that
-                is done instead.
+            query: Its filter is on the paths of `columns`. Where comparing with all costs no more
+                than walking the graph for its candidates, that is done instead.
 
         Returns:
             At most `limit` hits, the best first.
@@ -100,26 +80,27 @@ class LocalIndex:
         Raises:
             QueryRefused: what MongoDB would refuse too.
         """
-        query = self._query(vector)
-        breadth = candidates_of(limit, exact, num_candidates)
+        asked = self._asked(vector)
         passing = None
-        if filter is not None:
-            passing = filters.evaluate(filter, self.columns, len(self))
+        if query.filter is not None:
+            passing = filters.evaluate(query.filter, self.columns, len(self))
         count = len(self) if passing is None else int(np.count_nonzero(passing))
         if count == 0:
             return []
         if count == len(self):
             passing = None
-        # To see `breadth` documents that pass, the graph is searched the wider the fewer pass.
-        steps = math.ceil(breadth * len(self) / count)
+        # To see that many documents that pass, the graph is searched the wider the fewer pass.
+        steps = math.ceil(query.candidates * len(self) / count)
+        flat = query.exact or faiss_index.is_flat(self.faiss_index)
         rows = None
-        if not exact and not faiss_index.is_flat(self.faiss_index) and count > GRAPH_STEP * steps:
+        if not flat and count > GRAPH_STEP * steps:
+            wanted = min(query.candidates, len(self))
             rows = faiss_index.search_graph(
-                self.faiss_index, query, passing, count=min(breadth, len(self)), steps=steps
+                self.faiss_index, asked, passing, count=wanted, steps=steps
             )
-        if rows is None or len(rows) < min(limit, count):
-            rows = self._search_all(query, passing, limit)
-        return self._best(query, rows, limit)
+        if rows is None or len(rows) < min(query.limit, count):
+            rows = self._search_all(asked, passing, query.limit)
+        return self._best(asked, rows, query.limit)
 
     def passing(self, filter: Mapping[str, Any]) -> int:  # noqa: A002
         """How many documents pass a filter.
@@ -129,25 +110,22 @@ class LocalIndex:
         """
         return int(np.count_nonzero(filters.evaluate(filter, self.columns, len(self))))
 
-    def _query(self, vector: ArrayLike) -> Vectors:
-        query = checked_query(vector, self.element, self.dimensions)
-        query = as_floats(query, self.element)
+    def _asked(self, vector: ArrayLike) -> Vectors:
+        asked = checked_vector(vector, self.element, self.dimensions, self.similarity)
+        asked = as_floats(asked, self.element)
         if self.similarity == "cosine":
-            length = float(lengths(query))
-            if length == 0:
-                raise QueryRefused("the query vector is all zeros, which has no cosine")
-            query = (query / length).astype(np.float32)
-        return query
+            asked = (asked / float(lengths(asked))).astype(np.float32)
+        return asked
 
-    def _search_all(self, query: Vectors, passing: Mask | None, limit: int) -> NDArray[np.int64]:
+    def _search_all(self, asked: Vectors, passing: Mask | None, limit: int) -> NDArray[np.int64]:
         """The best of all that pass, and everything within float32's error of the last of them."""
         rows = None if passing is None else np.flatnonzero(passing).astype(np.int64)
-        values = faiss_index.nearness(self._stored, query, rows, self.similarity)
+        values = faiss_index.nearness(self._stored, asked, rows, self.similarity)
         if limit < len(values):
             last = float(np.partition(values, -limit)[-limit])
             # the error grows with the terms of the sum, not with the sum
             euclidean = self.similarity == "euclidean"
-            scale = -last if euclidean else float(lengths(query)) * self._longest
+            scale = -last if euclidean else float(lengths(asked)) * self._longest
             kept = np.flatnonzero(values >= last - 1e-5 * scale)
         else:
             kept = np.arange(len(values))
@@ -159,8 +137,8 @@ class LocalIndex:
             return 1.0
         return math.sqrt(np.einsum("ij,ij->i", self._stored, self._stored).max())
 
-    def _best(self, query: Vectors, rows: NDArray[np.int64], limit: int) -> list[Hit]:
-        wide = query.astype(np.float64)
+    def _best(self, asked: Vectors, rows: NDArray[np.int64], limit: int) -> list[Hit]:
+        wide = asked.astype(np.float64)
         nearness = np.empty(len(rows), np.float64)
         for start in range(0, len(rows), RESCORE_BATCH):
             part = slice(start, start + RESCORE_BATCH)
@@ -188,35 +166,6 @@ class LocalIndex:
         return min(score, 1.0) if self.similarity == "cosine" else score
 
 
-def checked_query(vector: ArrayLike, element: Element, dimensions: int) -> NDArray[Any]:
-    """One query vector in the element's NumPy type, of the index's width.
-
-    Raises:
-        QueryRefused: It is another type or width, or holds NaN or infinity.
-    """
-    kind = NUMPY_TYPES[element]
-    given = np.asarray(vector)
-    if element != "float32" and given.dtype != kind:
-        raise QueryRefused(
-            f"the index holds {element} vectors, the query is of {given.dtype}: MongoDB would find "
-            "nothing"
-        )
-    try:
-        with np.errstate(over="ignore"):
-            query = np.array(given, kind)
-    except (TypeError, ValueError) as error:
-        raise QueryRefused(f"the query is not a vector of numbers: {error}") from None
-    if query.ndim != 1 or len(query) != width(element, dimensions):
-        got = f"{len(query) * dimensions // width(element, dimensions)}"
-        raise QueryRefused(
-            f"the index has {dimensions} dimensions, the query "
-            f"{got if query.ndim == 1 else f'the shape {query.shape}'}"
-        )
-    if element == "float32" and not np.isfinite(query).all():
-        raise QueryRefused("the query vector holds NaN or infinity")
-    return query
-
-
 def as_floats(vectors: NDArray[Any], element: Element) -> Vectors:
     """float32 of the same values; of packed bits zeros and ones, one for each dimension."""
     values = np.unpackbits(vectors, axis=-1) if element == "packed_bit" else vectors
@@ -226,37 +175,3 @@ def as_floats(vectors: NDArray[Any], element: Element) -> Vectors:
 def lengths(vectors: Vectors) -> NDArray[np.float64]:
     wide = vectors.astype(np.float64)  # squares of small float32 values would vanish
     return np.sqrt((wide * wide).sum(axis=-1))
-
-
-def default_candidates(limit: int) -> int:
-    """What an approximate search considers: MongoDB's documentation advises 20 times the limit."""
-    return min(max(20 * limit, 100), MAX_CANDIDATES)
-
-
-def candidates_of(limit: int, exact: bool, num_candidates: int | None) -> int:
-    """How many candidates a search considers.
-
-    Raises:
-        QueryRefused: The limit or the candidates are out of bounds, or given with `exact`.
-    """
-    if not _is_count(limit):
-        raise QueryRefused(f"the limit is a whole number of at least 1, not {limit!r}")
-    if num_candidates is None:
-        if not exact and limit > MAX_CANDIDATES:
-            raise QueryRefused(
-                f"the limit {limit} is above {MAX_CANDIDATES}, the most candidates that an "
-                f"approximate search considers; an exact search has no such bound"
-            )
-        return default_candidates(limit)
-    if exact:
-        raise QueryRefused("an exact search considers all vectors: leave num_candidates out")
-    if not _is_count(num_candidates) or not limit <= num_candidates <= MAX_CANDIDATES:
-        raise QueryRefused(
-            f"num_candidates is a whole number from the limit, {limit}, to {MAX_CANDIDATES}, "
-            f"not {num_candidates!r}"
-        )
-    return num_candidates
-
-
-def _is_count(value: Any) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool) and value >= 1

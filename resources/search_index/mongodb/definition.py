@@ -6,10 +6,9 @@ the same must compare equal, however the server spells them out.
 """
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-if TYPE_CHECKING:
-    from resources.search_index.resource import SearchIndexResource
+from resources.search_index.declaration import IndexDeclaration
 
 TYPE = "vectorSearch"
 _GRAPH = {"maxEdges": 16, "numEdgeCandidates": 100}
@@ -17,14 +16,14 @@ _VECTOR = {"quantization": "none", "indexingMethod": "hnsw"}
 
 
 def build_definition(
-    declared: "SearchIndexResource", *, path: str, dimensions: int, space_path: str
+    declared: IndexDeclaration, *, path: str, dimensions: int, space_path: str
 ) -> dict[str, Any]:
     """What `createSearchIndexes` and `updateSearchIndex` take; defaults are left out.
 
     Left out, because a server older than an option refuses the option's very name.
 
     Args:
-        declared: The resource `search_index`.
+        declared: As the resource `search_index` has it.
         path: Of the vector.
         dimensions: Of the space.
         space_path: Where a document names the space of its vector; every search filters by it.

@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from pymongo.errors import OperationFailure
@@ -14,24 +14,22 @@ from resources.core.vectors import dtype_of, element_of
 from resources.mongodb.lease import Lease
 from resources.registry.indexes import IndexEntry
 from resources.registry.registry import Registry
+from resources.search_index.declaration import IndexDeclaration
 from resources.search_index.engine import Coverage, IndexReport, SearchEngine
-from resources.search_index.local.index import Hit
 from resources.search_index.mongodb import vector_search
 from resources.search_index.mongodb.definition import TYPE, build_definition, differences
 from resources.search_index.mongodb.left_out import LeftOut, left_out
 from resources.search_index.mongodb.lifecycle import (
     IndexState,
-    IndexWait,
     already_exists,
     deployment_indexes,
     find_index,
     index_errors,
 )
+from resources.search_index.mongodb.waiting import IndexWait
+from resources.search_index.query import Hit, Query
 from resources.sources.fields import lookup
 from resources.vector_store.store import VectorStore
-
-if TYPE_CHECKING:
-    from resources.search_index.resource import SearchIndexResource
 
 ATLAS_LIMITS = "a free cluster takes 3 search indexes, a flex cluster 10"
 
@@ -45,11 +43,10 @@ class MongoDBEngine(SearchEngine):
         store: VectorStore,
         registry: Registry,
         space: EmbeddingSpace,
-        declared: "SearchIndexResource",
-        key: str,
+        declared: IndexDeclaration,
     ) -> None:
         self._store, self._registry, self._space = store, registry, space
-        self._declared, self._key = declared, key
+        self._declared, self._key = declared, store.key.index(declared.name)
         self._collection = store.collection
         self._index = declared.name
         self._space_path = f"{store.lineage_path}.space"
@@ -99,7 +96,7 @@ class MongoDBEngine(SearchEngine):
         made = IndexEntry(
             engine=self.name,
             space_id=self._space.id,
-            store=self._store.key,
+            store=str(self._store.key),
             version=state.version,
             indexed=indexed,
             definition=dict(state.definition),
@@ -241,18 +238,9 @@ class MongoDBEngine(SearchEngine):
 
     # --- searching
 
-    def search(
-        self,
-        vector: np.ndarray,
-        *,
-        limit: int,
-        filter: Mapping[str, Any] | None = None,  # noqa: A002
-        exact: bool = False,
-        num_candidates: int | None = None,
-    ) -> list[Hit]:
-        stage = self._stage(vector, limit, filter, exact, num_candidates)
+    def search(self, vector: np.ndarray, query: Query) -> list[Hit]:
         pipeline = [
-            {"$vectorSearch": stage},
+            {"$vectorSearch": self._stage(vector, query)},
             {"$project": {"_id": 1, "score": vector_search.SCORE}},
         ]
         try:
@@ -261,50 +249,25 @@ class MongoDBEngine(SearchEngine):
             raise vector_search.explained(error, self._index) from error
         return [Hit(row["_id"], row["score"]) for row in rows]
 
-    def _stage(
-        self,
-        vector: np.ndarray,
-        limit: int,
-        filter: Mapping[str, Any] | None,  # noqa: A002
-        exact: bool,
-        num_candidates: int | None,
-    ) -> dict[str, Any]:
+    def _stage(self, vector: np.ndarray, query: Query) -> dict[str, Any]:
         entry = self._registry.indexes.get(self._key)
         # As the index was when it was last seen to serve; the server is asked only where that is
         # not known.
         definition = (entry and entry.definition) or self._listed().definition
         return vector_search.build_stage(
             vector,
+            query,
             index=self._index,
             path=self._store.path,
             dtype=self._store.dtype,
             definition=definition,
-            space_path=self._space_path,
-            space=self._space.id,
-            limit=limit,
-            filter=filter,
-            exact=exact,
-            num_candidates=num_candidates,
+            only={self._space_path: self._space.id},
         )
 
-    def explain(
-        self,
-        vector: np.ndarray,
-        *,
-        limit: int,
-        filter: Mapping[str, Any] | None = None,  # noqa: A002
-        exact: bool = False,
-        num_candidates: int | None = None,
-    ) -> Mapping[str, Any]:
-        stage = self._stage(vector, limit, filter, exact, num_candidates)
-        return vector_search.shown(stage, vector)
+    def explain(self, vector: np.ndarray, query: Query) -> Mapping[str, Any]:
+        return vector_search.shown(self._stage(vector, query), vector)
 
-    def why_empty(
-        self,
-        vector: np.ndarray,
-        *,
-        filter: Mapping[str, Any] | None = None,  # noqa: A002
-    ) -> str:
+    def why_empty(self, query: Query) -> str:
         with index_errors(self._collection, self._index):
             state = self._find()
         where = self._collection.full_name
@@ -318,8 +281,10 @@ class MongoDBEngine(SearchEngine):
             return (
                 f"{where} holds no vector of the space {self._space.id}: materialize the pipeline"
             )
-        if filter and not self._collection.find_one({"$and": [wanted, dict(filter)]}, {"_id": 1}):
-            return f"no document of {where} passes the filter"
+        if query.filter:
+            passing = {"$and": [wanted, dict(query.filter)]}
+            if not self._collection.find_one(passing, {"_id": 1}):
+                return f"no document of {where} passes the filter"
         stored = dtype_of(lookup(sample, self._store.path))
         if stored is not None and element_of(stored) != self._store.element:
             return (

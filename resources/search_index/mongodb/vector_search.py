@@ -14,41 +14,34 @@ from resources.core.errors import QueryRefused, SearchIndexError
 from resources.core.vectors import Dtype, element_of, to_bson
 from resources.mongodb.deployment import lacks_search, server_message
 from resources.search_index.filters.evaluation import validate
-from resources.search_index.local.index import candidates_of, checked_query
 from resources.search_index.mongodb.definition import filter_paths, vector_field
 from resources.search_index.mongodb.lifecycle import THREE_WAYS
+from resources.search_index.query import Query, checked_vector
 
 SCORE = {"$meta": "vectorSearchScore"}
 
 
 def build_stage(
     vector: np.ndarray,
+    query: Query,
     *,
     index: str,
     path: str,
     dtype: Dtype,
     definition: Mapping[str, Any],
-    space_path: str,
-    space: str,
-    limit: int,
-    filter: Mapping[str, Any] | None,  # noqa: A002  (MongoDB's own word)
-    exact: bool,
-    num_candidates: int | None,
+    only: Mapping[str, str],
 ) -> dict[str, Any]:
     """The stage's body.
 
     Args:
         vector: Of the field's element type.
+        query: How to search.
         index: Name of the index.
         path: Of the vector.
         dtype: Of the stored field; the query's must be the same.
         definition: What the index serves.
-        space_path: Where a document names the space of its vector.
-        space: That searches are about.
-        limit: At most this many hits.
-        filter: MQL over the index's filter fields.
-        exact: Compare with every vector.
-        num_candidates: How many an approximate search considers.
+        only: Where a document names the space of its vector, and the space of this search: while
+            a run replaces one space by another, both lie at the path, and are not to be mixed.
 
     Raises:
         QueryRefused: The server would refuse it, or silently find nothing.
@@ -59,25 +52,20 @@ def build_stage(
             f"the index {index} does not index {path!r}: materialize search_index, which makes it "
             "as it is declared"
         )
-    query = checked_query(vector, element_of(dtype), field["numDimensions"])
-    if field["similarity"] == "cosine" and not query.any():
-        raise QueryRefused("the query vector is all zeros, which has no cosine")
-    breadth = candidates_of(limit, exact, num_candidates)
-    # While a run replaces one space by another, both lie at the path: a search must not mix them.
-    only = {space_path: space}
-    declared = [name for name in filter_paths(definition) if name != space_path]
-    if filter:
-        validate(filter, declared)
-        only = {"$and": [only, dict(filter)]}
-    stage: dict[str, Any] = {
+    asked = checked_vector(vector, element_of(dtype), field["numDimensions"], field["similarity"])
+    wanted: dict[str, Any] = dict(only)
+    if query.filter:
+        validate(query.filter, [name for name in filter_paths(definition) if name not in only])
+        wanted = {"$and": [wanted, dict(query.filter)]}
+    return {
         "index": index,
         "path": path,
         # Doubles and float32 find each other; the smaller goes over the wire.
-        "queryVector": to_bson(query, "float32" if dtype == "array" else dtype),
-        "limit": limit,
-        "filter": only,
+        "queryVector": to_bson(asked, "float32" if dtype == "array" else dtype),
+        "limit": query.limit,
+        "filter": wanted,
+        **({"exact": True} if query.exact else {"numCandidates": query.candidates}),
     }
-    return {**stage, **({"exact": True} if exact else {"numCandidates": breadth})}
 
 
 def shown(stage: Mapping[str, Any], vector: np.ndarray) -> dict[str, Any]:

@@ -15,7 +15,7 @@ SPACE = "space-a"
 
 @dataclass(frozen=True)
 class State:
-    space: str | None
+    space_id: str | None
     text_hash: str | None
     fields_hash: str | None = ""
     format: str | None = "float32"
@@ -26,9 +26,9 @@ class State:
 class Store:
     """What the vector store would say."""
 
-    def __init__(self, texts: dict[str, str] | None = None, space: str = SPACE) -> None:
+    def __init__(self, texts: dict[str, str] | None = None, space_id: str = SPACE) -> None:
         self.rows = {
-            key(name): State(space, hash_text(text)) for name, text in (texts or {}).items()
+            key(name): State(space_id, hash_text(text)) for name, text in (texts or {}).items()
         }
         self.asked: list[int] = []
 
@@ -37,8 +37,8 @@ class Store:
         keys = [key(i) for i in ids]
         return {name: self.rows[name] for name in keys if name in self.rows}
 
-    def known_texts(self, space, hashes):
-        mine = {state.text_hash for state in self.rows.values() if state.space == space}
+    def known_texts(self, space_id, hashes):
+        mine = {state.text_hash for state in self.rows.values() if state.space_id == space_id}
         return mine & set(hashes)
 
     def ids(self):
@@ -139,7 +139,7 @@ def test_a_text_in_an_existing_batch_is_not_embedded_again():
 
 
 def test_another_space_is_replaced_and_said():
-    planner, parts, _ = plan(chunks({"a": "text"}), Store({"a": "text"}, space="space-b"))
+    planner, parts, _ = plan(chunks({"a": "text"}), Store({"a": "text"}, space_id="space-b"))
     assert ids(parts, "embed") == ["a"], "a vector of another space is no vector of this one"
     assert planner.counts.replaced_spaces == {"space-b": 1}
 

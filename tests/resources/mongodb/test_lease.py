@@ -42,7 +42,9 @@ def gone_pid() -> int:
 
 def open_writer(database, lease: Lease | None) -> VectorWriter:
     resource = VectorStoreResource(database=database.name, collection="vectors")
-    return VectorWriter(resource.open(database.client, SOURCE, SPACE, "films"), lease)
+    return VectorWriter(
+        resource.open(database.client, SOURCE, SPACE, "films", scale_of=lambda _: None), lease
+    )
 
 
 def write(writer: VectorWriter, text: str, chunk_id: str = "a") -> int:

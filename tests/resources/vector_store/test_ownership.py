@@ -68,7 +68,9 @@ def opened(collection, pipeline: str, path: str, *, in_place: bool = False) -> V
         resource = VectorStoreResource(database=where[0], collection=where[1], path=path)
         origin = TextsOrigin(documents=[])
     source = SourceResource(origin=origin, carry=["kind"])
-    return resource.open(collection.database.client, source, SPACE, pipeline)
+    return resource.open(
+        collection.database.client, source, SPACE, pipeline, scale_of=lambda _: None
+    )
 
 
 def step(store: VectorStore, what: str, pairs, fields) -> list:

@@ -40,7 +40,7 @@ def lineage(chunk: Chunk, space: str = "space-a") -> Lineage:
 @pytest.fixture
 def store(database) -> VectorStore:
     resource = VectorStoreResource(database=database.name, collection="vectors")
-    opened = resource.open(database.client, TEXTS, SPACE, "films")
+    opened = resource.open(database.client, TEXTS, SPACE, "films", scale_of=lambda _: None)
     opened.prepare()
     opened.prepare()  # doing it again is no error
     return opened
@@ -166,7 +166,7 @@ def test_a_vector_is_found_by_its_text_within_its_space(store):
 
 def test_a_pipeline_deletes_only_its_own(store, database):
     other = VectorStoreResource(database=database.name, collection="vectors").open(
-        database.client, TEXTS, SPACE, "places"
+        database.client, TEXTS, SPACE, "places", scale_of=lambda _: None
     )
     put(store, Chunk.whole("mine", "t1", {}))
     put(other, Chunk.whole("theirs", "t2", {}))
@@ -189,7 +189,7 @@ def test_every_look_up_goes_by_an_index(mongod_uri):
     """Haystack's store has none on its ids: its writes get slower with the collection."""
     client = pymongo.MongoClient(mongod_uri)
     resource = VectorStoreResource(database="test_look_ups", collection="vectors")
-    opened = resource.open(client, TEXTS, SPACE, "films")
+    opened = resource.open(client, TEXTS, SPACE, "films", scale_of=lambda _: None)
     opened.prepare()
     put(opened, *(Chunk.whole(n, f"text {n}", {}) for n in range(50)))
     asked: list[dict] = []
@@ -208,7 +208,7 @@ def test_every_look_up_goes_by_an_index(mongod_uri):
         failed = succeeded
 
     listening = pymongo.MongoClient(mongod_uri, event_listeners=[Wanted()])
-    watched = resource.open(listening, TEXTS, SPACE, "films")
+    watched = resource.open(listening, TEXTS, SPACE, "films", scale_of=lambda _: None)
     chunks = [Chunk.whole(n, f"text {n}", {}) for n in (1, 2, 99)]
     hashes = [chunk.text_hash for chunk in chunks]
     watched.stored([1, 2])
@@ -255,7 +255,7 @@ def listings(database) -> SourceResource:
 
 def test_in_place_vectors_join_the_source_documents(database, listings):
     resource = VectorStoreResource(in_place=True, path="ai.embedding")
-    store = resource.open(database.client, listings, SPACE, "airbnb")
+    store = resource.open(database.client, listings, SPACE, "airbnb", scale_of=lambda _: None)
     store.prepare()
     put(store, Chunk.whole(1, "s1", {}), Chunk.whole(2, "s2", {}))
     document = database["listings"].find_one({"_id": 1})
@@ -293,7 +293,7 @@ def test_settings_that_contradict_each_other_are_refused(listings):
     ]
     for resource, source, message in cases:
         with pytest.raises(ConfigurationError, match=message):
-            resource.open(client, source, SPACE, "p")
+            resource.open(client, source, SPACE, "p", scale_of=lambda _: None)
 
 
 @pytest.mark.parametrize("path", ["_id", "text", "source_id", "$a", "a..b"])
@@ -316,8 +316,7 @@ def test_a_format_decides_what_is_stored_and_what_can_be_copied(
     resource = VectorStoreResource(
         database=database.name, collection="vectors", dtype=dtype, rescore=rescore or "none"
     )
-    store = resource.open(database.client, TEXTS, SPACE, "films")
-    store.use_scale(40.0)
+    store = resource.open(database.client, TEXTS, SPACE, "films", scale_of=lambda _: 40.0)
     chunk = Chunk.whole("a", "the text", {"kind": "film"})
     put(store, chunk)
     (document,) = store.collection.find()
@@ -333,6 +332,27 @@ def test_a_format_decides_what_is_stored_and_what_can_be_copied(
     if rescore:
         assert np.array_equal(store.fine_vectors(["a"])[key("a")], vector(0))
         assert "embedding_rescore" not in store.documents(["a"])[key("a")]
+
+
+def test_a_store_is_opened_with_the_scale_of_its_space(database):
+    asked = []
+
+    def opened(dtype: str, scale: float | None) -> VectorStore:
+        def scale_of(space_id: str) -> float | None:
+            asked.append(space_id)
+            return scale
+
+        resource = VectorStoreResource(database="d", collection="c", dtype=dtype)
+        return resource.open(database.client, TEXTS, SPACE, "films", scale_of=scale_of)
+
+    assert not opened("float32", 40.0).format.unscaled
+    assert asked == []  # nothing that it needs
+    assert opened("int8", 40.0).format.scale == 40.0
+    assert asked == [SPACE.id]
+    # Before anything was stored it is open for reading.
+    bare = opened("int8", None)
+    assert bare.format.unscaled
+    assert (bare.count(), bare.spaces()) == (0, [])
 
 
 @pytest.mark.parametrize(

@@ -9,6 +9,7 @@ from resources.core.errors import QueryRefused, SearchIndexError
 from resources.search_index.local.builder import LocalIndexBuilder
 from resources.search_index.local.files import load_index, save_index
 from resources.search_index.local.index import LocalIndex
+from resources.search_index.query import Query
 
 WIDTH = 64
 LEGAL = [
@@ -66,7 +67,7 @@ def test_scores_are_those_of_the_formulas(element, similarity):
     index, rows = built(element, similarity)
     query = rows[17]
     wanted = brute_force(element, similarity, rows, query)
-    hits = index.search(query, limit=10)
+    hits = index.search(query, Query(limit=10))
     assert hits[0].id == 17
     best = np.lexsort((np.arange(len(wanted)), -wanted.astype(np.float32)))[:10]
     assert [hit.score for hit in hits] == pytest.approx(wanted[best].tolist(), rel=1e-5)
@@ -82,9 +83,9 @@ def test_a_filter_a_graph_and_a_saved_index_change_no_score(element, similarity,
     loaded: LocalIndex = load_index(str(tmp_path / "index"))
     assert loaded.element == element
     query = rows[3]
-    scores = {hit.id: hit.score for hit in flat.search(query, limit=400)}
+    scores = {hit.id: hit.score for hit in flat.search(query, Query(limit=400))}
     for index in (graph, loaded):
-        hits = index.search(query, limit=20, num_candidates=100, filter={"even": False})
+        hits = index.search(query, Query(limit=20, num_candidates=100, filter={"even": False}))
         assert len(hits) == 20
         assert all(hit.id % 2 == 1 and hit.score == scores[hit.id] for hit in hits)
 
@@ -93,10 +94,10 @@ def test_a_filter_a_graph_and_a_saved_index_change_no_score(element, similarity,
 def test_a_query_of_another_type_or_width_is_refused(element):
     index, rows = built(element, "euclidean")
     with pytest.raises(QueryRefused, match=f"holds {element} vectors, the query is of float32"):
-        index.search(rows[0].astype(np.float32), limit=1)
+        index.search(rows[0].astype(np.float32), Query(limit=1))
     half = rows[0][: len(rows[0]) // 2]
     with pytest.raises(QueryRefused, match="64 dimensions, the query 32"):
-        index.search(half, limit=1)
+        index.search(half, Query(limit=1))
 
 
 @pytest.mark.parametrize("similarity", ["cosine", "dotProduct"])
@@ -107,4 +108,4 @@ def test_bits_know_only_one_similarity(similarity):
 
 def test_an_empty_index_of_bits_finds_nothing():
     index, _ = built("packed_bit", "euclidean", count=0)
-    assert index.search(np.zeros(8, np.uint8), limit=3) == []
+    assert index.search(np.zeros(8, np.uint8), Query(limit=3)) == []

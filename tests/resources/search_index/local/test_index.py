@@ -15,7 +15,8 @@ from resources.core.errors import QueryRefused, SearchIndexError
 from resources.search_index.local import faiss_index
 from resources.search_index.local.builder import LocalIndexBuilder
 from resources.search_index.local.files import load_index, save_index
-from resources.search_index.local.index import Hit, LocalIndex
+from resources.search_index.local.index import LocalIndex
+from resources.search_index.query import Hit, Query
 
 SIMILARITIES = ["cosine", "dotProduct", "euclidean"]
 
@@ -113,7 +114,7 @@ def test_a_flat_index_is_exact(similarity: str, share: float | None) -> None:
         expected = np.where(passing, scores(vectors, query, similarity), -1)
         best = np.argsort(-expected, kind="stable")[:25]
         hits = index.search(
-            query, limit=25, filter=None if share is None else {"share": {"$lt": share}}
+            query, Query(limit=25, filter=None if share is None else {"share": {"$lt": share}})
         )
         assert [hit.id for hit in hits] == best.tolist()
         assert [hit.score for hit in hits] == pytest.approx(expected[best].tolist(), abs=2e-7)
@@ -123,8 +124,7 @@ def test_scores_by_hand() -> None:
     vectors = [[3, 4], [-6, -8], [4, -3]]
     found = {
         similarity: {hit.id: hit.score for hit in build(vectors, similarity=similarity).search(
-            [3, 4], limit=3
-        )}
+            [3, 4], Query(limit=3))}
         for similarity in SIMILARITIES
     }  # fmt: skip
     assert found["cosine"] == pytest.approx({0: 1, 1: 0, 2: 0.5})
@@ -144,7 +144,7 @@ def test_recall_of_the_graph(
     for query in queries:
         expected = np.where(passing, scores(many, query, graph.similarity), -1)
         best = np.argsort(-expected)[:size].tolist()
-        hits = graph.search(query, limit=10, filter=condition)
+        hits = graph.search(query, Query(limit=10, filter=condition))
         assert len(hits) == size
         assert [hit.score for hit in hits] == sorted((hit.score for hit in hits), reverse=True)
         assert all(passing[hit.id] for hit in hits)
@@ -152,7 +152,7 @@ def test_recall_of_the_graph(
             [expected[hit.id] for hit in hits], abs=2e-7
         )
         found += len({hit.id for hit in hits} & set(best))
-        exact = graph.search(query, limit=10, filter=condition, exact=True)
+        exact = graph.search(query, Query(limit=10, filter=condition, exact=True))
         assert [hit.score for hit in exact] == pytest.approx(expected[best].tolist(), abs=2e-7)
     assert found / (size * len(queries)) >= 0.95
 
@@ -166,7 +166,7 @@ def test_recall_where_the_filter_keeps_what_is_far_from_the_query(
     queries = [query for query in clustered(300, 32, seed=5) if query[0] > 0.2][:20]
     for query in queries:
         expected = np.where(side, scores(many, query, "cosine"), -1)
-        hits = cosine_graph.search(query, limit=10, filter={"far": True})
+        hits = cosine_graph.search(query, Query(limit=10, filter={"far": True}))
         assert len(hits) == 10
         found += len({hit.id for hit in hits} & set(np.argsort(-expected)[:10].tolist()))
     assert found / (10 * len(queries)) >= 0.95
@@ -183,9 +183,9 @@ def test_too_few_from_the_graph_means_comparing_with_all(
 
     monkeypatch.setattr(faiss_index, "search_graph", nothing)
     condition = {"share": {"$lt": 0.9}}
-    hits = graph.search(many[0], limit=10, filter=condition)
+    hits = graph.search(many[0], Query(limit=10, filter=condition))
     assert asked
-    assert hits == graph.search(many[0], limit=10, filter=condition, exact=True)
+    assert hits == graph.search(many[0], Query(limit=10, filter=condition, exact=True))
     assert len(hits) == 10
 
 
@@ -198,8 +198,8 @@ def test_the_kind_of_index_follows_the_real_count(expected: int | None) -> None:
     assert not faiss_index.is_flat(graph.faiss_index)
     for index in (flat, graph):
         assert len(index) == 2500
-        hits = index.search(vectors[7], limit=3, exact=True)
-        assert hits == flat.search(vectors[7], limit=3)
+        hits = index.search(vectors[7], Query(limit=3, exact=True))
+        assert hits == flat.search(vectors[7], Query(limit=3))
         assert hits[0] == Hit(7, pytest.approx(1.0))
 
 
@@ -209,7 +209,7 @@ def test_equal_scores_keep_the_order_of_adding() -> None:
     for similarity in SIMILARITIES:
         index = build(vectors, ids=ids, similarity=similarity)
         for limit in (1, 5, 1999, 2003):
-            hits = index.search(vectors[0], limit=limit)
+            hits = index.search(vectors[0], Query(limit=limit))
             assert [hit.id for hit in hits[:2000]] == ids[::3][:limit]
             assert len({hit.score for hit in hits[:2000]}) == 1
 
@@ -217,8 +217,8 @@ def test_equal_scores_keep_the_order_of_adding() -> None:
 def test_limits() -> None:
     index = build(clustered(30, 8, seed=9))
     query = clustered(1, 8, seed=10)[0]
-    assert len(index.search(query, limit=30)) == len(index.search(query, limit=100)) == 30
-    assert index.search(query, limit=100)[:1] == index.search(query.tolist(), limit=1)
+    assert [len(index.search(query, Query(limit))) for limit in (30, 100)] == [30, 30]
+    assert index.search(query, Query(limit=100))[:1] == index.search(query.tolist(), Query(limit=1))
 
 
 IDS = [
@@ -265,8 +265,8 @@ def test_saved_and_loaded(url: str, similarity: str, tmp_path: Path) -> None:
     assert (len(loaded), loaded.dimensions, loaded.similarity) == (len(IDS), 8, similarity)
     assert tuple(loaded.columns) == paths
     for condition in [None, {}, *FILTERS]:
-        before = index.search(vectors[0], limit=20, filter=condition)
-        after = loaded.search(vectors[0], limit=20, filter=condition)
+        before = index.search(vectors[0], Query(limit=20, filter=condition))
+        after = loaded.search(vectors[0], Query(limit=20, filter=condition))
         assert before == after
         assert before
         assert [type(hit.id) for hit in before] == [type(hit.id) for hit in after]
@@ -289,17 +289,17 @@ def test_a_graph_saved_and_loaded(
     assert not faiss_index.is_flat(loaded.faiss_index)
     for exact in (False, True):
         for condition in (None, {"share": {"$gt": 0.4}}):
-            asked: dict[str, Any] = {"limit": 10, "exact": exact, "filter": condition}
-            assert loaded.search(many[3], **asked) == graph.search(many[3], **asked)
+            asked = Query(limit=10, exact=exact, filter=condition)
+            assert loaded.search(many[3], asked) == graph.search(many[3], asked)
 
 
 def test_a_reader_keeps_its_index_while_another_takes_its_place(tmp_path: Path) -> None:
     vectors = clustered(5000, 32, seed=12)
     save_index(build(vectors), str(tmp_path))
     reader = load_index(str(tmp_path))
-    before = reader.search(vectors[4999], limit=5)
+    before = reader.search(vectors[4999], Query(limit=5))
     save_index(build(vectors[:10]), str(tmp_path))
-    assert reader.search(vectors[4999], limit=5) == before
+    assert reader.search(vectors[4999], Query(limit=5)) == before
     assert len(load_index(str(tmp_path))) == 10
 
 
@@ -308,10 +308,10 @@ def test_an_empty_index(tmp_path: Path) -> None:
     save_index(index, str(tmp_path))
     for each in (index, load_index(str(tmp_path))):
         assert len(each) == 0
-        assert each.search([1, 0, 0, 0], limit=5) == []
-        assert each.search([1, 0, 0, 0], limit=5, filter={"a": {"$ne": 1}}, exact=True) == []
+        assert each.search([1, 0, 0, 0], Query(limit=5)) == []
+        assert each.search([1, 0, 0, 0], Query(limit=5, filter={"a": {"$ne": 1}}, exact=True)) == []
         with pytest.raises(QueryRefused):
-            each.search([1, 0, 0], limit=5)
+            each.search([1, 0, 0], Query(limit=5))
 
 
 @pytest.fixture
@@ -414,18 +414,18 @@ def test_vectors_that_mongodb_would_skip(similarity: Any, vector: list, message:
     with pytest.raises(SearchIndexError, match=message):
         builder.add(ids, vectors, [{"a": 1}] * len(ids))
     # nothing of the batch is left behind
-    assert [hit.id for hit in builder.finish().search([1, 1], limit=5)] == ["first"]
+    assert [hit.id for hit in builder.finish().search([1, 1], Query(limit=5))] == ["first"]
 
 
 def test_zero_vectors_have_a_dot_product_and_a_distance() -> None:
     for similarity in ("dotProduct", "euclidean"):
         index = build([[0, 0], [1, 0]], similarity=similarity)
-        assert len(index.search([0, 0], limit=2)) == 2
+        assert len(index.search([0, 0], Query(limit=2))) == 2
 
 
 def test_tiny_vectors_have_a_direction() -> None:
     index = build([[1e-30, 0], [0, 1e-30]])
-    assert index.search([1e-35, 0], limit=1) == [Hit(0, 1.0)]
+    assert index.search([1e-35, 0], Query(limit=1)) == [Hit(0, 1.0)]
 
 
 def test_batches_that_do_not_fit_together() -> None:
@@ -449,9 +449,9 @@ def test_batches_that_do_not_fit_together() -> None:
         ({"vector": [np.nan, 1]}, "NaN or infinity"),
         ({"vector": [1e39, 1]}, "NaN or infinity"),
         ({"vector": [0, 0]}, "all zeros"),
-        ({"limit": 0}, "at least 1, not 0"),
-        ({"limit": 1.5}, "at least 1, not 1.5"),
-        ({"limit": True}, "at least 1, not True"),
+        ({"limit": 0}, "at least one, not 0"),
+        ({"limit": 1.5}, "at least one, not 1.5"),
+        ({"limit": True}, "at least one, not True"),
         ({"limit": 10_001}, "above 10000"),
         ({"num_candidates": 4}, "from the limit, 5, to 10000, not 4"),
         ({"num_candidates": 10_001}, "not 10001"),
@@ -461,10 +461,12 @@ def test_batches_that_do_not_fit_together() -> None:
 )
 def test_queries_refused(arguments: dict[str, Any], message: str) -> None:
     index = build([[1, 0], [0, 1]], fields=[{"a": 1}, {"a": 2}], paths=("a",))
+    options = {"limit": 5, **arguments}
+    vector = options.pop("vector", [1, 1])
     with pytest.raises(QueryRefused, match=message):
-        index.search(**{"vector": [1, 1], "limit": 5, **arguments})
+        index.search(vector, Query(**options))
 
 
 def test_an_exact_search_may_return_everything() -> None:
     index = build(clustered(11_000, 4, seed=14))
-    assert len(index.search([1, 0, 0, 0], limit=20_000, exact=True)) == 11_000
+    assert len(index.search([1, 0, 0, 0], Query(limit=20_000, exact=True))) == 11_000

@@ -1,0 +1,111 @@
+"""What an index is declared to be, and what of it cannot be served."""
+
+from typing import Literal
+
+from pydantic import Field
+
+from resources.core.config import StrictResource
+from resources.core.errors import ConfigurationError
+from resources.core.space import EmbeddingSpace
+from resources.core.vectors import (
+    Dtype,
+    Quantization,
+    Similarity,
+    check_dimensions,
+    check_dtype,
+)
+
+EXACT_BELOW = 50_000
+"""From benchmarks/local_index.py on two cores: comparing with all takes some 4 ms at 384 dimensions
+(so some 12 ms at 1024) and needs no graph, whose building is the slow part."""
+
+
+class IndexDeclaration(StrictResource):
+    """How an index compares vectors, and what searches may filter by."""
+
+    engine: Literal["auto", "mongodb", "local"] = Field(
+        default="auto",
+        description="mongodb: `$vectorSearch`, which needs search nodes. local: an index file "
+        "built from the stored vectors. auto: mongodb where the deployment offers it, else local.",
+    )
+    name: str = Field(default="vector_index", min_length=1, pattern=r"^[A-Za-z0-9_.-]+$")
+    similarity: Similarity = Field(
+        default="dotProduct", description="dotProduct needs vectors of unit length."
+    )
+    quantization: Quantization = Field(
+        default="none", description="What the server does to float vectors by itself (mongodb)."
+    )
+    filter_fields: list[str] = Field(
+        default=[], description="Fields that searches may filter by; dots are allowed."
+    )
+    indexing_method: Literal["hnsw", "flat"] = Field(
+        default="hnsw", description="flat: every search compares with all vectors (mongodb)."
+    )
+    exact_below: int = Field(
+        default=EXACT_BELOW,
+        ge=0,
+        description="Up to this many vectors every search compares with all of them (local).",
+    )
+    max_edges: int = Field(default=16, ge=16, le=64, description="HNSW: edges per vector.")
+    num_edge_candidates: int = Field(
+        default=100, ge=100, le=3200, description="HNSW: candidates considered while building."
+    )
+    stored_source_include: list[str] = Field(
+        default=[], description="Fields that search nodes keep a copy of (mongodb)."
+    )
+    stored_source_exclude: list[str] = Field(
+        default=[], description="They keep a copy of all fields but these (mongodb)."
+    )
+    timeout_seconds: float = Field(
+        default=3600, gt=0, description="How long a run waits for the index to serve (mongodb)."
+    )
+    poll_seconds: float = Field(
+        default=5, gt=0, description="How often it asks meanwhile (mongodb)."
+    )
+
+    def check(self, space: EmbeddingSpace, dtype: Dtype, path: str) -> None:
+        """Refuse a declaration that cannot serve vectors of this space, stored like this.
+
+        Raises:
+            ConfigurationError: As `check_declared`; dotProduct over vectors that are not of unit
+                length; a width that no index can have.
+        """
+        self.check_declared(dtype, path)
+        check_dimensions(space.dimensions, dtype, self.quantization)
+        if self.similarity == "dotProduct" and not space.normalized:
+            raise ConfigurationError(
+                f"search_index has `similarity: dotProduct`, which needs unit length, but the "
+                f"space {space.id} is not normalized: choose cosine, or normalize the embeddings"
+            )
+
+    def check_declared(self, dtype: Dtype | None, path: str) -> None:
+        """Refuse settings that contradict each other, before anything is known of the vectors.
+
+        Args:
+            dtype: Of the stored vectors; None where the provider decides it.
+            path: Where they are stored.
+
+        Raises:
+            ConfigurationError: A similarity or a quantization that does not go with the dtype; a
+                filter over the vectors themselves; settings that exclude each other.
+        """
+        if path in self.filter_fields:
+            raise ConfigurationError(
+                f"search_index has {path!r} among its `filter_fields`, where the vectors are: "
+                "remove it"
+            )
+        if dtype is not None:
+            check_dtype(dtype, self.similarity, self.quantization)
+        if self.indexing_method == "flat" and (self.max_edges, self.num_edge_candidates) != (
+            16,
+            100,
+        ):
+            raise ConfigurationError(
+                "search_index has `indexing_method: flat`, which builds no graph: remove "
+                "`max_edges` and `num_edge_candidates`"
+            )
+        if self.stored_source_include and self.stored_source_exclude:
+            raise ConfigurationError(
+                "search_index has both `stored_source_include` and `stored_source_exclude`: "
+                "remove one of them"
+            )
