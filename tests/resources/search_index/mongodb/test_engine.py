@@ -194,7 +194,7 @@ def test_a_definition_sent_again_has_arrived_with_a_later_version(bench, monkeyp
 
 def test_an_index_that_recovers_serves_after_the_timeout(bench):
     bench.engine().reconcile(bench.lines.append)
-    bench.node.statuses = ["BUILDING", "STALE"]
+    bench.node.statuses = ["STALE"]
     report = bench.engine(similarity="cosine", timeout_seconds=0.1).reconcile(bench.lines.append)
     assert report.details["status"] == "STALE"
     assert any("may lack the latest changes" in line for line in bench.lines)
