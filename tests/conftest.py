@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pymongo
 import pytest
+from hypothesis import HealthCheck, settings
 
 from tests import models, servers
 from tests.providers import fixtures
@@ -13,6 +14,12 @@ from tests.workshop import Workshop
 
 # The providers' servers: well-behaved until a test tells them otherwise.
 voyage_api, openai_api = fixtures.voyage_api, fixtures.openai_api
+
+# How long an example takes says more of the machine than of what is tested.
+settings.register_profile(
+    "any machine", deadline=None, suppress_health_check=[HealthCheck.too_slow]
+)
+settings.load_profile("any machine")
 
 SERVERS = ["embedded", "mongod"]
 if "TEST_MONGODB_URI" in os.environ:

@@ -112,13 +112,13 @@ class RunningChild:
         assert self._process.pid
         os.kill(self._process.pid, number)
 
-    def kill_after(self, seconds: float) -> bool:
-        """SIGKILL, unless it has ended by then; returns whether it was killed."""
-        self._process.join(seconds)
-        killed = self._process.is_alive()
+    def kill_when(self, seen: Callable[[], bool]) -> bool:
+        """SIGKILL as soon as something is seen; False where it ended before."""
+        while self.alive and not seen():
+            time.sleep(0.001)
+        killed = self.alive
         if killed:
-            self._signal(signal.SIGKILL)
-        self._process.join()
+            self.kill()
         return killed
 
     def result(self) -> tuple[bool, list[str]]:

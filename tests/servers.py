@@ -39,13 +39,13 @@ def running(command: list[str], port: int) -> Iterator[str]:
     process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     uri = f"mongodb://127.0.0.1:{port}/?directConnection=true"
     try:
-        client = pymongo.MongoClient(uri, serverSelectionTimeoutMS=30_000)
+        client = pymongo.MongoClient(uri, serverSelectionTimeoutMS=200_000)
         client.admin.command("ping")
         client.close()
         yield uri
     finally:
         process.terminate()
-        process.wait(timeout=30)
+        process.wait(timeout=200)
 
 
 @contextmanager

@@ -49,7 +49,7 @@ class Workshop:
                 "mongodb": {
                     "deployment": {"server": {"uri": self.uri}},
                     "registry": self.database,
-                    "timeout_seconds": 5,
+                    "timeout_seconds": 60,
                 },
                 "vector_store": {"database": self.database, "collection": "vectors"},
                 "search_index": {"filter_fields": ["kind"]},

@@ -93,7 +93,7 @@ def embed(o: Opened) -> Embedded:
         usd_per_million=facts.usd_per_million,
     )
     with o.embedder.open(jobs, o.log, journal) as provider:
-        outcome = _embed(o, provider)
+        outcome = embed_plan(o, provider)
     if not outcome.asked:
         o.log("nothing to embed")
     elif outcome.embedded:
@@ -106,7 +106,7 @@ def embed(o: Opened) -> Embedded:
     return outcome
 
 
-def _embed(o: Opened, embedder: Embedder) -> Embedded:
+def embed_plan(o: Opened, embedder: Embedder) -> Embedded:
     """Batch after batch; each is written down before the next is embedded.
 
     Killed at any point, the next call repeats only what was in flight: one batch, or as many as a

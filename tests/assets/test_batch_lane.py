@@ -39,7 +39,7 @@ def films(
 
 
 def provider(api: OpenAIServer, **settings: Any) -> dict[str, Any]:
-    settings = {"base_url": api.url, "dimensions": 64, "timeout_seconds": 10} | settings
+    settings = {"base_url": api.url, "dimensions": 64, "timeout_seconds": 60} | settings
     return {"provider": {"openai": {"mode": "batch", "poll_seconds": 0.01, **settings}}}
 
 

@@ -22,6 +22,7 @@ from tests.workshop import Workshop
 
 BATCH = 40
 TEXTS = 1_200
+KILLS = 4
 
 
 def documents(version: int) -> list[dict[str, Any]]:
@@ -82,23 +83,29 @@ def never_interrupted(make: Any, uri: str, versions: Sequence[int]) -> tuple[str
 def test_a_run_killed_again_and_again_ends_with_the_same_vectors(make, mongod_uri):
     seed = random.randrange(10**6)
     draw = random.Random(seed)
-    versions = range(3)
     workshop = make(mongod_uri)
-    kills, longest = 0, 1.0
-    for version in versions:
+    kills = version = 0
+
+    def written() -> int:
+        return len(list(workshop.folder.glob("batch_store/batches/*/*.parquet")))
+
+    def stored() -> int:
+        lineage = {"embedding_lineage.batch": {"$exists": True}}
+        return workshop.vectors.count_documents(lineage | {"text": {"$regex": f"{version}$"}})
+
+    while kills < KILLS:
         workshop.write(documents(version))
         for _ in range(5):
-            killed = RunningChild(workshop).kill_after(draw.uniform(0.05, longest))
+            seen, step = draw.choice([(written, 1), (stored, BATCH)])
+            aim = seen() + step * draw.randint(1, 4)
+            killed = RunningChild(workshop).kill_when(lambda: seen() >= aim)  # noqa: B023
             kills += killed
             if not killed:
-                break  # it was faster than the clock: what follows would find nothing to do
-        start = time.monotonic()
+                break  # what follows would find nothing to do
         ended, failures = RunningChild(workshop).result()
         assert ended, (seed, failures)
-        # What a whole run takes here, so that kills fall on all of it.
-        longest = max(longest, time.monotonic() - start)
-    expected, needed = never_interrupted(make, mongod_uri, versions)
-    assert kills >= 4, f"seed {seed}: only {kills} kills"
+        version += 1
+    expected, needed = never_interrupted(make, mongod_uri, range(version))
     assert content(workshop) == expected, f"seed {seed}"
     # Of every killed run, at most the batch that was embedded but not yet written is repeated.
     assert embedded(workshop) <= needed + kills * BATCH, f"seed {seed}"
@@ -116,7 +123,7 @@ class OwnServer:
     def start(self) -> None:
         command = [*self._command, "--bind_ip", "127.0.0.1", "--quiet"]
         self._process = subprocess.Popen(command, stdout=subprocess.DEVNULL)
-        with pymongo.MongoClient(self.uri, serverSelectionTimeoutMS=30_000) as client:
+        with pymongo.MongoClient(self.uri, serverSelectionTimeoutMS=200_000) as client:
             client.admin.command("ping")
 
     def kill(self) -> None:
@@ -149,6 +156,7 @@ def test_a_server_that_is_killed_and_started_again(own_server, make):
         assert "cannot be reached" in failures[0]
         assert "Traceback" not in failures[0]
     own_server.start()
+    workshop.configure({"mongodb": {"timeout_seconds": 60}})
     again = workshop.run()
     assert again.success, again.failures
     assert again.embedding_batches["embedded"] == 0, "all batches had been written down"
@@ -164,7 +172,7 @@ def test_a_connection_cut_in_the_middle_of_a_bulk_write(share, make, mongod_uri)
         workshop.write(documents(0))
         through = f"mongodb://127.0.0.1:{proxy.port}/?directConnection=true"
         workshop.configure(
-            {"mongodb": {"deployment": {"server": {"uri": through}}, "timeout_seconds": 2}}
+            {"mongodb": {"deployment": {"server": {"uri": through}}, "timeout_seconds": 60}}
         )
         assert workshop.run("source_documents", "embedding_batches").success
         # Each vector takes about 700 bytes on the wire.

@@ -175,7 +175,7 @@ def test_a_changed_document_is_found_by_its_new_text_only(workshop):
     workshop.write(changed)
     assert workshop.run().success
     # Real search nodes follow an update within a second or so; a count cannot show it.
-    for _ in range(60):
+    for _ in range(600):
         first = workshop.search("purple lantern", limit=1).hits[0]
         if first.id == DOCUMENTS[0]["_id"]:
             break

@@ -108,7 +108,7 @@ def dagster(*arguments: str, env: Mapping[str, str]) -> subprocess.CompletedProc
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
-        timeout=150,
+        timeout=600,
         check=False,
     )
 

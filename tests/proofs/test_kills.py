@@ -104,10 +104,7 @@ def killed(paid: Paid, seen: Callable[[], int], more: int) -> bool:
     """Start a run, kill it as soon as so much more is seen; False where it ended before."""
     aim = seen() + more
     child = RunningChild(paid.workshop, environment=KEY)
-    while child.alive and seen() < aim:
-        time.sleep(0.001)
-    if child.alive:
-        child.kill()
+    if child.kill_when(lambda: seen() >= aim):
         return True
     ended, failures = child.result()
     assert ended, failures

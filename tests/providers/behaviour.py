@@ -15,6 +15,7 @@ Fault = (
         "reset",  # connection reset instead of an answer
         "hang",  # no answer, the connection stays open
         "slow_body",  # the body trickles in over `trickle_seconds`
+        "drip",  # a byte of the body now and then, without end
         "stall",  # half the body, then nothing
         "cut",  # half the body, then a reset
         "short",  # one vector missing
@@ -155,6 +156,8 @@ class Behaviour:
     Attributes:
         key: The only API key that is accepted.
         latency: Seconds before each answer, or a function of the request.
+        hold: No answer before this is false of the request.
+        silent: Told of a request that gets no answer any more.
         quota: Limits that answer 429.
         retry_after: How 429 and 503 say when to come back; None: they do not.
         retry_after_seconds: What a scripted 429 or 503 says (a quota says the true time).
@@ -172,6 +175,8 @@ class Behaviour:
 
     key: str = "test-key"
     latency: float | Callable[[Request], float] = 0.0
+    hold: Callable[[Request], bool] = lambda _: False
+    silent: Callable[[Request], None] = lambda _: None
     quota: Quota | None = None
     retry_after: RetryAfter | None = None
     retry_after_seconds: float = 1.0

@@ -138,13 +138,13 @@ class ProviderServer(ABC):
         if self._runner is not None:
             self._run(self._runner.cleanup())
         self._loop.call_soon_threadsafe(self._loop.stop)
-        self._thread.join(timeout=5)
+        self._thread.join(timeout=60)
         self._loop.close()
         if self.failures and error is None:
             raise self.failures[0]
 
     def _run(self, work: Coroutine[Any, Any, Any]) -> Any:
-        return asyncio.run_coroutine_threadsafe(work, self._loop).result(timeout=10)
+        return asyncio.run_coroutine_threadsafe(work, self._loop).result(timeout=60)
 
     async def _start(self) -> int:
         app = web.Application(client_max_size=512 * 2**20)
@@ -231,8 +231,11 @@ class ProviderServer(ABC):
             if fault == "reset":
                 await _reset(http)
             if fault == "hang":
+                behaviour.silent(request)
                 await _wait_for_ever()
             await asyncio.sleep(behaviour.seconds(request))
+            while behaviour.hold(request):
+                await asyncio.sleep(0.002)
             if isinstance(fault, int) or fault == "no_credit":
                 raise self.scripted(fault, request)
             if fault in ("not_json", "html_502"):
@@ -305,7 +308,13 @@ class ProviderServer(ABC):
     async def _send(self, http: web.Request, request: Request, reply: Reply) -> web.StreamResponse:
         fault = request.fault
         response = web.StreamResponse(status=reply.status, headers=dict(reply.headers))
-        response.content_type, response.content_length = reply.content_type, len(reply.body)
+        response.content_type = reply.content_type
+        if fault == "drip":
+            await response.prepare(http)
+            while True:
+                await response.write(b" ")
+                await asyncio.sleep(0.05)
+        response.content_length = len(reply.body)
         trickles = fault in ("slow_body", "stall", "cut")
         size = -(-len(reply.body) // PIECES) if trickles else len(reply.body)
         pieces = [reply.body[at : at + size] for at in range(0, len(reply.body), size or 1)]
@@ -314,8 +323,11 @@ class ProviderServer(ABC):
             self._close(request, reply, sound=sound)
         await response.prepare(http)
         for number, piece in enumerate(pieces):
-            if fault in ("stall", "cut") and number == len(pieces) // 2:
-                await (_wait_for_ever() if fault == "stall" else _reset(http))
+            if fault == "stall" and number == len(pieces) // 2:
+                self.behaviour.silent(request)
+                await _wait_for_ever()
+            if fault == "cut" and number == len(pieces) // 2:
+                await _reset(http)
             if fault == "slow_body":
                 await asyncio.sleep(self.behaviour.trickle_seconds / len(pieces))
                 if number == len(pieces) - 1:

@@ -10,8 +10,6 @@ from pipelines.operations.search import search
 from resources.core.errors import QueryRefused
 from tests.pipelines.helpers import DOCUMENTS, MOTH, SHOP, Place, refuses, succeeds, write_jsonl
 
-pytestmark = pytest.mark.timeout(120)
-
 
 def test_list():
     assert succeeds("list").split() == ["airbnb", "quickstart"]

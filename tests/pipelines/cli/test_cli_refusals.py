@@ -10,8 +10,6 @@ from resources.mongodb import embedded
 from tests import servers
 from tests.pipelines.helpers import MOTH, SHOP, Place, embeddings, refuses, succeeds
 
-pytestmark = pytest.mark.timeout(120)
-
 
 @pytest.mark.parametrize(
     ("arguments", "words"),

@@ -19,7 +19,7 @@ from tests.pipelines.helpers import (
     write_jsonl,
 )
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(200)]
+pytestmark = pytest.mark.slow
 
 SERVER = "configs/mongodb/server.yaml"
 QUICKSTART = ["-m", "pipelines.quickstart"]

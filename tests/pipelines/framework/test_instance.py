@@ -49,7 +49,7 @@ def test_commands_that_start_at_once_make_one_instance(tmp_path: Path):
             process.stdin.write("\n")
             process.stdin.flush()
         for process in processes:
-            output, errors = process.communicate(timeout=60)
+            output, errors = process.communicate(timeout=600)
             assert (process.returncode, output) == (0, "0\n"), errors[-2_000:]
     finally:
         for process in processes:

@@ -110,10 +110,10 @@ def test_an_outage_that_ends_after_the_last_try_blames_nobody(api, connect):
     assert len(api.requests) == 4
 
 
-def test_a_text_that_is_always_refused_for_speed_is_to_blame_when_others_pass(api, connect):
-    api.behaviour.retry_after, api.behaviour.retry_after_seconds = "milliseconds", 0.02
+def test_a_text_that_is_always_refused_for_speed_is_to_blame_when_others_pass(api, clock, connect):
+    api.behaviour.retry_after, api.behaviour.retry_after_seconds = "milliseconds", 10
     spoil(api, 429)
-    reply = connect(api, patience_seconds=1).embed(SPOILT, input_type="document")
+    reply = connect(api).embed(SPOILT, input_type="document")
     assert "(HTTP 429)" in only_the_bad_one(api, reply)
     assert not reply.refused[BAD].lasting
 

@@ -2,7 +2,6 @@
 
 import gc
 import threading
-import time
 import warnings
 from collections.abc import Iterable
 from typing import Any
@@ -51,7 +50,14 @@ def test_vectors_are_right_and_in_order(api, connect):
 
 def test_the_order_is_kept_by_requests_that_finish_in_another(api, connect):
     texts = [f"text {number}" for number in range(60)]
-    api.behaviour.latency = lambda request: 0.3 if "text 0" in request.texts else 0.05
+    requests = len(texts) // 4
+
+    def hold(request: Any) -> bool:
+        """Every slot is filled, and the first to be asked is the last to be answered."""
+        answered = sum(call.served for call in api.requests)
+        return api.max_concurrency < 8 or ("text 0" in request.texts and answered < requests - 1)
+
+    api.behaviour.hold = hold
     reply = connect(api, max_texts=4).embed(texts, input_type="document")
     assert np.array_equal(reply.vectors, expected(api, texts))
     assert api.max_concurrency == 8
@@ -72,7 +78,7 @@ def test_requests_keep_to_both_limits_and_nothing_is_asked_twice(api, connect):
 def test_the_defaults_keep_within_the_providers_limits(api, connect):
     """One text more than a request may hold, and more tokens than one may hold."""
     texts = [f"{number:05d}{'x' * 600}" for number in range(2049)]
-    reply = connect(api, timeout_seconds=30).embed(texts, input_type="document")
+    reply = connect(api).embed(texts, input_type="document")
     assert len(reply.vectors) == 2049
     assert {request.status for request in api.requests} == {200}
     assert np.array_equal(reply.vectors[-1:], expected(api, texts[-1:]))
@@ -180,13 +186,11 @@ def test_opening_asks_nothing_and_closing_leaves_nothing(api, connect):
 
 def test_closing_does_not_wait_for_what_is_under_way(api, connect):
     api.behaviour.fault_when = lambda request: "hang" if "1" in request.texts else None
-    embedder = connect(api, timeout_seconds=60)
+    embedder = connect(api, timeout_seconds=3600)
     replies = embedder.embed_batches((number, [str(number)]) for number in range(20))
     next(replies)
-    start = time.monotonic()
     replies.close()
-    embedder.close()
-    assert time.monotonic() - start < 50, "it waited for the time-out of 60 seconds"
+    embedder.close()  # it would wait for an hour
     assert not request_threads()
 
 

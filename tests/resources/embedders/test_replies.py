@@ -1,6 +1,7 @@
 """Rows of generated replies: the good ones are kept in their places, whatever is beside them."""
 
 import base64
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -8,7 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from resources.core.errors import ProviderError
 from resources.core.space import EmbeddingSpace
+from resources.embedders.base import check_reply
 from resources.embedders.failures import RequestFailed
 from resources.embedders.replies import Reply, checked, read_rows
 
@@ -22,6 +25,8 @@ BAD = [
     "AAAA",
     [None] * WIDTH,
     [float("nan")] * WIDTH,
+    [1.0, float("nan")] + [0.0] * (WIDTH - 2),
+    [1.0, float("inf")] + [0.0] * (WIDTH - 2),
     [1e39] * WIDTH,
     ["a"] * WIDTH,
     [[1.0]] * WIDTH,
@@ -93,3 +98,17 @@ def test_rows_that_are_all_wrong_by_a_setting_are_told_apart(row: list[float], c
         checked(reply([row] * count, list(range(count))), count, SPACE)
     assert caught.value.kind == "misfit"
     assert caught.value.said.startswith("it returned a vector of ")
+
+
+@pytest.mark.parametrize("normalized", [True, False])
+@pytest.mark.parametrize("number", [float("nan"), float("inf"), -float("inf")])
+def test_one_number_that_is_none_spoils_its_vector_and_no_other(number: float, normalized: bool):
+    space = replace(SPACE, normalized=normalized)
+    rows = np.stack([vector(0), vector(1)])
+    rows[1, 3] = number
+    found = checked(reply(rows.tolist(), [0, 1]), 2, space)
+    assert {row: str(fault) for row, fault in found.faults.items()} == {
+        1: "it returned NaN or infinite values"
+    }
+    with pytest.raises(ProviderError, match="NaN or infinite values for text 1 of 2"):
+        check_reply(rows, 2, space)

@@ -6,7 +6,7 @@ import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, suppress
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 import numpy as np
 import pytest
@@ -99,14 +99,14 @@ def test_a_run_that_waits_goes_on_when_the_other_ends(database):
         with hold(database, "run-1"):
 
             def second() -> int:
-                with hold(database, "run-2", wait_seconds=30, log=lines.append) as lease:
+                with hold(database, "run-2", wait_seconds=600, log=lines.append) as lease:
                     return lease.token
 
             waiting = pool.submit(second)
             while not lines:
                 time.sleep(0.05)
             assert not waiting.done()
-        assert waiting.result(timeout=20) == 2
+        assert waiting.result(timeout=200) == 2
     assert len(lines) == 1
     assert "run run-1" in lines[0]
 
@@ -148,9 +148,28 @@ def test_a_run_of_another_machine_is_replaced_when_it_was_not_heard_of(database)
         assert lease.token == 2
 
 
-def test_a_lease_is_renewed_while_it_is_held(database):
-    with hold(database, "run-1", seconds=1) as lease:
-        time.sleep(2.5)
+def expiry(database) -> datetime:
+    return database[COLLECTION].find_one({"_id": "films"})["expires_at"]
+
+
+@pytest.fixture
+def often(monkeypatch):
+    """Renewals come many times a second, while a term takes minutes."""
+    monkeypatch.setattr(lease_module, "RENEWALS_PER_TERM", 20_000)
+
+
+def test_a_lease_is_renewed_while_it_is_held(database, often, monkeypatch):
+    clock = lease_module._clock
+    with hold(database, "run-1", seconds=600) as lease:
+        at_first = expiry(database)
+        monkeypatch.setattr(lease_module, "_clock", lambda: clock() + 590)
+        # The first may have been asked for before, the second is through when the third comes.
+        for _ in range(3):
+            renewed = expiry(database)
+            while expiry(database) == renewed:
+                time.sleep(0.01)
+        assert expiry(database) > at_first
+        monkeypatch.setattr(lease_module, "_clock", lambda: clock() + 1180)
         lease.check()
         with pytest.raises(LeaseError), hold(database, "run-2"):
             pytest.fail("run-1 is at work")
@@ -183,13 +202,19 @@ def test_the_term_begins_when_it_is_asked_for(database, monkeypatch):
         lease.check()
 
 
-def test_a_lease_that_cannot_be_renewed_stops_its_holder(database):
-    with suppress(LeaseError), hold(database, "run-1", seconds=0.5) as lease:
+def go_on_checking(lease: Lease) -> None:
+    for _ in range(6000):  # a minute
+        lease.check()
+        time.sleep(0.01)
+
+
+def test_a_lease_that_cannot_be_renewed_stops_its_holder(database, often):
+    """Long before its term ends: whoever took it over is at work."""
+    with suppress(LeaseError), hold(database, "run-1", seconds=600) as lease:
+        lease.check()
         replaced(database)
-        while not lease._lost:
-            time.sleep(0.05)
         with pytest.raises(LeaseError, match="replaced"):
-            lease.check()
+            go_on_checking(lease)
     # what the other run holds stays held
     assert database[COLLECTION].find_one({"_id": "films"})["run"] == "run-2"
 

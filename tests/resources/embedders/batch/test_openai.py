@@ -56,7 +56,7 @@ class Desk:
             "api_key": self.api.behaviour.key,
             "base_url": self.api.url,
             "dimensions": 64,
-            "timeout_seconds": 10,
+            "timeout_seconds": 60,
             "mode": "batch",
             "poll_seconds": 0.01,
         } | settings

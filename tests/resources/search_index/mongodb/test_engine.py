@@ -19,6 +19,7 @@ from resources.core.space import EmbeddingSpace
 from resources.core.vectors import to_bson
 from resources.registry.registry import Registry
 from resources.search_index.engine import Coverage, SearchEngine
+from resources.search_index.mongodb.waiting import LINGERING
 from resources.search_index.query import Query
 from resources.search_index.resource import SearchIndexResource
 from resources.sources.inline import TextsOrigin
@@ -169,9 +170,31 @@ def test_a_failed_build_says_why_and_is_mended_by_the_next_run(bench):
     assert bench.engine().reconcile(bench.lines.append).changed
 
 
+@pytest.mark.parametrize("status", ["FAILED", "READY"])
+def test_a_definition_sent_again_has_arrived_with_a_later_version(bench, monkeypatch, status):
+    """What is listed looks the same before and after: only the version tells."""
+    bench.node.statuses = ["FAILED"]
+    with pytest.raises(SearchIndexError, match="FAILED"):
+        bench.engine().reconcile(bench.lines.append)
+    index = bench.node.indexes.find(bench.store.collection.database.name, "vectors", "vector_index")
+    before, entry = index.entry(COUNT), index.entry
+    left = [{**before, "status": status}] * (2 * LINGERING)
+
+    def late(documents: int) -> dict[str, Any]:
+        sent = bench.sent("updateSearchIndex")
+        return left.pop() if sent and left else entry(documents)
+
+    monkeypatch.setattr(index, "entry", late)
+    first = before["latestDefinitionVersion"]["version"]
+    report = bench.engine().reconcile(bench.lines.append)
+    assert report.changed
+    assert report.details["definition version"] == first + 1
+    assert not left
+
+
 def test_an_index_that_recovers_serves_after_the_timeout(bench):
     bench.engine().reconcile(bench.lines.append)
-    bench.node.statuses = ["BUILDING", "STALE"]
+    bench.node.statuses = ["STALE"]
     report = bench.engine(similarity="cosine", timeout_seconds=0.1).reconcile(bench.lines.append)
     assert report.details["status"] == "STALE"
     assert any("may lack the latest changes" in line for line in bench.lines)
