@@ -26,8 +26,8 @@ from resources.embedders.resource import EmbedderResource
 from resources.registry.neighbours import Neighbours
 from resources.registry.registry import Registry
 
-LANE = Lane("films", "any")
 SPACE = EmbeddingSpace("openai", "m", "", 8, "", normalized=False)
+LANE = Lane("films", SPACE.id)
 
 
 class Scripted(Embedder):
