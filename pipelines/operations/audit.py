@@ -14,7 +14,7 @@ from pipelines.framework.pipeline import EmbeddingPipeline
 from pipelines.operations.plan import DryRun, dry_run
 from resources.core.errors import SearchIndexError
 from resources.mongodb.lease import held
-from resources.vector_store.writer import VectorWriter
+from resources.vector_store.remover import VectorRemover
 
 
 @dataclass(frozen=True)
@@ -105,7 +105,7 @@ def repair(
             wait_seconds=settings.lease_wait_seconds,
             log=log,
         ) as lease:
-            found = _examine(opened, VectorWriter(opened.store, lease).distrust, log=log)
+            found = _examine(opened, VectorRemover(opened.store, lease).distrust, log=log)
             space, batches = opened.space, opened.batch_store.open()
             for name in found.damaged:
                 batches.remove_batch(space.id, name)
