@@ -12,7 +12,8 @@ from resources.core.progress import Progress
 from resources.core.space import EmbeddingSpace
 from resources.core.tally import Tally
 from resources.core.windows import windows
-from resources.vector_store.store import Examined, VectorStore
+from resources.vector_store.examining import Examined, examined, misshapen
+from resources.vector_store.store import VectorStore
 
 WINDOW = 1_000
 OTHER_VALUES = "not as embedded"
@@ -61,7 +62,7 @@ def examine(
         log: Takes lines of progress.
     """
     found = Examination()
-    for window in windows(store.misshapen(space), WINDOW) if all_shapes else ():
+    for window in windows(misshapen(store, space), WINDOW) if all_shapes else ():
         for document in window:
             found.add(_shape_fault(document, store), document.id)
         mark([document.id for document in window])
@@ -98,7 +99,7 @@ def _compared(batch: EmbeddingBatch, store: VectorStore) -> Iterator[tuple[Exami
     """Documents with a vector of the batch, and what is wrong with it."""
     rows = batch.rows_by_text()
     main, fine, _ = store.format.fields(batch.vectors)
-    for document in store.examined(batch.space.id, list(rows)):
+    for document in examined(store, batch.space.id, list(rows)):
         row = rows[document.text_hash]
         made = batch.lineage[row]
         # A text may lie in two batches, and take the place of its beginning in one.

@@ -13,7 +13,7 @@ from pipelines.framework.execution import RunOutcome, run
 from pipelines.framework.pipeline import EmbeddingPipeline
 from pipelines.operations.plan import DryRun, dry_run
 from resources.core.errors import SearchIndexError
-from resources.vector_store.writer import VectorWriter
+from resources.vector_store.remover import VectorRemover
 
 
 @dataclass(frozen=True)
@@ -85,7 +85,7 @@ def repair(
     """
     run_id = f"audit-{secrets.token_hex(4)}"
     with open_pipeline(pipeline, overrides, run=run_id, log=log) as opened, opened.work():
-        found = _examine(opened, VectorWriter(opened.store, opened.lease).distrust, log=log)
+        found = _examine(opened, VectorRemover(opened.store, opened.lease).distrust, log=log)
         for name in found.damaged:
             opened.batches.remove_batch(opened.space.id, name)
     return run(pipeline, overrides)

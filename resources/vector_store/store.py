@@ -12,18 +12,15 @@ from resources.core.chunks import Chunk
 from resources.core.errors import DeploymentError
 from resources.core.keys import key
 from resources.core.lineage import Lineage
-from resources.core.space import EmbeddingSpace
 from resources.core.store_key import StoreKey
 from resources.core.vectors import (
     Dtype,
     Element,
     VectorFormat,
-    dtype_of,
     element_of,
     from_bson,
 )
 from resources.sources.fields import without_nested
-from resources.vector_store.conditions import of_width
 from resources.vector_store.ownership import Occupant, why_not_ours, why_not_shared
 
 TEXT_FIELD, SOURCE_FIELD = "text", "source_id"
@@ -49,26 +46,6 @@ class StoredState:
     cut: bool = False
     foreign: bool = False
     occupant: Occupant | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Examined:
-    """A stored vector as it is, sound or not.
-
-    Attributes:
-        dtype: Of what stands at the vector's path; None where that is no vector.
-        vector: None where it cannot be read.
-        fine: At the path of the finer one; None where there is none that can be read.
-        cut: As in `StoredState`.
-    """
-
-    id: Any
-    text_hash: str
-    batch: str | None
-    dtype: Dtype | None
-    vector: np.ndarray | None
-    fine: np.ndarray | None
-    cut: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -235,7 +212,7 @@ class VectorStore:
         for document in cursor:
             lineage = at_path(document, self.lineage_path)
             names = ("space", "model", "text_hash", "batch", "run", "at")
-            vector, text = _readable(at_path(document, path)), lineage["text_hash"]
+            vector, text = readable(at_path(document, path)), lineage["text_hash"]
             was_cut = bool(lineage.get("cut"))
             if vector is not None and not (was_cut and text in found):
                 found[text] = (vector, Lineage(*(lineage[name] for name in names), cut=was_cut))
@@ -304,29 +281,6 @@ class VectorStore:
         found = self.collection.find_one({**wanted, owner: {"$ne": self.pipeline}}, {owner: 1})
         return str(at_path(found, owner) or "unknown") if found else None
 
-    def misshapen(self, space: EmbeddingSpace) -> Iterator[Examined]:
-        """This pipeline's vectors that are not of the type and width that their lineage says."""
-        wrong = {"$not": of_width(self.dtype, space.dimensions)}
-        yield from self._examined({f"{self.lineage_path}.space": space.id, self.path: wrong})
-
-    def examined(self, space_id: str, text_hashes: Sequence[str]) -> Iterator[Examined]:
-        """This pipeline's vectors of some texts, whatever state they are in."""
-        lineage, texts = self.lineage_path, {"$in": list(text_hashes)}
-        yield from self._examined({f"{lineage}.space": space_id, f"{lineage}.text_hash": texts})
-
-    def _examined(self, wanted: Mapping[str, Any]) -> Iterator[Examined]:
-        # Those in another format are the planner's business.
-        stored_as = {f"{self.lineage_path}.stored_as": {"$in": names_of(self.format)}}
-        fields = dict.fromkeys([self.path, self.rescore_path, self.lineage_path], 1)
-        for document in self.collection.find({**wanted, **stored_as, **self.mine}, fields):
-            found, value = at_path(document, self.lineage_path), at_path(document, self.path)
-            vector, fine = _readable(value), _readable(at_path(document, self.rescore_path))
-            dtype = None if vector is None else dtype_of(value)
-            # Already distrusted ones have no hash.
-            text_hash, batch = found.get("text_hash", ""), found.get("batch")
-            cut = bool(found.get("cut"))
-            yield Examined(document["_id"], text_hash, batch, dtype, vector, fine, cut)
-
     def vectors(
         self, space_id: str, fields: Sequence[str], batch_size: int = 1_000
     ) -> Iterator[list[StoredVector]]:
@@ -379,7 +333,7 @@ def names_of(format: VectorFormat) -> list[str | None]:  # noqa: A002
     return [name, None] if name == "float32" else [name]
 
 
-def _readable(value: Any) -> np.ndarray | None:
+def readable(value: Any) -> np.ndarray | None:
     try:
         return from_bson(value)
     except (ValueError, TypeError):

@@ -1,4 +1,4 @@
-"""Writing vectors with their lineage, refreshing what is carried along, removing what vanished."""
+"""Writing vectors with their lineage, and refreshing what is carried along."""
 
 import dataclasses
 from collections.abc import Sequence
@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from pymongo import DeleteOne, InsertOne, UpdateOne
+from pymongo import InsertOne, UpdateOne
 
 from resources.core.chunks import Chunk
 from resources.core.keys import key
@@ -21,12 +21,12 @@ from resources.vector_store.ownership import (
     nothing_but,
     only_lineage,
 )
+from resources.vector_store.remover import VectorRemover
 from resources.vector_store.store import (
     SOURCE_FIELD,
     TEXT_FIELD,
     StoredState,
     VectorStore,
-    names_of,
 )
 from resources.vector_store.writes import Write, write_all
 
@@ -57,7 +57,7 @@ class _Change:
         return have == tuple(lineage.get(name, False) for name in wanted)
 
 
-class VectorWriter:
+class VectorWriter(VectorRemover):
     """Writes to a store; with a lease, over nothing that a newer holder of it has written.
 
     Args:
@@ -80,13 +80,10 @@ class VectorWriter:
         drops_rescore: bool = False,
         carried_before: Sequence[str] = (),
     ) -> None:
+        super().__init__(store, lease, drops_rescore=drops_rescore)
         self.clipped = 0
         self.aside: list[tuple[Chunk, str]] = []
-        self._store, self._collection, self._lease = store, store.collection, lease
-        self._drops_rescore = drops_rescore
         self._carried = {path.split(".")[0] for path in (*store.carried, *carried_before)}
-
-    # --- vectors
 
     def write(self, rows: Sequence[Row]) -> int:
         """Store vectors with their lineage, in unordered bulk writes.
@@ -236,76 +233,6 @@ class VectorWriter:
             update["$unset"] = dict.fromkeys(gone, "")
         return UpdateOne(found, update)
 
-    # --- removing
-
-    def delete(self, ids: Sequence[Any]) -> int:
-        """Remove the vectors of chunks whose source vanished; only this pipeline's own.
-
-        A document goes with them if we made it and no other vector is left in it.
-        """
-        return self._removed([{**self._fenced(chunk_id), **self._store.mine} for chunk_id in ids])
-
-    def withdraw(self, chunks: Sequence[tuple[Chunk, bool]], space_id: str) -> int:
-        """Remove what is stored of chunks that got no vector, because their text was refused.
-
-        A vector of another space would be left for ever, and make two spaces of one index, and one
-        in another format cannot be searched with the others; one of an older text stays until it
-        is certain that there will be no new one.
-
-        Args:
-            chunks: Each with whether the refusal is for good.
-            space_id: The one that every vector shall be in.
-        """
-        lineage, wanted = self._store.lineage_path, []
-        for chunk, lasting in chunks:
-            wrong: list[dict[str, Any]] = [
-                {f"{lineage}.space": {"$ne": space_id}},
-                {f"{lineage}.stored_as": {"$nin": names_of(self._store.format)}},
-            ]
-            if lasting:
-                wrong.append({f"{lineage}.text_hash": {"$ne": chunk.text_hash}})
-                wrong.append({f"{lineage}.cut": True})
-            wanted.append({**self._fenced(chunk.id), **self._store.mine, "$or": wrong})
-        return self._removed(wanted)
-
-    def _removed(self, wanted: Sequence[dict[str, Any]]) -> int:
-        if not wanted:
-            return 0
-        store = self._store
-        paths = [store.path, store.lineage_path]
-        if store.format.rescore or self._drops_rescore:
-            paths.append(store.rescore_path)
-        removed = 0
-        if not store.in_place:
-            ours = {INSERTED_FIELD: {"$exists": True}, **only_lineage(store.lineage_path)}
-            self._check()
-            deletes = [DeleteOne({**condition, **ours}) for condition in wanted]
-            removed += write_all(self._collection, deletes).written
-        if removed < len(wanted):
-            self._check()
-            unset = {"$unset": dict.fromkeys(paths, "")}
-            updates = [UpdateOne(condition, unset) for condition in wanted]
-            removed += write_all(self._collection, updates).written
-        if "." in store.lineage_path:
-            self._sweep(store.lineage_path, [condition["_id"] for condition in wanted])
-        return removed
-
-    def _sweep(self, path: str, ids: Sequence[Any]) -> None:
-        """Take away what held a lineage and holds nothing now: it was ours alone."""
-        parents = path.split(".")[:-1]
-        while parents:
-            name = ".".join(parents)
-            empty = {"_id": {"$in": list(ids)}, name: {}}
-            self._collection.update_many(empty, {"$unset": {name: ""}})
-            parents.pop()
-
-    def distrust(self, ids: Sequence[Any]) -> int:
-        """Forget which text the vectors are of, so that the next run writes them anew."""
-        self._check()
-        mine = {**self._fenced({"$in": list(ids)}), **self._store.mine}
-        change = {"$unset": {f"{self._store.lineage_path}.text_hash": ""}}
-        return self._collection.update_many(mine, change).modified_count
-
     def mark(self, paths: Sequence[str] = ()) -> int:
         """Say of documents stored before there was a mark that they are ours, where they are.
 
@@ -323,8 +250,6 @@ class VectorWriter:
         unmarked = {**store.mine, INSERTED_FIELD: {"$exists": False}, **nothing_else}
         mark = {"$set": {INSERTED_FIELD: store.pipeline}}
         return self._collection.update_many(unmarked, mark).modified_count
-
-    # --- pieces
 
     def _lineage(self, chunk: Chunk, lineage: Lineage) -> dict[str, Any]:
         chunker = self._store.chunker
@@ -359,18 +284,3 @@ class VectorWriter:
         if not store.adopt:
             nobody[store.path] = None
         return {**self._fenced(chunk_id), "$or": [{owner: store.pipeline}, nobody]}
-
-    def _fenced(self, chunk_id: Any) -> dict[str, Any]:
-        """Finds a chunk, unless a newer holder of the pipeline's lease has written it."""
-        if self._lease is None:
-            return {"_id": chunk_id}
-        token = f"{self._store.lineage_path}.token"
-        return {"_id": chunk_id, token: {"$not": {"$gt": self._lease.token}}}
-
-    def _check(self) -> None:
-        if self._lease:
-            self._lease.check()
-
-    def _check_overtaken(self) -> None:
-        if self._lease and self._lease.overtaken():
-            raise self._lease.stale()
