@@ -32,9 +32,10 @@ test: $(VENV)/.dev  ## all tests; what is missing on this machine is skipped, sa
 proofs: $(VENV)/.dev  ## what takes minutes to show: 60 kills, the same vectors, a ledger that brackets
 	$(BIN)/python -m pytest -m proof $(ARGS)
 
-lint: $(VENV)/.dev  ## ruff: lint and format, as CI checks them
+lint: $(VENV)/.dev  ## ruff (lint and format) and import-linter (layers), as CI checks them
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
+	$(BIN)/lint-imports --no-cache
 
 types: $(VENV)/.dev  ## pyright
 	$(BIN)/pyright
