@@ -190,3 +190,18 @@ def usage_tokens(usage: Any) -> int | None:
             if isinstance(value, int) and value >= 0:
                 return value
     return None
+
+
+def of_openai_sdk(error: Exception, key: str, variable: str) -> RequestFailed:
+    """What an error of the openai SDK, whoever it was sent to, means for the request."""
+    import openai
+
+    if isinstance(error, openai.APIStatusError):
+        answer = error.response
+        headers = lower_case(answer.headers)
+        return explained(answer.status_code, headers, answer.content, variable=variable, key=key)
+    if isinstance(error, openai.APITimeoutError):
+        return RequestFailed("transient", "no answer in time", timed_out=True)
+    if isinstance(error, openai.APIConnectionError):
+        return RequestFailed("transient", str(error).rstrip("."))
+    return unreadable(error)

@@ -14,12 +14,12 @@ from resources.embedders.base import InputType
 from resources.embedders.batch.jobs import BatchAPI, Jobs
 from resources.embedders.batched import BatchedEmbedder, BatchedProvider
 from resources.embedders.facts import Facts
-from resources.embedders.failures import RequestFailed, explained, lower_case, unreadable
+from resources.embedders.failures import lower_case, of_openai_sdk
 from resources.embedders.journal import Journal
 from resources.embedders.replies import Reply, read_answer
+from resources.embedders.settings import OPENAI_KEY
 from resources.models import catalogue
 
-VARIABLE = "OPENAI_API_KEY"
 HOME = "https://api.openai.com/v1"
 
 _ENCODINGS: tuple[Literal["base64", "float"], ...] = ("base64", "float")
@@ -31,9 +31,7 @@ class OpenAIProvider(BatchedProvider):
 
     kind: Literal["openai"] = "openai"
     model: str = Field(default="text-embedding-3-small", min_length=1)
-    api_key: str = Field(
-        default=dg.EnvVar("OPENAI_API_KEY"), description="Always from the environment."
-    )
+    api_key: str = Field(default=dg.EnvVar(OPENAI_KEY), description="Always from the environment.")
     dimensions: int | None = Field(
         default=None, ge=1, description="Default: the model's own, see `embeddings models`."
     )
@@ -153,12 +151,12 @@ class OpenAIEmbedder(BatchedEmbedder):
         except openai.APIStatusError as error:
             answer = error.response
         except openai.APIError as error:
-            raise as_failure(error, provider.api_key) from error
+            raise of_openai_sdk(error, provider.api_key, OPENAI_KEY) from error
         return read_answer(
             answer.status_code,
             lower_case(answer.headers),
             answer.content,
-            variable=VARIABLE,
+            variable=OPENAI_KEY,
             key=provider.api_key,
             texts=texts,
         )
@@ -183,18 +181,3 @@ class OpenAIEmbedder(BatchedEmbedder):
 
     def versions(self) -> dict[str, str]:
         return {"openai": importlib.metadata.version("openai")}
-
-
-def as_failure(error: Exception, key: str = "", variable: str = VARIABLE) -> RequestFailed:
-    """What an error of the SDK means for the request."""
-    import openai
-
-    if isinstance(error, openai.APIStatusError):
-        answer = error.response
-        headers = lower_case(answer.headers)
-        return explained(answer.status_code, headers, answer.content, variable=variable, key=key)
-    if isinstance(error, openai.APITimeoutError):
-        return RequestFailed("transient", "no answer in time", timed_out=True)
-    if isinstance(error, openai.APIConnectionError):
-        return RequestFailed("transient", str(error).rstrip("."))
-    return unreadable(error)

@@ -9,6 +9,9 @@ from resources.embedders.facts import Limits
 from resources.embedders.provider import Provider
 from resources.models import catalogue
 
+OPENAI_KEY, VOYAGE_KEY = "OPENAI_API_KEY", "VOYAGE_API_KEY"
+"""Environment variables, as the SDKs look for them."""
+
 # For models that the catalogue does not know.
 _CAUTIOUS_TEXTS, _CAUTIOUS_TOKENS = 128, 100_000
 
@@ -53,6 +56,3 @@ class RemoteProvider(Provider, ABC):
             self.max_texts or (entry and entry.max_texts) or _CAUTIOUS_TEXTS,
             self.max_tokens or (entry and entry.max_request_tokens) or _CAUTIOUS_TOKENS,
         )
-
-    def check(self) -> str:
-        return f"{super().check()}; key is set"

@@ -17,9 +17,8 @@ from resources.embedders.facts import Facts
 from resources.embedders.failures import RequestFailed, lower_case
 from resources.embedders.journal import Journal
 from resources.embedders.replies import Reply, read_answer
+from resources.embedders.settings import VOYAGE_KEY
 from resources.models import catalogue
-
-VARIABLE = "VOYAGE_API_KEY"
 
 _DEFAULT_DIMENSIONS = 1024
 
@@ -44,9 +43,7 @@ class VoyageProvider(BatchedProvider):
 
     kind: Literal["voyage"] = "voyage"
     model: str = Field(default="voyage-4-large", min_length=1)
-    api_key: str = Field(
-        default=dg.EnvVar("VOYAGE_API_KEY"), description="Always from the environment."
-    )
+    api_key: str = Field(default=dg.EnvVar(VOYAGE_KEY), description="Always from the environment.")
     dimensions: int | None = Field(
         default=None, ge=1, description="Width; default: the model's own, see `embeddings models`."
     )
@@ -197,7 +194,7 @@ class VoyageEmbedder(BatchedEmbedder):
             body,
             kind=kind,
             offset=offset,
-            variable=VARIABLE,
+            variable=VOYAGE_KEY,
             key=provider.api_key,
             texts=texts,
         )

@@ -12,8 +12,12 @@ import numpy as np
 
 from resources.embedders.base import Refusal
 from resources.embedders.batch.jobs import BatchAPI, Line, State
-from resources.embedders.failures import RequestFailed, explained, usage_tokens
-from resources.embedders.openai import as_failure
+from resources.embedders.failures import (
+    RequestFailed,
+    explained,
+    of_openai_sdk,
+    usage_tokens,
+)
 
 T = TypeVar("T")
 
@@ -139,7 +143,7 @@ class FilesBatchAPI(BatchAPI):
         except expected:
             raise
         except Exception as error:
-            raise as_failure(error, self._key, self.variable) from error
+            raise of_openai_sdk(error, self._key, self.variable) from error
 
     def _connection(self) -> Any:
         if self._client is None:

@@ -1,21 +1,24 @@
 """OpenAI's Batch API: embeddings at half price, within 24 hours."""
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from resources.embedders.batch.files import FilesBatchAPI
-from resources.embedders.openai import VARIABLE, OpenAIProvider
 from resources.embedders.replies import decoded
+from resources.embedders.settings import OPENAI_KEY
+
+if TYPE_CHECKING:  # which opens this one
+    from resources.embedders.openai import OpenAIProvider
 
 
 class OpenAIBatchAPI(FilesBatchAPI):
-    name, variable, window = "OpenAI", VARIABLE, "24h"
+    name, variable, window = "OpenAI", OPENAI_KEY, "24h"
     # OpenAI allows 50,000 texts; results come as one file of up to 17 kB per text, read at once.
     max_texts = 10_000
     max_bytes = 200_000_000
 
-    def __init__(self, provider: OpenAIProvider) -> None:
+    def __init__(self, provider: "OpenAIProvider") -> None:
         super().__init__(
             key=provider.api_key,
             base_url=provider.base_url,

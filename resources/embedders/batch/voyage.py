@@ -5,24 +5,27 @@ speaks it through the openai SDK, with two differences: model and options are th
 of each line, and moments are ISO dates.
 """
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from resources.embedders.batch.files import FilesBatchAPI
 from resources.embedders.replies import decoded
-from resources.embedders.voyage import VARIABLE, VoyageProvider
+from resources.embedders.settings import VOYAGE_KEY
+
+if TYPE_CHECKING:  # which opens this one
+    from resources.embedders.voyage import VoyageProvider
 
 
 class VoyageBatchAPI(FilesBatchAPI):
-    name, variable, window = "Voyage AI", VARIABLE, "12h"
+    name, variable, window = "Voyage AI", VOYAGE_KEY, "12h"
     # A job that ran out of time ends as completed; an earlier version had a word of its own for it.
     ended = FilesBatchAPI.ended | {"canceled", "partially_completed"}
     # Voyage AI allows 100,000 texts; results come as a file of up to 45 kB per text, read at once.
     max_texts = 4_000
     max_bytes = 200_000_000
 
-    def __init__(self, provider: VoyageProvider) -> None:
+    def __init__(self, provider: "VoyageProvider") -> None:
         from voyageai.util import get_default_base_url
 
         super().__init__(
