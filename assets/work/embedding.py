@@ -240,7 +240,7 @@ def _kept(
         for position, refusal in reply.refused.items()
     ]
     scope = embedder.facts.refusal_scope
-    registry.quarantine.add(plan.lane, run, refused, space=scope, stage="provider")
+    registry.quarantine.add(plan.lane, run, refused, scope=scope, stage="provider")
     healed = list(batch.rows_by_text(cut=cut_is_fine))
     registry.quarantine.heal(plan.lane, scope, healed)
     registry.ledger.record(ledger.entry(batch.details))

@@ -25,13 +25,13 @@ class LaneJobs:
         self._collection, self._lane, self._run = collection, lane, run
         self._written = written
 
-    def find(self, space: str) -> list[Job]:
+    def find(self, space_id: str) -> list[Job]:
         # Of no shard are those that have None, and those from before there were shards.
-        wanted = {"pipeline": self.pipeline, "space": space, "shard": self._lane.shard}
+        wanted = {"pipeline": self.pipeline, "space": space_id, "shard": self._lane.shard}
         found = []
         for entry in self._collection.find(wanted):
             job = Job(
-                entry["job"], space, bytes(entry["texts"]), _utc(entry["submitted_at"]),
+                entry["job"], space_id, bytes(entry["texts"]), _utc(entry["submitted_at"]),
                 entry["provider_job"], entry["file"], entry["status"],
             )  # fmt: skip
             if self._written(job.batch):
@@ -47,7 +47,7 @@ class LaneJobs:
             **shard,
             "batch": job.batch,
             "job": job.name,
-            "space": job.space,
+            "space": job.space_id,
             "texts": job.texts,
             "submitted_at": job.submitted,
             "provider_job": job.id,

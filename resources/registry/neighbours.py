@@ -32,20 +32,20 @@ class Neighbours:
         self._stores = [store for store in stores if store.keeps_all]
         self._cut = cut
 
-    def known_texts(self, space: str, text_hashes: Sequence[str]) -> set[str]:
+    def known_texts(self, space_id: str, text_hashes: Sequence[str]) -> set[str]:
         """Which of the texts have a vector of the space anywhere."""
         known: set[str] = set()
         for store in self._stores:
             missing = [value for value in text_hashes if value not in known]
             if missing:
                 known |= _allowed(
-                    lambda: store.known_texts(space, missing, cut=self._cut),  # noqa: B023
+                    lambda: store.known_texts(space_id, missing, cut=self._cut),  # noqa: B023
                     set(),
                 )
         return known
 
     def by_text(
-        self, space: str, text_hashes: Sequence[str]
+        self, space_id: str, text_hashes: Sequence[str]
     ) -> dict[str, tuple[np.ndarray, Lineage]]:
         """Vectors, as the provider returned them, and their lineage by text hash."""
         found: dict[str, tuple[np.ndarray, Lineage]] = {}
@@ -53,7 +53,7 @@ class Neighbours:
             missing = [value for value in text_hashes if value not in found]
             if missing:
                 found |= _allowed(
-                    lambda: store.by_text(space, missing, cut=self._cut),  # noqa: B023
+                    lambda: store.by_text(space_id, missing, cut=self._cut),  # noqa: B023
                     {},
                 )
         return found

@@ -62,7 +62,7 @@ class Quarantine:
         run: str,
         records: Iterable[RejectedRecord],
         *,
-        space: str = "",
+        scope: str = "",
         stage: Stage = "source",
     ) -> None:
         """Note what cannot be embedded; the same record again counts up.
@@ -71,11 +71,11 @@ class Quarantine:
             lane: Whose record it is.
             run: The run that met it.
             records: What cannot be embedded, each with its reason.
-            space: What a provider's refusal of the text holds for, its `refusal_scope`.
+            scope: What a provider's refusal of the text holds for, its `refusal_scope`.
             stage: Who refuses: the source's reading and comparing, a provider, or MongoDB.
         """
         seen, records = now(), list(records)
-        names = self._names(lane, space, [(record.id, record.where) for record in records])
+        names = self._names(lane, scope, [(record.id, record.where) for record in records])
         named = list(zip(names, records, strict=True))
         tried = self._tried([name for name, record in named if not record.lasting])
         writes = []
@@ -90,7 +90,7 @@ class Quarantine:
                     "reason": record.reason,
                     "excerpt": record.excerpt,
                     "text_hash": record.text_hash,
-                    "space": space,
+                    "space": scope,
                     "stage": stage,
                     "last_seen": seen,
                     "run": run,
@@ -130,14 +130,14 @@ class Quarantine:
         )
         return {(row["_id"], row["text_hash"]): row["attempts"] for row in rows}
 
-    def refused_texts(self, space: str, text_hashes: Sequence[str]) -> set[str]:
-        """Texts that the space's provider has refused: asking again would cost and not help.
+    def refused_texts(self, scope: str, text_hashes: Sequence[str]) -> set[str]:
+        """Texts that a provider with this scope has refused: asking again would cost and not help.
 
         Those whose refusal may not last are left out when their pause is over.
         """
         held = self._entries.find(
             {
-                "space": space,
+                "space": scope,
                 "text_hash": {"$in": list(text_hashes)},
                 # An entry without the field is compared with nothing: it lasts.
                 "$nor": [{"again_at": {"$lte": now()}}],
@@ -147,7 +147,7 @@ class Quarantine:
         return {entry["text_hash"] for entry in held}
 
     def hold(
-        self, lane: Lane, run: str, chunks: Sequence[Chunk], space: str | None = None
+        self, lane: Lane, run: str, chunks: Sequence[Chunk], scope: str | None = None
     ) -> set[str]:
         """Keep chunks in quarantine whose text is refused, each with an entry of its own.
 
@@ -157,20 +157,20 @@ class Quarantine:
             lane: Whose chunks they are.
             run: The run that met them.
             chunks: Of the source.
-            space: Where their texts are refused; None for wherever this lane met it.
+            scope: Where their texts are refused; None for wherever this lane met it.
 
         Returns:
             Those of the chunks' texts, by hash, that are refused for good.
         """
         texts = {"$in": [chunk.text_hash for chunk in chunks]}
-        where = {"space": space} if space is not None else _of(lane)
+        where = {"space": scope} if scope is not None else _of(lane)
         # Of several the latest: an older one may be of another space, or wait to be asked again.
         rows = self._entries.find({"text_hash": texts, **where}).sort("last_seen", 1)
         known = {row["text_hash"]: row for row in rows}
         seen, writes = now(), []
         # Where an entry was dropped since, the next run asks again.
         chunks = [chunk for chunk in chunks if chunk.text_hash in known]
-        names = self._names(lane, space or "", [(chunk.id, "") for chunk in chunks])
+        names = self._names(lane, scope or "", [(chunk.id, "") for chunk in chunks])
         for name, chunk in zip(names, chunks, strict=True):
             row = known[chunk.text_hash]
             kept = ("where", "reason", "text_hash", "space")
@@ -206,13 +206,13 @@ class Quarantine:
         gone = {**_of(lane), "run": {"$ne": run}, "stage": "store"}
         return self._entries.delete_many(gone).deleted_count
 
-    def heal(self, lane: Lane, space: str, text_hashes: Sequence[str]) -> int:
+    def heal(self, lane: Lane, scope: str, text_hashes: Sequence[str]) -> int:
         """Drop entries of texts that have a vector now."""
         if not text_hashes:
             return 0
         healed = {
-            **_of(lane, space),
-            "space": {"$in": [space, ""]},  # empty where a retry was asked for
+            **_of(lane, scope),
+            "space": {"$in": [scope, ""]},  # empty where a retry was asked for
             "text_hash": {"$in": list(text_hashes)},
         }
         return self._entries.delete_many(healed).deleted_count
@@ -270,8 +270,8 @@ class Quarantine:
             texts: dict[str, list[str]] = {}
             for row in rows:
                 texts.setdefault(row["space"], []).append(row["text_hash"])
-            for space, hashes in texts.items():
-                same = {"space": space, "text_hash": {"$in": hashes}}
+            for scope, hashes in texts.items():
+                same = {"space": scope, "text_hash": {"$in": hashes}}
                 self._entries.update_many(same, {"$set": {"space": ""}})
 
     def find(self, pipeline: str, text: str) -> dict[str, Any]:

@@ -20,7 +20,7 @@ class Job:
 
     Attributes:
         name: The embedding batch; with a suffix if only some of its texts are in the job.
-        space: Id of the space that the vectors will be in.
+        space_id: Of the space that the vectors will be in.
         texts: The first 16 bytes of each text's SHA-256, row after row.
         submitted: Just before it was, in UTC; with the name it tells the job from all others.
         id: The provider's name of it; None until that is known.
@@ -29,7 +29,7 @@ class Job:
     """
 
     name: str
-    space: str
+    space_id: str
     texts: bytes
     submitted: datetime
     id: str | None = None
@@ -55,7 +55,7 @@ class Jobs(Protocol):
     @property
     def pipeline(self) -> str: ...
 
-    def find(self, space: str) -> list[Job]:
+    def find(self, space_id: str) -> list[Job]:
         """All whose vectors are not in the batch store yet."""
         ...
 

@@ -193,7 +193,7 @@ class BatchLane:
         return {
             "embedding_batch": job.name,
             "pipeline": self._jobs.pipeline,
-            "space": job.space,
+            "space": job.space_id,
             # MongoDB keeps milliseconds.
             "submitted_at": job.submitted.isoformat(timespec="milliseconds"),
         }

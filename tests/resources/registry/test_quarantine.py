@@ -23,8 +23,8 @@ REFUSED = RejectedRecord(3, "openai model m", "The input was rejected", "bad", "
 def entries(database) -> Quarantine:
     made = Quarantine(database["embedding_quarantine"])
     made.add(FILMS, "run-1", [SPOILT])
-    made.add(FILMS, "run-1", [REFUSED], space="scope")
-    made.add(BOOKS, "run-2", [REFUSED], space="scope")
+    made.add(FILMS, "run-1", [REFUSED], scope="scope")
+    made.add(BOOKS, "run-2", [REFUSED], scope="scope")
     return made
 
 
@@ -51,7 +51,7 @@ def test_a_text_is_asked_for_again_whichever_of_its_chunks_is_named(entries, act
     assert getattr(entries, act)("films", list(entries.find("films", "4"))) == 1
     assert entries.refused_texts("scope", ["hash-3"]) == set()
     # Refused again for one of them, all of them are.
-    entries.add(FILMS, "run-2", [REFUSED], space="scope")
+    entries.add(FILMS, "run-2", [REFUSED], scope="scope")
     entries.hold(FILMS, "run-2", [twin])
     assert entries.refused_texts("scope", ["hash-3"]) == {"hash-3"}
     assert [entry.id for entry in entries.entries("films")] == [None, 3, 4]
@@ -109,7 +109,7 @@ def test_what_may_not_last_is_asked_for_again_after_growing_pauses(database, clo
     entries = Quarantine(database["embedding_quarantine"])
     pauses = []
     for attempt in range(12):
-        entries.add(FILMS, f"run-{attempt}", [PASSING], space="scope")
+        entries.add(FILMS, f"run-{attempt}", [PASSING], scope="scope")
         pause, step = timedelta(), timedelta(minutes=5)
         while entries.refused_texts("scope", ["hash-3"]):
             clock(step)
@@ -129,10 +129,10 @@ def test_what_lasts_is_never_asked_for_again(entries, clock):
 def test_a_refusal_that_comes_to_last_lasts_for_every_chunk_of_the_text(database, clock):
     entries = Quarantine(database["embedding_quarantine"])
     twins = [Chunk(n, n, "bad", "hash-3", {}, "") for n in (3, 4)]
-    entries.add(FILMS, "run-1", [replace(REFUSED, lasting=False)], space="scope")
+    entries.add(FILMS, "run-1", [replace(REFUSED, lasting=False)], scope="scope")
     assert entries.hold(FILMS, "run-1", twins) == set()
     clock(LONGEST_PAUSE)
-    entries.add(FILMS, "run-2", [REFUSED], space="scope")
+    entries.add(FILMS, "run-2", [REFUSED], scope="scope")
     assert entries.hold(FILMS, "run-2", twins) == {"hash-3"}
     assert database["embedding_quarantine"].count_documents({"again_at": {"$exists": True}}) == 0
 
@@ -140,18 +140,18 @@ def test_a_refusal_that_comes_to_last_lasts_for_every_chunk_of_the_text(database
 def test_a_refusal_that_comes_to_last_lasts_and_another_text_begins_anew(database, clock):
     entries = Quarantine(database["embedding_quarantine"])
     for _ in range(3):
-        entries.add(FILMS, "run", [PASSING], space="scope")
-    entries.add(FILMS, "run", [replace(PASSING, text_hash="other")], space="scope")
+        entries.add(FILMS, "run", [PASSING], scope="scope")
+    entries.add(FILMS, "run", [replace(PASSING, text_hash="other")], scope="scope")
     clock(FIRST_PAUSE)
     assert entries.refused_texts("scope", ["other"]) == set()
-    entries.add(FILMS, "run", [replace(REFUSED, text_hash="other")], space="scope")
+    entries.add(FILMS, "run", [replace(REFUSED, text_hash="other")], scope="scope")
     clock(LONGEST_PAUSE * 2)
     assert entries.refused_texts("scope", ["other"]) == {"other"}
 
 
 def test_a_text_that_has_its_vector_leaves_at_once_and_only_it(entries):
     other = replace(PASSING, id=4, text_hash="hash-4")
-    entries.add(FILMS, "run-1", [other], space="scope")
+    entries.add(FILMS, "run-1", [other], scope="scope")
     assert entries.heal(FILMS, "scope", []) == 0
     assert entries.heal(FILMS, "another scope", ["hash-4"]) == 0
     assert entries.heal(FILMS, "scope", ["hash-4", "hash-5"]) == 1
@@ -172,7 +172,7 @@ class TestTwoSpacesOfOnePipeline:
         made = Quarantine(database["embedding_quarantine"])
         for lane, scope in ((FILMS, IN_A), (OTHER, IN_B)):
             made.add(lane, "run-1", [SPOILT])
-            made.add(lane, "run-1", [REFUSED], space=scope, stage="provider")
+            made.add(lane, "run-1", [REFUSED], scope=scope, stage="provider")
             made.add(lane, "run-1", [replace(REFUSED, id="s", text_hash="")], stage="store")
         return made
 
@@ -194,7 +194,7 @@ class TestTwoSpacesOfOnePipeline:
 
     def test_what_one_holds_the_other_has_not_met(self, both):
         twin = Chunk(4, 4, "bad", "hash-4", {}, "")
-        both.add(FILMS, "run-1", [replace(REFUSED, id=5, text_hash="hash-4")], space=IN_A)
+        both.add(FILMS, "run-1", [replace(REFUSED, id=5, text_hash="hash-4")], scope=IN_A)
         assert both.hold(OTHER, "run-1", [twin]) == set()
         assert both.hold(FILMS, "run-1", [twin]) == {"hash-4"}
         assert (both.count(FILMS), both.count(OTHER)) == (5, 3)
@@ -240,7 +240,7 @@ class TestEntriesFromBeforeThereWereLanes:
 
     def test_met_again_they_count_up_and_are_the_lanes(self, earlier):
         earlier.add(FILMS, "run-1", [SPOILT])
-        earlier.add(FILMS, "run-1", [REFUSED], space=IN_A, stage="provider")
+        earlier.add(FILMS, "run-1", [REFUSED], scope=IN_A, stage="provider")
         assert [entry.count for entry in earlier.entries("films")] == [6, 6, 5]
         earlier.add(OTHER, "run-1", [SPOILT])
         assert [entry.count for entry in earlier.entries(OTHER)] == [5, 1], "with that of MongoDB"
@@ -255,7 +255,7 @@ class TestEntriesFromBeforeThereWereLanes:
     def test_the_refusals_of_another_space_stay(self, earlier):
         assert earlier.release_healed(OTHER, "run-1", IN_B) == 1
         assert earlier.heal(OTHER, IN_B, ["hash-3"]) == 0
-        earlier.add(OTHER, "run-1", [REFUSED], space=IN_B, stage="provider")
+        earlier.add(OTHER, "run-1", [REFUSED], scope=IN_B, stage="provider")
         assert earlier.count("films", "provider") == 2
         assert earlier.refused_texts(IN_A, ["hash-3"]) == {"hash-3"}
 

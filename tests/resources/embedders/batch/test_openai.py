@@ -34,7 +34,7 @@ class MemoryJobs:
         self.jobs: dict[str, Job] = {}
 
     def find(self, space: str) -> list[Job]:
-        return [job for job in self.jobs.values() if job.space == space]
+        return [job for job in self.jobs.values() if job.space_id == space]
 
     def record(self, job: Job) -> None:
         self.jobs[job.name] = job

@@ -190,7 +190,7 @@ def test_a_job_that_is_not_written_down_in_full_is_found_by_its_date(desk):
     with pytest.raises(ProviderError, match="still running"):
         desk.run(ONE, wait_seconds=0)
     (job,) = desk.jobs.jobs.values()
-    desk.jobs.record(type(job)(job.name, job.space, job.texts, job.submitted, file=job.file))
+    desk.jobs.record(type(job)(job.name, job.space_id, job.texts, job.submitted, file=job.file))
     desk.api.behaviour.batch_polls = 1
     assert desk.sound(ONE, desk.run(ONE))
     assert len(desk.submitted) == 1
