@@ -7,11 +7,12 @@ import pytest
 from resources.core.errors import LeaseError
 from resources.core.lane import Lane
 from resources.core.space import EmbeddingSpace
+from resources.core.store_key import StoreKey
 from resources.mongodb.lease import held
 from resources.registry.indexes import IndexEntry, Indexes
 from resources.registry.stores import StoreClaim, StoreEntry, Stores
 
-STORE = "db.vectors:embedding"
+STORE = StoreKey("db", "vectors", "embedding")
 LANE = Lane("films", "space-a")
 
 
@@ -36,7 +37,7 @@ def test_a_store_has_another_revision_after_every_change(database):
     assert len({entry.revision for entry in (begun, first, second)}) == 3
     assert stores.of_space("space-a") == [second]
     assert stores.of_space("space-b") == []
-    found = database["vector_stores"].find_one({"_id": STORE})
+    found = database["vector_stores"].find_one({"_id": str(STORE)})
     wanted = {"_id", "pipeline", "space", "stored_as", "revision", "tokens", "at"}
     assert found.keys() == wanted
     assert found["tokens"] == {"films": 1}
@@ -78,14 +79,14 @@ def test_a_space_from_before_servers_were_told_apart_is_that_of_the_first(databa
         for name in ("one", "two")
     )
     assert stores.settled_space(one, STORE) == one
-    database["vector_stores"].insert_one({"_id": STORE, "space": one.without_endpoint().id})
+    database["vector_stores"].insert_one({"_id": str(STORE), "space": one.without_endpoint().id})
     assert stores.settled_space(one, STORE) == one.without_endpoint()
     stores.settle_space(one.without_endpoint(), one, STORE)
     assert stores.settled_space(one, STORE) == one.without_endpoint()
     assert stores.settled_space(two, STORE) == two
 
 
-ENTRY = IndexEntry("local", "space-a", STORE, "v1", 5, fingerprint="f", declaration={"a": 1})
+ENTRY = IndexEntry("local", "space-a", str(STORE), "v1", 5, fingerprint="f", declaration={"a": 1})
 
 
 def test_an_index_entry_is_read_as_it_was_written(database):
@@ -105,7 +106,7 @@ def test_an_index_entry_is_read_as_it_was_written(database):
 def test_a_server_that_tells_no_version_of_an_index(database):
     indexes = Indexes(database["search_indexes"])
     indexes.record("i", ENTRY)
-    indexes.record("i", IndexEntry("mongodb", "space-a", STORE, None, 5, definition={"f": []}))
+    indexes.record("i", IndexEntry("mongodb", "space-a", str(STORE), None, 5, definition={"f": []}))
     found = indexes.get("i")
     assert found is not None
     assert (found.engine, found.version, found.definition) == ("mongodb", None, {"f": []})
