@@ -258,7 +258,9 @@ def _check(cls: type[BaseModel], values: Any, path: Path_) -> None:
 @functools.cache
 def _adapter(cls: type[BaseModel], name: str) -> TypeAdapter:
     info = _fields(cls)[name]
-    annotation: Any = typing.Annotated[info.annotation, info]  # pyright: ignore[reportInvalidTypeForm]
+    annotation: Any = info.annotation
+    if info.metadata:  # the constraints, such as `ge`
+        annotation = typing.Annotated[(annotation, *info.metadata)]
     return TypeAdapter(annotation)
 
 

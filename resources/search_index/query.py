@@ -42,7 +42,10 @@ class Query:
 
     def __post_init__(self) -> None:
         if not _is_count(self.limit):
-            raise QueryRefused(f"the limit is a whole number of at least one, not {self.limit!r}")
+            raise QueryRefused(
+                f"limit is {self.limit!r}: ask for a whole number of at least one, "
+                f"not {self.limit!r}"
+            )
         if self.num_candidates is None:
             if not self.exact and self.limit > MAX_CANDIDATES:
                 raise QueryRefused(

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from assets import stored_vectors as stored_vectors_module
+import assets.work.storing
 from pipelines.operations.audit import audit
 from resources.batch_store.store import BatchStore
 from resources.vector_store.writer import VectorWriter
@@ -211,7 +211,7 @@ def test_only_fields_changed_keeps_the_mark(cutting):
     [
         (BatchStore, "write_batch"),
         (VectorWriter, "withdraw"),
-        (stored_vectors_module, "store_plan"),
+        (assets.work.storing, "store_plan"),
     ],
     ids=["before the file", "before it is withdrawn", "before anything is stored"],
 )

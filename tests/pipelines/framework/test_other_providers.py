@@ -85,7 +85,7 @@ found = {
     "checks": [name for name, passed in first.checks.items() if not passed],
     "embedded": [run.embedding_batches["embedded"] for run in (first, second)],
     "space": first.embedding_batches["space"],
-    "cost": [first.embedding_batches["cost (USD)"], spent["cost_usd"], spent["model"]],
+    "cost": [first.embedding_batches["cost (USD)"], spent.cost_usd, spent.model],
     "hits": [hit.id for hit in shop.search("taeaeat", limit=2).hits],
     "doctor": [
         [f.state, f.text] for f in examine(shop.pipeline) if f.topic in ("provider", "model")
@@ -112,7 +112,7 @@ def said(kind):
     try:
         resource_values([file], RESOURCES)
     except ConfigurationError as error:
-        return str(error).removeprefix(f"{file}: resources.embedder.config.provider.{kind}: ")
+        return str(error).partition(f": resources.embedder.config.provider.{kind}: ")[2]
 
 pipeline.definitions()
 launched = EmbedderResource(provider={"broken": {"anything": 1}})
