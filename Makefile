@@ -27,7 +27,7 @@ dev: $(VENV)/.demo  ## the Dagster UI on http://127.0.0.1:3000
 	cd $(DAGSTER_HOME) && $(CURDIR)/$(BIN)/dagster dev -w $(CURDIR)/workspace.yaml -h 127.0.0.1 -p $(or $(PORT),3000)
 
 test: $(VENV)/.dev  ## all tests; what is missing on this machine is skipped, saying why
-	$(BIN)/python -m pytest -n 2 --dist loadfile $(ARGS)
+	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder $(ARGS)
 
 proofs: $(VENV)/.dev  ## what takes minutes to show: 60 kills, the same vectors, a ledger that brackets
 	$(BIN)/python -m pytest -m proof $(ARGS)

@@ -32,7 +32,12 @@ def pytest_report_header() -> str:
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Proofs run only where they are asked for by their marker."""
+    """Proofs run only where they are asked for by their marker.
+
+    Files with slow tests come first: at the end one worker would wait for another.
+    """
+    slow = {item.path for item in items if item.get_closest_marker("slow")}
+    items.sort(key=lambda item: item.path not in slow)
     if "proof" in config.getoption("markexpr", ""):
         return
     left_out = [item for item in items if item.get_closest_marker("proof")]

@@ -14,6 +14,9 @@ class _Shared:
     users: int = 0
 
 
+CLOSING = "mongodb-client-closing"
+"""Names the thread in which a client is closed."""
+
 _Key = tuple[int, str, float]
 _clients: dict[_Key, _Shared] = {}
 # A finalizer may run whenever the collector does, also while this thread holds the lock.
@@ -36,7 +39,8 @@ class ClientHandle:
             _clients[key] = shared
             shared.users += 1
         self.client = shared.client
-        weakref.finalize(self, _let_go, key)
+        # The driver closes at the interpreter's end by itself.
+        weakref.finalize(self, _let_go, key).atexit = False
 
 
 def _let_go(key: _Key) -> None:
@@ -46,7 +50,9 @@ def _let_go(key: _Key) -> None:
         if shared.users:
             return
         del _clients[key]
-    shared.client.close()
+    # To end its sessions the driver looks for a server, for as long as it may take to find one,
+    # while the collector that has called this holds up whatever the process is at.
+    threading.Thread(target=shared.client.close, name=CLOSING, daemon=True).start()
 
 
 def _connect(uri: str, timeout_seconds: float) -> MongoClient:

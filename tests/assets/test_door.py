@@ -2,6 +2,7 @@
 
 import gc
 import secrets
+import threading
 from collections import Counter
 from collections.abc import Iterator
 from typing import Any
@@ -113,8 +114,33 @@ def test_the_last_who_lets_go_closes_the_client(films: Workshop):
     assert client.admin.command("ping")["ok"]
     del other
     gc.collect()
+    closed()
     with pytest.raises(pymongo.errors.InvalidOperation):
         client.admin.command("ping")
+
+
+def closed() -> None:
+    for thread in threading.enumerate():
+        if thread.name == resources.mongodb.clients.CLOSING:
+            thread.join()
+
+
+def test_closing_holds_nothing_up(monkeypatch):
+    """A driver that ends its sessions looks for a server, also for one that is gone."""
+    order, released = [], threading.Event()
+    handle = resources.mongodb.clients.ClientHandle("mongodb://127.0.0.1:1", 3600.5)
+
+    def close() -> None:
+        released.wait(60)
+        order.append("closed")
+
+    monkeypatch.setattr(handle.client, "close", close)
+    del handle
+    gc.collect()
+    order.append("let go")
+    released.set()
+    closed()
+    assert order == ["let go", "closed"]
 
 
 def test_an_override_by_run_config_reaches_every_step(films: Workshop):
