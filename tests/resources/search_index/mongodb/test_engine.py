@@ -300,7 +300,7 @@ def test_documents_on_their_way_are_told_from_those_left_out(bench):
 def test_a_clean_look_is_not_repeated_until_the_store_changes(bench):
     def changed(revision: str) -> None:
         bench.client[bench.database]["vector_stores"].update_one(
-            {"_id": bench.store.key}, {"$set": {"revision": revision}}, upsert=True
+            {"_id": str(bench.store.key)}, {"$set": {"revision": revision}}, upsert=True
         )
 
     changed("first")
