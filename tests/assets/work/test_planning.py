@@ -58,8 +58,9 @@ def plan(
     max_tokens: int = 10_000,
     window: int = 7,
     max_fraction: float = 1.0,
+    max_bytes: int = 1_000_000,
 ) -> tuple[Planner, list[Part], list[Chunk]]:
-    with Planner(SPACE, store.stored, window=window) as planner:
+    with Planner(SPACE, store.stored, window=window, max_bytes=max_bytes) as planner:
         repeated = [chunk for window_ in planner.add(texts) for chunk, _ in window_]
         planner.vanished(store.ids, len(store.rows), max_fraction=max_fraction)
         planner.resolve(
@@ -129,6 +130,40 @@ def test_a_text_known_elsewhere_in_the_store_is_copied_first():
     assert [(part.kind, part.chunks[0].id) for part in parts] == [("copy", "b"), ("embed", "a")]
 
 
+def test_copies_come_in_parts_and_are_counted():
+    texts = {f"d{n}": f"text {n}" for n in range(5)}
+    moved = {f"moved {name}": text for name, text in texts.items()}
+    planner, parts, _ = plan(chunks(moved), Store(texts), max_chunks=2, window=2)
+    assert [len(part.chunks) for part in parts if part.kind == "copy"] == [2, 2, 1]
+    assert ids(parts, "copy") == list(moved)
+    assert (planner.counts.reused, planner.counts.to_embed) == (5, 0)
+
+
+def test_batches_are_read_until_every_text_is_found_and_no_further():
+    def batches():
+        yield "of other texts", [hash_text("other")]
+        yield "cut short", [hash_text("one"), hash_text("two")]
+        yield "sound", [hash_text("two")]
+        yield "sound too", [hash_text("one")]
+        raise AssertionError("a batch was read though nothing is left to be found")
+
+    asked: list[str] = []
+
+    def whole(batch: str) -> bool:
+        asked.append(batch)
+        return batch != "cut short"
+
+    with Planner(SPACE, Store().stored) as planner:
+        list(planner.add(chunks({"a": "one", "b": "two", "c": "one"})))
+        planner.resolve(Store().known_texts, batches(), whole=whole)
+        parts = list(planner.parts(max_chunks=10, max_tokens=1000, tokens=len))
+    assert asked == ["cut short", "sound", "sound too"]
+    assert {part.batch: [c.id for c in part.chunks] for part in parts} == {
+        "sound": ["b"],
+        "sound too": ["a", "c"],
+    }
+
+
 def test_a_text_in_an_existing_batch_is_not_embedded_again():
     texts = {f"d{n}": f"text {n}" for n in range(10)}
     batches = {"batch-1": ["text 0", "text 1"], "batch-2": ["text 5"]}
@@ -168,6 +203,21 @@ def test_vanished_documents_are_deleted_after_all_else():
     assert planner.counts.deleted == 1
 
 
+def test_what_is_no_longer_cut_is_outdated_where_its_document_is_still_there():
+    sources = {"a/0": "a", "a/1": "a", "a/2": "a", "b": "b", "b/1": "b", "c/0": "c", "c/1": "c"}
+    states = {key(name): State(SPACE, hash_text(name), chunker="cut") for name in sources}
+    now = [Chunk("a/0", "a", "a/0", hash_text("a/0"), {}, ""), Chunk.whole("b", "b", {})]
+    for max_fraction, refused in ((2 / 7, False), (1 / 7, True)):
+        with Planner(SPACE, lambda _: states, window=2, chunker="cut") as planner:
+            list(planner.add(now))
+            if refused:
+                with pytest.raises(SourceError, match="2 of 7 stored chunks"):
+                    planner.vanished(sources.items, 7, max_fraction=max_fraction)
+            else:
+                planner.vanished(sources.items, 7, max_fraction=max_fraction)
+            assert (planner.counts.outdated, planner.counts.deleted) == (3, 2)
+
+
 def test_an_empty_source_never_empties_the_store():
     before = {f"d{n}": f"text {n}" for n in range(10)}
     with pytest.raises(SourceError, match=r"10 of 10 stored chunks.*allow_delete: true"):
@@ -178,9 +228,12 @@ def test_an_empty_source_never_empties_the_store():
 
 def test_parts_respect_chunks_and_tokens():
     texts = {f"d{n}": "x" * 10 + str(n) for n in range(9)}
-    _, parts, _ = plan(chunks(texts), Store(), max_chunks=4)
+    planner, parts, _ = plan(chunks(texts), Store(), max_chunks=4)
     assert [len(part.chunks) for part in parts] == [4, 4, 1]
-    _, parts, _ = plan(chunks(texts), Store(), max_tokens=25)
+    assert planner.counts.to_embed == 9
+    _, parts, _ = plan(chunks(texts), Store(), max_tokens=22)
+    assert [len(part.chunks) for part in parts] == [2, 2, 2, 2, 1]
+    _, parts, _ = plan(chunks(texts), Store(), max_bytes=2 * size_of(chunks(texts)[0]))
     assert [len(part.chunks) for part in parts] == [2, 2, 2, 2, 1]
     _, parts, _ = plan(chunks({"long": "x" * 500, "short": "y"}), Store(), max_tokens=25)
     assert [len(part.chunks) for part in parts] == [1, 1], "a text over the limit goes alone"
@@ -273,3 +326,15 @@ def test_a_vector_of_the_beginning_of_a_text_is_work_unless_it_will_do(fine):
     )
     counts = planner.counts
     assert (counts.unchanged, counts.cut, counts.held) == ((2, 0, 0) if fine else (1, 0, 1))
+
+
+def test_what_is_held_back_is_counted_whatever_it_would_have_been():
+    new, changed, sound = chunks({"a": "one", "b": "two", "c": "three"})
+    states = {key("b"): State(SPACE, hash_text("before"))}
+    refused = {new.text_hash, changed.text_hash}
+    with Planner(SPACE, lambda _: states) as planner:
+        list(planner.add([new, changed, sound]))
+        planner.resolve(lambda *_: set(), [], lambda _, hashes: refused & set(hashes))
+        parts = list(planner.parts(max_chunks=10, max_tokens=1000, tokens=len))
+    assert [(part.kind, part.chunks[0].id) for part in parts] == [("embed", "c"), ("withdraw", "b")]
+    assert (planner.counts.held, planner.counts.new, planner.counts.changed) == (2, 1, 0)
