@@ -14,6 +14,7 @@ from fnmatch import fnmatch
 from pathlib import Path
 
 from mutmut.mutation.data import SourceFileMutationData
+from mutmut.mutation.file_mutation import mutate_file_contents
 from mutmut.stats import status_by_exit_code
 from mutmut.utils.file_utils import walk_mutatable_files
 

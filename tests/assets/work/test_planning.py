@@ -5,8 +5,8 @@ from dataclasses import dataclass
 
 import pytest
 
-from assets.work.planning import Part, Planner, batch_id
-from resources.core.chunks import Chunk, hash_text, size_of
+from assets.work.planning import Counts, Part, Planner, batch_id
+from resources.core.chunks import Chunk, hash_fields, hash_text, size_of
 from resources.core.errors import SourceError
 from resources.core.keys import key
 
@@ -96,6 +96,49 @@ def test_nothing_changed_plans_nothing_and_reads_no_batches():
         assert list(planner.parts(max_chunks=10, max_tokens=1000, tokens=len)) == []
     assert planner.counts.unchanged == 20
     assert store.asked == [7, 7, 6], "one look-up per window"
+
+
+SORTS = {
+    "set_aside": State(SPACE, hash_text("text"), chunker="cut"),
+    "new": None,
+    "of another space": State("space-b", hash_text("text"), chunker="cut"),
+    "changed": State(SPACE, hash_text("before"), chunker="cut"),
+    "cut": State(SPACE, hash_text("text"), chunker="cut", cut=True),
+    "reformatted": State(SPACE, hash_text("text"), chunker="cut", format="int8"),
+    "rechunked": State(SPACE, hash_text("text"), chunker="earlier"),
+    "refreshed": State(SPACE, hash_text("text"), chunker="cut", fields_hash="before"),
+    "unchanged": State(SPACE, hash_text("text"), hash_fields({"year": 1999}), chunker="cut"),
+}
+"""What is stored of a chunk with the text `text`, by what the planner counts it as."""
+
+
+@pytest.mark.parametrize("refused", [False, True])
+def test_every_chunk_counts_once_and_as_what_it_is(refused):
+    states = {f"{sort} {n}": state for n in range(2) for sort, state in SORTS.items()}
+    stored = {key(name): state for name, state in states.items() if state}
+
+    def why_not(chunk: Chunk, state: State) -> str:
+        assert state is stored[key(chunk.id)]
+        return "of others" if "set_aside" in chunk.id else ""
+
+    with Planner(SPACE, lambda _: stored, chunker="cut", why_not=why_not) as planner:
+        source = [Chunk.whole(name, "text", {"year": 1999}) for name in states]
+        (apart,) = planner.add(source)
+        planner.resolve(lambda *_: set(), [], lambda _, hashes: set(hashes) if refused else set())
+        parts = list(planner.parts(max_chunks=100, max_tokens=1000, tokens=len))
+    assert [(chunk.id, why) for chunk, why in apart] == [
+        ("set_aside 0", "of others"),
+        ("set_aside 1", "of others"),
+    ]
+    work = {"new": 2, "changed": 4, "cut": 2, "reformatted": 2}
+    counted = {"source": 16, "unchanged": 2, "rechunked": 2, "refreshed": 2, "set_aside": 2}
+    counted |= {"held": 10} if refused else {**work, "to_embed": 1, "reused": 9}
+    assert planner.counts == Counts(**counted, replaced_spaces={"space-b": 2})
+    assert ids(parts, "refresh") == [
+        f"{sort} {n}" for n in (0, 1) for sort in ("rechunked", "refreshed")
+    ]
+    withdrawn = ["of another space", "changed", "cut", "reformatted"] if refused else []
+    assert ids(parts, "withdraw") == [f"{sort} {n}" for n in (0, 1) for sort in withdrawn]
 
 
 def test_only_the_changed_text_is_embedded():
@@ -290,6 +333,7 @@ def test_no_room_for_the_working_file_is_one_sentence():
 def test_batches_are_named_by_their_content():
     first = batch_id(SPACE, ["a", "b"])
     assert first == batch_id(SPACE, ["a", "b"])
+    assert first == "7f26b4cfa94878b8", "else every batch there is would be written again"
     assert len({first, batch_id(SPACE, ["b", "a"]), batch_id("other", ["a", "b"])}) == 3
 
 
@@ -326,15 +370,3 @@ def test_a_vector_of_the_beginning_of_a_text_is_work_unless_it_will_do(fine):
     )
     counts = planner.counts
     assert (counts.unchanged, counts.cut, counts.held) == ((2, 0, 0) if fine else (1, 0, 1))
-
-
-def test_what_is_held_back_is_counted_whatever_it_would_have_been():
-    new, changed, sound = chunks({"a": "one", "b": "two", "c": "three"})
-    states = {key("b"): State(SPACE, hash_text("before"))}
-    refused = {new.text_hash, changed.text_hash}
-    with Planner(SPACE, lambda _: states) as planner:
-        list(planner.add([new, changed, sound]))
-        planner.resolve(lambda *_: set(), [], lambda _, hashes: refused & set(hashes))
-        parts = list(planner.parts(max_chunks=10, max_tokens=1000, tokens=len))
-    assert [(part.kind, part.chunks[0].id) for part in parts] == [("embed", "c"), ("withdraw", "b")]
-    assert (planner.counts.held, planner.counts.new, planner.counts.changed) == (2, 1, 0)
