@@ -2,7 +2,7 @@
 
 import secrets
 from collections.abc import Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -11,7 +11,7 @@ import numpy as np
 import pymongo
 import pytest
 
-from assets.work.embedding import Embedded, _UnderWay, embed_plan
+from assets.work.embedding import Embedded, _UnderWay, embed, embed_plan
 from assets.work.opened import Opened
 from assets.work.plan import Plan, PlanWriter
 from assets.work.planning import Part, batch_id
@@ -307,6 +307,68 @@ def test_what_is_there_is_counted_and_not_asked_for(bench: Bench):
     outcome = bench.embed(bench.plan(["a", "b"], ["c"]))
     assert (outcome.already_there, outcome.embedded, outcome.batches) == (2, 1, 1)
     assert bench.embedder.asked == ["c"]
+
+
+def test_what_a_killed_run_did_not_come_to_note_is_noted(bench: Bench):
+    plan = bench.plan(["a", "b"])
+    bench.embed(plan)
+    bench.registry.ledger._batches.delete_many({})
+    bench.embed(plan)
+    assert bench.registry.ledger.unrecorded([plan.parts[0].batch]) == []
+
+
+class Opening:
+    """Stands for the embedder's resource; keeps what a provider is opened with."""
+
+    max_tokens = max_cost_usd = None
+    truncates = True
+
+    def __init__(self) -> None:
+        self.embedder = Counted()
+        self.given: list[Any] = []
+        self.closed = False
+
+    def facts(self) -> Facts:
+        return self.embedder.facts
+
+    @contextmanager
+    def open(self, *given: Any) -> Iterator[Embedder]:
+        self.given += given
+        yield self.embedder
+        self.closed = True
+
+
+def test_a_provider_is_opened_with_what_it_writes_to_and_what_came_is_said(bench: Bench):
+    opening, lines, warnings = Opening(), [], []
+    for texts, said in ((["a", "cut"], "embedded 2 texts in 0"), ([], "nothing to embed")):
+        plan = bench.plan(texts) if texts else bench.plan()
+        opened = Opened(
+            "films", {"embedder": opening}.get, ExitStack(), run="run",
+            log=lines.append, warn=warnings.append,
+        )  # fmt: skip
+        vars(opened).update(
+            plan=plan, batches=bench.batches, registry=bench.registry, space=SPACE, lease=Held(),
+            neighbours=Neighbours([], cut=True),
+        )  # fmt: skip
+        outcome = embed(opened)
+        assert (outcome.embedded, outcome.asked) == (len(texts), bool(texts))
+        assert lines[-1].startswith(said)
+        assert opening.closed
+    assert [line for line in lines if "nothing" in line] == ["nothing to embed"]
+    assert warnings == [
+        "1 texts are longer than the model reads: their vectors know only the beginning"
+    ]
+    jobs, log, journal = opening.given[:3]
+    assert (jobs._lane, jobs._run, log) == (LANE, "run", opened.log)
+    assert [jobs._written(name) for name in (name_of(["a", "cut"]), "none")] == [True, False]
+    assert journal._price == 2.0
+    assert journal._who == {
+        "pipeline": "films",
+        "space": SPACE.id,
+        "run": "run",
+        "provider": "openai",
+        "model": "m-1",
+    }
 
 
 def test_texts_under_way_are_held_as_far_as_there_is_room():
