@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 
 from resources.core.errors import ProviderError
 from resources.core.space import EmbeddingSpace
-from resources.embedders.base import Embeddings, Refusal, check_reply, without_zeros
+from resources.embedders.base import Embedder, Embeddings, Refusal, check_reply, without_zeros
+from resources.embedders.facts import Facts
 from resources.embedders.failures import RequestFailed
 from resources.embedders.replies import Reply, checked, read_answer, read_rows
 
@@ -262,3 +263,23 @@ def test_an_answer_without_vectors_is_an_error(body: bytes):
         answer(200, body)
     assert answer(200, b'{"data": []}').rows == []
     assert len(answer(200, b'{"data": [{}], "error": "of one"}').rows) == 1
+
+
+class Plain(Embedder):
+    """Embeds one list of texts after the other, as a local model does."""
+
+    def embed(self, texts: Any, *, input_type: Any) -> Embeddings:
+        if "bad" in texts:
+            raise ProviderError("it failed")
+        assert input_type == "document"
+        return Embeddings(np.full((len(texts), WIDTH), len(texts), np.float32))
+
+
+def test_batches_come_with_their_keys_and_an_error_with_that_of_its_batch():
+    came = Plain(SPACE, Facts("m", "")).embed_batches([(1, ["a"]), (2, ["b", "c"]), (3, ["bad"])])
+    assert [(key, len(reply.vectors)) for key, reply in (next(came), next(came))] == [
+        (1, 1),
+        (2, 2),
+    ]
+    with pytest.raises(ProviderError, match=r"^it failed \(embedding batch 3\)$"):
+        next(came)
