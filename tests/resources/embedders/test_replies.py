@@ -12,10 +12,17 @@ from hypothesis import strategies as st
 
 from resources.core.errors import ProviderError
 from resources.core.space import EmbeddingSpace
-from resources.embedders.base import Embedder, Embeddings, Refusal, check_reply, without_zeros
+from resources.embedders.base import (
+    Embedder,
+    Embeddings,
+    Refusal,
+    check_reply,
+    converted,
+    without_zeros,
+)
 from resources.embedders.facts import Facts
 from resources.embedders.failures import RequestFailed
-from resources.embedders.replies import Reply, checked, read_answer, read_rows
+from resources.embedders.replies import Reply, checked, decoded, read_answer, read_rows
 
 WIDTH = 8
 SPACE = EmbeddingSpace("openai", "m", "", WIDTH, "", True)
@@ -283,3 +290,27 @@ def test_batches_come_with_their_keys_and_an_error_with_that_of_its_batch():
     ]
     with pytest.raises(ProviderError, match=r"^it failed \(embedding batch 3\)$"):
         next(came)
+
+
+def test_what_is_too_large_becomes_infinite_and_integers_stay_as_they_came():
+    wide = np.asfortranarray([[1e39, 1.0], [0.5, 2.0]])
+    found = converted(wide, SPACE)
+    assert (found.dtype, found.flags.c_contiguous) == (np.dtype("float32"), True)
+    assert found.tolist() == [[np.inf, 1.0], [0.5, 2.0]]
+    whole = replace(SPACE, normalized=False, options=(("element", "int8"),))
+    assert converted(wide, whole).tolist() == wide.tolist()
+
+
+def test_rows_are_read_whatever_they_are():
+    packed = base64.b64encode(np.array([1, 2], "<f4").tobytes()).decode()
+    rows = [
+        3,
+        {"embedding": packed, "index": 1.0},
+        {"embedding": packed[:4] + "!" + packed[4:], "index": "7"},
+        {"embedding": [1, 2], "index": 1.5},
+        {"embedding": [[1, 2]], "index": "x"},
+    ]
+    vectors, order = read_rows(rows)
+    assert order == [None, 1, 7, None, None]
+    assert [row is None for row in vectors] == [True, False, True, False, True]
+    assert vectors[1].tolist() == vectors[3].tolist() == decoded(packed).tolist() == [1, 2]
