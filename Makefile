@@ -12,7 +12,7 @@ export
 endif
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo dev test proofs lint types stop clean constraints
+.PHONY: help install demo dev test proofs mutants lint types stop clean constraints
 
 help:  ## what there is
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -31,6 +31,9 @@ test: $(VENV)/.dev  ## all tests; what is missing on this machine is skipped, sa
 
 proofs: $(VENV)/.dev  ## what takes minutes to show: 60 kills, the same vectors, a ledger that brackets
 	$(BIN)/python -m pytest -m proof $(ARGS)
+
+mutants: $(VENV)/.dev  ## mutate what decides over money and data, an hour; ARGS, survivors: tests/mutants/README.md
+	$(BIN)/python -m tests.mutants.run $(ARGS)
 
 lint: $(VENV)/.dev  ## ruff (lint and format) and import-linter (layers), as CI checks them
 	$(BIN)/ruff check

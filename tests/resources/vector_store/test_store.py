@@ -176,6 +176,33 @@ def test_a_pipeline_deletes_only_its_own(store, database):
     assert list(other.ids()) == [("theirs", "theirs")]
 
 
+@pytest.mark.parametrize("lasting", [True, False])
+def test_of_refused_texts_what_is_of_no_more_use_is_withdrawn(store, lasting):
+    chunks = {
+        name: Chunk.whole(name, name, {}) for name in ("same", "older", "cut", "other", "int8")
+    }
+    put(store, *chunks.values())
+    for name, change in {
+        "older": {"embedding_lineage.text_hash": "before"},
+        "cut": {"embedding_lineage.cut": True},
+        "other": {"embedding_lineage.space": "space-b"},
+        "int8": {"embedding_lineage.stored_as": "int8"},
+    }.items():
+        store.collection.update_one({"_id": name}, {"$set": change})
+    gone = {"other", "int8"} | ({"older", "cut"} if lasting else set())
+    wanted = [(chunk, lasting) for chunk in chunks.values()]
+    assert VectorWriter(store).withdraw(wanted, "space-a") == len(gone)
+    assert {found["_id"] for found in store.collection.find()} == chunks.keys() - gone
+
+
+def test_a_chunker_that_is_no_longer_used_goes_from_the_lineage(store):
+    chunk = Chunk.whole("a", "the text", {})
+    put(store, chunk)
+    store.collection.update_one({"_id": "a"}, {"$set": {"embedding_lineage.chunker": "cut"}})
+    assert VectorWriter(store).refresh([chunk]) == 1
+    assert "chunker" not in store.collection.find_one({"_id": "a"})["embedding_lineage"]
+
+
 def test_an_empty_list_deletes_nothing(store):
     """LangChain's store empties the collection for it."""
     put(store, Chunk.whole("a", "t1", {}))
