@@ -19,7 +19,7 @@ from tests import servers
 from tests.pipelines.helpers import KEYS
 
 pytestmark = [
-    pytest.mark.slow,
+    pytest.mark.proof,
     pytest.mark.timeout(600),
     pytest.mark.skipif(os.name == "nt", reason="the environment is laid out as on POSIX"),
     pytest.mark.skipif(servers.secantus() is None, reason="no embedded server: SecantusDB"),
