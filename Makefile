@@ -32,7 +32,7 @@ test: $(VENV)/.dev  ## all tests; what is missing on this machine is skipped, sa
 proofs: $(VENV)/.dev  ## what takes minutes to show: 60 kills, long histories, a wheel in an environment of its own
 	$(BIN)/python -m pytest -m proof $(ARGS)
 
-mutants: $(VENV)/.dev  ## mutate what decides over money and data, an hour; ARGS, survivors: tests/mutants/README.md
+mutants: $(VENV)/.dev  ## mutants of what decides over money and data, hours; see tests/mutants/README.md
 	$(BIN)/python -m tests.mutants.run $(ARGS)
 
 lint: $(VENV)/.dev  ## ruff (lint and format) and import-linter (layers), as CI checks them

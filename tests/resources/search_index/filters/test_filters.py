@@ -252,6 +252,7 @@ def test_no_documents_and_no_columns() -> None:
         ({"a": {"$exists": 1}}, r"\$exists on 'a' takes true or false, not a value of type int"),
         ({"a": {"$not": 1}}, r"\$not on 'a' takes operators"),
         ({"a": {"$not": {}}}, r"\$not on 'a' takes operators"),
+        ({"a": {"$not": {"$regex": "x"}}}, r"unknown filter operator \$regex"),
         ({"a": {"x": 1}}, "compares 'a' with a document"),
         ({"a": {}}, "compares 'a' with a document"),
         ({"a": {"$gt": 1, "x": 1}}, r"on 'a' mixes operators with fields: \$gt, x"),
