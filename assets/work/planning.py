@@ -62,13 +62,6 @@ class Part:
     chunks: list[Chunk]
     batch: str = ""
 
-    def texts(self) -> dict[str, Chunk]:
-        """First chunk of every distinct text, by hash, in order."""
-        first: dict[str, Chunk] = {}
-        for chunk in self.chunks:
-            first.setdefault(chunk.text_hash, chunk)
-        return first
-
 
 @dataclass
 class Counts:
