@@ -1,5 +1,6 @@
 """One text that cannot be embedded, however the server says it, costs no other."""
 
+import threading
 from typing import Any
 
 import numpy as np
@@ -91,7 +92,14 @@ def test_a_row_that_comes_the_second_time_is_kept(api, connect):
 
 @pytest.mark.parametrize("fault", [401, 403, 404, 500, "reset", "short", "error_200", "html_502"])
 def test_an_outage_blames_nobody_and_keeps_what_is_finished(api, connect, fault: Any):
-    api.behaviour.fault_when = lambda request: fault if request.number >= 5 else None
+    down = threading.Event()
+
+    def fails(request: Any) -> Any:
+        if TEXTS[10] in request.texts:  # from then on, whatever is asked
+            down.set()
+        return fault if down.is_set() else None
+
+    api.behaviour.fault_when = fails
     embedder = connect(api, attempts=2, concurrency=1, max_texts=2)
     finished, said = until_error(embedder.embed_batches([("one", TEXTS[:6]), ("two", TEXTS[6:])]))
     assert all(not reply.refused for reply in finished.values())
