@@ -9,19 +9,15 @@ import dagster as dg
 from pydantic import ValidationError
 
 from assets.work.heap import settled_heap
-from assets.work.opened import Opened
+from assets.work.opened import RESOURCES, Opened
 from resources.core.errors import EmbeddingsError
-
-KEYS = ("source", "embedder", "mongodb", "vector_store", "search_index", "batch_store")
-"""Of the resources: the same in every pipeline, so that any YAML fragment fits any of them."""
-
 
 _IN_ONE_PROCESS = ("execute_in_process_executor", "in_process")
 
 
 def required(prefix: str) -> set[str]:
     """The keys as Dagster knows them, where those of several pipelines live in one location."""
-    return {prefix + key for key in KEYS}
+    return {prefix + key for key in RESOURCES}
 
 
 @contextmanager

@@ -11,7 +11,8 @@ from assets.work import preflight
 from assets.work.plan import Plan, plan_of_run
 from resources.batch_store.resource import BatchStoreResource
 from resources.batch_store.store import BatchStore
-from resources.core.lane import Lane
+from resources.core.config import StrictResource
+from resources.core.lane import Finished, Lane, unknown
 from resources.core.space import EmbeddingSpace
 from resources.embedders.resource import EmbedderResource
 from resources.mongodb.lease import Lease, held
@@ -23,6 +24,16 @@ from resources.search_index.resource import SearchIndexResource
 from resources.sources.resource import SourceResource
 from resources.vector_store.resource import VectorStoreResource
 from resources.vector_store.store import VectorStore
+
+RESOURCES: dict[str, type[StrictResource]] = {
+    "source": SourceResource,
+    "embedder": EmbedderResource,
+    "mongodb": MongoDBResource,
+    "vector_store": VectorStoreResource,
+    "search_index": SearchIndexResource,
+    "batch_store": BatchStoreResource,
+}
+"""The same keys in every pipeline, so that any YAML fragment fits any of them."""
 
 
 class Opened:
@@ -54,7 +65,7 @@ class Opened:
         run: str = "",
         log: Callable[[str], None] = lambda line: None,
         warn: Callable[[str], None] = lambda line: None,
-        finished: Callable[[str], bool | None] = lambda run: None,
+        finished: Finished = unknown,
     ) -> None:
         self.name, self.run, self.log, self.warn = name, run, log, warn
         self.finished = finished

@@ -14,7 +14,7 @@ from resources.batch_store.store import BatchStore
 from resources.core.chunks import Chunk
 from resources.core.errors import BatchStoreError
 from resources.core.keys import decode, encode
-from resources.core.lane import Lane
+from resources.core.lane import Finished, Lane, unknown
 from resources.core.space import EmbeddingSpace
 from resources.embedders.packing import estimate_tokens
 
@@ -93,9 +93,7 @@ class PlanWriter:
         tokens = sum(estimate_tokens(chunk.text) for chunk in part.chunks)
         self._parts.append(PlannedPart(name, part.kind, part.batch, len(rows), tokens))
 
-    def finish(
-        self, counts: dict[str, Any], finished: Callable[[str], bool | None] = lambda run: None
-    ) -> Plan:
+    def finish(self, counts: dict[str, Any], finished: Finished = unknown) -> Plan:
         """Make it the lane's newest plan, and that of the run.
 
         Args:

@@ -17,11 +17,9 @@ from assets.embedding_batches import build_embedding_batches
 from assets.search_index import build_search_index
 from assets.source_documents import build_source_documents
 from assets.stored_vectors import build_stored_vectors
+from assets.work.opened import RESOURCES
 from pipelines.framework.console import brief_logger
 from pipelines.framework.run_config import build_resources, resource_values
-from resources.batch_store.resource import BatchStoreResource
-from resources.embedders.resource import EmbedderResource
-from resources.mongodb.resource import MongoDBResource
 from resources.search_index.resource import SearchIndexResource
 from resources.sources.resource import SourceResource
 from resources.vector_store.resource import VectorStoreResource
@@ -43,17 +41,6 @@ def declarations_only() -> Iterator[None]:
         yield
     finally:
         _declaring.reset(token)
-
-
-RESOURCES: dict[str, type[ConfigurableResource]] = {
-    "source": SourceResource,
-    "embedder": EmbedderResource,
-    "mongodb": MongoDBResource,
-    "vector_store": VectorStoreResource,
-    "search_index": SearchIndexResource,
-    "batch_store": BatchStoreResource,
-}
-"""The same keys in every pipeline, so that any YAML fragment fits any of them."""
 
 
 @dataclass(frozen=True)

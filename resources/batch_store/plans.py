@@ -11,7 +11,7 @@ A pipeline's spaces have one newest plan between them, as long as they exclude o
 `Lane.excludes`): to carry out an older one of another space would undo what the newer one did.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -20,15 +20,10 @@ import pyarrow as pa
 
 from resources.batch_store.files import Files
 from resources.core.errors import BatchStoreError
+from resources.core.lane import Finished, unknown
 
 PINNED_FOR = timedelta(days=30)
 """After which a run of which nobody knows that it has ended counts as ended."""
-
-Finished = Callable[[str], bool | None]
-
-
-def _unknown(run: str) -> None:
-    """Of no run it is known whether it has ended."""
 
 
 class Plans:
@@ -54,7 +49,7 @@ class Plans:
         *,
         run: str,
         shard: int | None = None,
-        finished: Finished = _unknown,
+        finished: Finished = unknown,
     ) -> None:
         """Make a plan the newest one, whole, and that of a run; older ones are removed in time.
 

@@ -1,5 +1,6 @@
 """The identity of work: whose it is, in which space, and which piece of it."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 
@@ -36,3 +37,11 @@ class Lane:
     def __str__(self) -> str:
         piece = "" if self.shard is None else f"shard {self.shard} of "
         return f"{piece}the pipeline {self.pipeline}"
+
+
+Finished = Callable[[str], bool | None]
+"""Tells whether a run has ended; None where that is not known."""
+
+
+def unknown(run: str) -> None:
+    """Of no run it is known whether it has ended."""

@@ -25,17 +25,13 @@ from pymongo.errors import DuplicateKeyError, PyMongoError
 from tenacity import Retrying, retry_if_result, stop_after_delay, wait_fixed
 
 from resources.core.errors import LeaseError
-from resources.core.lane import Lane
+from resources.core.lane import Finished, Lane, unknown
 from resources.mongodb.holder import Holder
-from resources.mongodb.lease_entries import Finished, freeing, prefix, server_time, take
+from resources.mongodb.lease_entries import freeing, prefix, server_time, take
 
 COLLECTION = "embedding_leases"
 POLL_SECONDS = 1.0
 RENEWALS_PER_TERM = 4
-
-
-def _unknown(run: str) -> None:
-    """Of no run it is known whether it has ended."""
 
 
 class Lease:
@@ -167,7 +163,7 @@ def held(
     wait_seconds: float,
     last: bool = True,
     one_process: bool = False,
-    finished: Finished = _unknown,
+    finished: Finished = unknown,
     log: Callable[[str], None] = lambda line: None,
 ) -> Iterator[Lease]:
     """Hold a lane; between two blocks of one run it stays held, with the same token.

@@ -5,7 +5,7 @@ entry in `shards`, by number. Between two steps of a run an entry is `paused`: t
 process says nothing, since under many of Dagster's executors each step is a process of its own.
 """
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from datetime import datetime, timedelta
 from typing import Any
@@ -13,14 +13,11 @@ from typing import Any
 from pymongo.collection import Collection
 from pymongo.errors import DuplicateKeyError
 
-from resources.core.lane import Lane
+from resources.core.lane import Finished, Lane
 from resources.mongodb.holder import Holder
 
 _GONE = ("host", "pid", "started", "boot", "namespace", "space", "paused")
 """What a released entry of a whole pipeline does not have."""
-
-Finished = Callable[[str], bool | None]
-"""Tells whether a run has ended; None where that is not known."""
 
 
 def take(
