@@ -9,6 +9,7 @@ time, and half as long after each success.
 import asyncio
 import random
 import time
+from collections import deque
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
@@ -48,7 +49,7 @@ class Pace:
         self._concurrency = concurrency
         self._window = float(concurrency)
         self._in_flight = 0
-        self._free = asyncio.Condition()
+        self._queue: deque[asyncio.Future[None]] = deque()
         self._stopped = asyncio.Event()
         configured = {"requests": requests_per_minute, "tokens": tokens_per_minute}
         self._rates = {name: _Rate(limit) for name, limit in configured.items() if limit}
@@ -70,18 +71,37 @@ class Pace:
     @asynccontextmanager
     async def turn(self, tokens: int) -> AsyncIterator[Turn]:
         """Wait until a request of this size may go out, and hold its place meanwhile."""
-        async with self._free:
-            await self._free.wait_for(lambda: self._in_flight < max(1, int(self._window)))
-            self._in_flight += 1
+        await self._enter()
         try:
             asked = time.monotonic()
             await self._wait(tokens)
             began = time.monotonic()
             yield Turn(began, began - asked)
         finally:
-            async with self._free:
-                self._in_flight -= 1
-                self._free.notify(max(1, int(self._window) - self._in_flight))
+            self._leave()
+
+    async def _enter(self) -> None:
+        """In the order of asking: who comes as a place is given back does not take it."""
+        place = asyncio.get_running_loop().create_future()
+        self._queue.append(place)
+        self._admit()
+        try:
+            await place
+        except asyncio.CancelledError:
+            if not place.cancelled():  # given, and never to be used
+                self._leave()
+            raise
+
+    def _leave(self) -> None:
+        self._in_flight -= 1
+        self._admit()
+
+    def _admit(self) -> None:
+        while self._queue and self._in_flight < max(1, int(self._window)):
+            place = self._queue.popleft()
+            if not place.cancelled():
+                self._in_flight += 1
+                place.set_result(None)
 
     async def _wait(self, tokens: int) -> None:
         amounts = {"requests": 1, "tokens": tokens}

@@ -50,6 +50,42 @@ def test_the_window_is_what_may_be_in_flight(in_a_loop, turn):
     in_a_loop(work)
 
 
+def test_turns_come_in_the_order_of_asking(in_a_loop):
+    """Also to who asks again just as its own turn ends; who leaves the queue holds up nobody."""
+
+    async def work():
+        pace, turns = Pace(1), []
+
+        async def one(name: str, times: int = 1) -> None:
+            for _ in range(times):
+                async with pace.turn(1):
+                    turns.append(name)
+                    await asyncio.sleep(0.001)
+
+        first = asyncio.create_task(one("first", 2))
+        others = [asyncio.create_task(one(f"other {number}")) for number in range(4)]
+        await asyncio.sleep(0)
+        others[1].cancel()
+        await asyncio.gather(first, *others, return_exceptions=True)
+        assert turns == ["first", "other 0", "other 2", "other 3", "first"]
+
+    in_a_loop(work)
+
+
+def test_a_turn_that_is_given_to_who_is_gone_is_the_next_ones(in_a_loop):
+    async def work():
+        pace = Pace(1)
+        async with pace.turn(1):
+            gone = asyncio.create_task(requests(pace, 1))
+            await asyncio.sleep(0)
+            await asyncio.sleep(0)
+        gone.cancel()  # its place is given already, and it has not seen that yet
+        await asyncio.gather(gone, return_exceptions=True)
+        assert await asyncio.wait_for(requests(pace, 3), 60) == 1
+
+    in_a_loop(work)
+
+
 def test_the_window_shrinks_by_a_quarter_and_never_below_one(turn):
     pace = Pace(16)
     seen = []
