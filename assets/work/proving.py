@@ -67,10 +67,10 @@ def index(o: Opened) -> Indexed:
 def probe(o: Opened, engine: SearchEngine) -> list[Probe]:
     """Search for some stored vectors; each must find itself, or a twin of equal score."""
     store, similarity = o.store, o.search_index.similarity
-    probes = []
+    probes, served = [], engine.serve()
     for rows in store.vectors(o.space.id, [], batch_size=PROBES):
         for row in rows:
-            hits = engine.search(row.vector, Query(limit=2))
+            hits = served.nearest(row.vector, Query(limit=2))
             best = hits[0] if hits else None
             own = float(score(store.element, similarity, row.vector[None], row.vector)[0])
             twin = best is not None and best.score > own - SAME_SCORE

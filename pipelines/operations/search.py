@@ -131,7 +131,8 @@ def search_opened(opened: Opened, text: str, query: Query) -> SearchAnswer:
     main, fine, _ = stored_as.fields(vectors)
     # What a coarse index finds is a choice to rank anew: as many as it considers.
     sent = query.widened() if stored_as.rescore else query
-    hits = engine.search(main[0], sent)
+    served = engine.serve()
+    hits = served.nearest(main[0], sent)
     scored_by = meaning(store.element, declared.similarity)
     if fine is not None and stored_as.rescore:
         finer = store.fine_vectors([hit.id for hit in hits])
@@ -161,8 +162,8 @@ def search_opened(opened: Opened, text: str, query: Query) -> SearchAnswer:
         key,
         time.monotonic() - start,
         scored_by,
-        engine.explain(main[0], sent),
-        "" if found else engine.why_empty(query),
+        served.explain(main[0], text, sent),
+        "" if found else served.why_empty(query),
     )
 
 

@@ -4,7 +4,7 @@ from typing import Literal
 
 from pydantic import Field
 
-from resources.core.config import StrictResource
+from resources.core.config import StrictConfig, StrictResource
 from resources.core.errors import ConfigurationError
 from resources.core.space import EmbeddingSpace
 from resources.core.vectors import (
@@ -18,6 +18,22 @@ from resources.core.vectors import (
 EXACT_BELOW = 50_000
 """From benchmarks/local_index.py on two cores: comparing with all takes some 4 ms at 384 dimensions
 (so some 12 ms at 1024) and needs no graph, whose building is the slow part."""
+
+
+class TextDeclaration(StrictConfig):
+    """Full text beside the vectors: searches by words, and by both."""
+
+    fields: list[str] = Field(
+        default=[], description="Fields to be searched. Default: where the embedded text is."
+    )
+    analyzer: str = Field(
+        default="lucene.standard", min_length=1, description="Of the search index (mongodb)."
+    )
+    tokenizer: Literal["unicode61", "porter", "trigram"] = Field(
+        default="unicode61",
+        description="How texts become words (local). porter: by their English stems; trigram: by "
+        "three letters, for languages that put no spaces between words.",
+    )
 
 
 class IndexDeclaration(StrictResource):
@@ -37,6 +53,9 @@ class IndexDeclaration(StrictResource):
     )
     filter_fields: list[str] = Field(
         default=[], description="Fields that searches may filter by; dots are allowed."
+    )
+    text: TextDeclaration | None = Field(
+        default=None, description="Also searched by words: `mode: text` and `hybrid`."
     )
     indexing_method: Literal["hnsw", "flat"] = Field(
         default="hnsw", description="flat: every search compares with all vectors (mongodb)."

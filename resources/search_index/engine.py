@@ -1,13 +1,15 @@
-"""What both search engines offer: bring the index in line, answer a query."""
+"""What both search engines offer: bring the index in line, serve it, answer a query."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from resources.mongodb.lease import Lease
+from resources.registry.indexes import IndexEntry
+from resources.search_index import fusion
 from resources.search_index.query import Hit, Query
 
 
@@ -76,13 +78,33 @@ class SearchEngine(ABC):
         """
 
     @abstractmethod
-    def search(self, vector: np.ndarray, query: Query) -> list[Hit]:
-        """The nearest vectors, best first.
+    def serve(self) -> "ServedIndex":
+        """The index as it is now.
+
+        Raises:
+            SearchIndexError: It is missing or damaged.
+        """
+
+
+class ServedIndex(ABC):
+    """One state of an index, which answers queries; any number of threads may ask it.
+
+    Attributes:
+        entry: What the registry says of it.
+    """
+
+    def __init__(self, entry: IndexEntry) -> None:
+        self.entry = entry
+
+    @abstractmethod
+    def nearest(self, vector: np.ndarray, query: Query, fields: Sequence[str] = ()) -> list[Hit]:
+        """By vector, the nearest first.
 
         Args:
             vector: One vector in the index's space, and of its field's element type: float32 or
                 int8 of shape (dimensions,), or packed bits, uint8 of shape (dimensions / 8,).
             query: How to search.
+            fields: Of the documents, to come along where that costs no trip of its own.
 
         Raises:
             QueryRefused: The index would answer wrongly or not at all.
@@ -90,8 +112,32 @@ class SearchEngine(ABC):
         """
 
     @abstractmethod
-    def explain(self, vector: np.ndarray, query: Query) -> Mapping[str, Any]:
-        """What `search` would do: the `$vectorSearch` stage it sends, or its local equivalent."""
+    def why_no_text(self) -> str:
+        """Why the index cannot be asked by words, and the way out; empty where it can."""
+
+    @abstractmethod
+    def matching(self, text: str, query: Query, fields: Sequence[str] = ()) -> list[Hit]:
+        """By the words of a text, any of them, the best first; scores are BM25's.
+
+        Raises:
+            QueryRefused: As `nearest`; `why_no_text` gives a reason.
+        """
+
+    def fused(
+        self, text: str, vector: np.ndarray, query: Query, fields: Sequence[str] = ()
+    ) -> list[Hit]:
+        """By both, fused by the places in each list of candidates."""
+        lists = {
+            "vector": self.nearest(vector, query.widened(), fields),
+            "text": self.matching(text, query.widened(), fields),
+        }
+        weights = dict(zip(lists, query.weights, strict=True))
+        constant = query.rank_constant
+        return fusion.fused(lists, weights, rank_constant=constant, limit=query.limit)
+
+    @abstractmethod
+    def explain(self, vector: np.ndarray | None, text: str, query: Query) -> Mapping[str, Any]:
+        """What a search would do: the stages it sends, or their local equivalent."""
 
     @abstractmethod
     def why_empty(self, query: Query) -> str:

@@ -239,6 +239,7 @@ class VectorStoreResource(StrictResource):
             in_place=self.in_place,
             carried=tuple(source.carry),
             pipeline=pipeline,
+            text_shape=source.text_shape() if self.in_place else None,
             chunker=source.chunking.describe(),
             adopt=self.adopt,
         )

@@ -21,6 +21,8 @@ from resources.core.vectors import (
     from_bson,
 )
 from resources.sources.fields import without_nested
+from resources.sources.rejection import BadRecord
+from resources.sources.text import TextField, TextTemplate
 from resources.vector_store.ownership import Occupant, why_not_ours, why_not_shared
 
 TEXT_FIELD, SOURCE_FIELD = "text", "source_id"
@@ -60,6 +62,7 @@ class VectorStore:
 
     Attributes:
         format: How vectors are stored here; of int8 with its scale, where one is fixed already.
+        text_shape: Where a document here has the text that was embedded, or would be now.
     """
 
     def __init__(
@@ -73,6 +76,7 @@ class VectorStore:
         in_place: bool,
         carried: tuple[str, ...],
         pipeline: str,
+        text_shape: TextField | TextTemplate | None = None,
         chunker: str | None = None,
         adopt: bool = False,
     ) -> None:
@@ -84,6 +88,7 @@ class VectorStore:
         self.in_place = in_place
         self.carried = carried
         self.pipeline = pipeline
+        self.text_shape = text_shape or TextField(TEXT_FIELD)
         self.chunker = chunker
         self.adopt = adopt
         self.mine = {f"{lineage_path}.pipeline": pipeline}
@@ -321,6 +326,13 @@ class VectorStore:
             projection = dict.fromkeys(without_nested([*fields, self.lineage_path]), 1)
         cursor = self.collection.find({"_id": {"$in": list(ids)}}, projection)
         return {key(document["_id"]): document for document in cursor}
+
+    def text(self, document: Mapping[str, Any]) -> str | None:
+        """Of a stored document; None where there is none any more."""
+        try:
+            return self.text_shape.render(document)
+        except BadRecord:  # it has changed since it was embedded
+            return None
 
     def lineage(self, document: Mapping[str, Any]) -> Mapping[str, Any] | None:
         found = at_path(document, self.lineage_path)

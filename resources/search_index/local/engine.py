@@ -4,8 +4,7 @@ import functools
 import hashlib
 import json
 import time
-from collections.abc import Callable, Mapping
-from typing import Any
+from collections.abc import Callable
 
 import numpy as np
 
@@ -22,7 +21,7 @@ from resources.search_index.engine import Coverage, IndexReport, SearchEngine
 from resources.search_index.local.builder import LocalIndexBuilder
 from resources.search_index.local.files import load_index, save_index
 from resources.search_index.local.index import LocalIndex
-from resources.search_index.query import Hit, Query
+from resources.search_index.local.served import ServedLocally
 from resources.vector_store.store import VectorStore
 
 
@@ -131,41 +130,18 @@ class LocalEngine(SearchEngine):
         )
 
     def coverage(self, *, thorough: bool = True) -> Coverage:
-        stored, indexed = self._store.count_space(self._space.id), len(self._serving())
+        stored, indexed = self._store.count_space(self._space.id), len(self.serve())
         why = f"{indexed:,} indexed, but {stored:,} stored: materialize search_index"
         return Coverage(stored, indexed, why if indexed != stored else "")
 
-    def search(self, vector: np.ndarray, query: Query) -> list[Hit]:
-        return self._serving().search(vector, query)
-
-    def explain(self, vector: np.ndarray, query: Query) -> Mapping[str, Any]:
-        index = self._serving()
-        stage: dict[str, Any] = {
-            "index": self._folder,
-            "path": self._store.path,
-            "limit": query.limit,
-            **({"exact": True} if query.exact else {"numCandidates": query.candidates}),
-        }
-        if query.filter is not None:
-            stage["filter"] = dict(query.filter)
-            stage["passing the filter"] = index.passing(query.filter)
-        return {"local engine": {**stage, "vectors": len(index), "similarity": index.similarity}}
-
-    def why_empty(self, query: Query) -> str:
-        index = self._serving()
-        if not len(index):
-            return f"the index {self._key} is empty: materialize the pipeline"
-        if query.filter is not None and not index.passing(query.filter):
-            return f"none of the {len(index):,} indexed documents passes the filter"
-        return ""
-
-    def _serving(self) -> LocalIndex:
+    def serve(self) -> ServedLocally:
         entry = self._registry.indexes.get(self._key)
         if entry is None or entry.engine != self.name:
             raise SearchIndexError(
                 f"there is no local index {self._key}: materialize search_index first"
             )
-        return _load(f"{self._folder}/{entry.version}")
+        index = _load(f"{self._folder}/{entry.version}")
+        return ServedLocally(entry, index, folder=self._folder, path=self._store.path)
 
 
 @functools.lru_cache(maxsize=4)

@@ -4,19 +4,16 @@ import time
 from collections.abc import Callable, Mapping
 from typing import Any
 
-import numpy as np
 from pymongo.errors import OperationFailure
 from pymongo.operations import SearchIndexModel
 
 from resources.core.errors import SearchIndexError
 from resources.core.space import EmbeddingSpace
-from resources.core.vectors import dtype_of, element_of
 from resources.mongodb.lease import Lease
 from resources.registry.indexes import IndexEntry
 from resources.registry.registry import Registry
 from resources.search_index.declaration import IndexDeclaration
-from resources.search_index.engine import Coverage, IndexReport, SearchEngine
-from resources.search_index.mongodb import vector_search
+from resources.search_index.engine import Coverage, IndexReport, SearchEngine, ServedIndex
 from resources.search_index.mongodb.definition import TYPE, build_definition, differences
 from resources.search_index.mongodb.left_out import LeftOut, left_out
 from resources.search_index.mongodb.lifecycle import (
@@ -26,9 +23,8 @@ from resources.search_index.mongodb.lifecycle import (
     find_index,
     index_errors,
 )
+from resources.search_index.mongodb.served import ServedByMongoDB
 from resources.search_index.mongodb.waiting import IndexWait
-from resources.search_index.query import Hit, Query
-from resources.sources.fields import lookup
 from resources.vector_store.store import VectorStore
 
 ATLAS_LIMITS = "a free cluster takes 3 search indexes, a flex cluster 10"
@@ -238,57 +234,20 @@ class MongoDBEngine(SearchEngine):
 
     # --- searching
 
-    def search(self, vector: np.ndarray, query: Query) -> list[Hit]:
-        pipeline = [
-            {"$vectorSearch": self._stage(vector, query)},
-            {"$project": {"_id": 1, "score": vector_search.SCORE}},
-        ]
-        try:
-            rows = list(self._collection.aggregate(pipeline))
-        except OperationFailure as error:
-            raise vector_search.explained(error, self._index) from error
-        return [Hit(row["_id"], row["score"]) for row in rows]
-
-    def _stage(self, vector: np.ndarray, query: Query) -> dict[str, Any]:
+    def serve(self) -> ServedIndex:
         entry = self._registry.indexes.get(self._key)
         # As the index was when it was last seen to serve; the server is asked only where that is
         # not known.
-        definition = (entry and entry.definition) or self._listed().definition
-        return vector_search.build_stage(
-            vector,
-            query,
+        definition = entry.definition if entry else None
+        if not definition:
+            with index_errors(self._collection, self._index):
+                state = self._find()
+            definition = state.definition if state else {}
+        made = entry or IndexEntry(self.name, self._space.id, str(self._store.key), None, 0)
+        return ServedByMongoDB(
+            made,
+            definition,
+            store=self._store,
             index=self._index,
-            path=self._store.path,
-            dtype=self._store.dtype,
-            definition=definition,
-            only={self._space_path: self._space.id},
+            why_missing=lambda: self.coverage().why,
         )
-
-    def explain(self, vector: np.ndarray, query: Query) -> Mapping[str, Any]:
-        return vector_search.shown(self._stage(vector, query), vector)
-
-    def why_empty(self, query: Query) -> str:
-        with index_errors(self._collection, self._index):
-            state = self._find()
-        where = self._collection.full_name
-        if state is None or state.status in ("DOES_NOT_EXIST", "DELETING"):
-            return f"there is no index {self._index} on {where}: materialize search_index"
-        if not state.queryable:
-            return f"the index {self._index} is {state.status}: it answers once it is READY"
-        wanted = {self._space_path: self._space.id}
-        sample = self._collection.find_one(wanted, {self._store.path: 1})
-        if sample is None:
-            return (
-                f"{where} holds no vector of the space {self._space.id}: materialize the pipeline"
-            )
-        if query.filter:
-            passing = {"$and": [wanted, dict(query.filter)]}
-            if not self._collection.find_one(passing, {"_id": 1}):
-                return f"no document of {where} passes the filter"
-        stored = dtype_of(lookup(sample, self._store.path))
-        if stored is not None and element_of(stored) != self._store.element:
-            return (
-                f"the stored vectors are {stored}, the query {self._store.element}: materialize "
-                "the pipeline, which stores them as declared"
-            )
-        return self.coverage().why

@@ -338,8 +338,8 @@ def test_every_dtype_is_asked_in_its_own(bench, dtype, settings):
     engine = bench.engine(**settings)
     engine.reconcile(bench.lines.append)
     main, _, _ = bench.store.format.fields(vector(5)[None])
-    assert engine.search(main[0], Query(limit=3))[0].id == 5
-    assert engine.search(main[0], Query(limit=3, exact=True))[0].id == 5
+    assert engine.serve().nearest(main[0], Query(limit=3))[0].id == 5
+    assert engine.serve().nearest(main[0], Query(limit=3, exact=True))[0].id == 5
     (stage,) = [
         body["pipeline"][0]["$vectorSearch"]
         for body in bench.node.commands
@@ -353,7 +353,7 @@ def test_a_search_never_leaves_its_space(bench):
     engine = bench.engine()
     engine.reconcile(bench.lines.append)
     bench.store.collection.update_one({"_id": 5}, {"$set": {"embedding_lineage.space": "other"}})
-    assert 5 not in {hit.id for hit in engine.search(vector(5), Query(limit=COUNT))}
+    assert 5 not in {hit.id for hit in engine.serve().nearest(vector(5), Query(limit=COUNT))}
 
 
 def test_a_query_that_would_find_nothing_is_refused(bench):
@@ -365,30 +365,32 @@ def test_a_query_that_would_find_nothing_is_refused(bench):
         (np.full(8, np.nan, np.float32), "NaN"),
     ]:
         with pytest.raises(QueryRefused, match=message):
-            engine.search(query, Query(limit=3))
+            engine.serve().nearest(query, Query(limit=3))
     with pytest.raises(QueryRefused, match="'year', which is not a filter field"):
-        engine.search(vector(1), Query(limit=3, filter={"year": 1990}))
+        engine.serve().nearest(vector(1), Query(limit=3, filter={"year": 1990}))
 
 
 def test_silence_has_a_cause(bench):
     engine = bench.engine()
-    assert "there is no index" in engine.why_empty(Query(10))
+    assert "there is no index" in engine.serve().why_empty(Query(10))
     engine.reconcile(bench.lines.append)
-    assert engine.why_empty(Query(10)) == ""
-    assert "passes the filter" in engine.why_empty(Query(10, filter={"kind": "opera"}))
+    assert engine.serve().why_empty(Query(10)) == ""
+    assert "passes the filter" in engine.serve().why_empty(Query(10, filter={"kind": "opera"}))
     bench.store = bench.open(dtype="int8")
-    assert "the stored vectors are float32, the query int8" in bench.engine().why_empty(Query(10))
+    assert "the stored vectors are float32, the query int8" in bench.engine().serve().why_empty(
+        Query(10)
+    )
     bench.store.collection.delete_many({})
-    assert "holds no vector of the space" in engine.why_empty(Query(10))
+    assert "holds no vector of the space" in engine.serve().why_empty(Query(10))
     bench.store.collection.drop_search_index("vector_index")
     bench.node.indexes.find(
         bench.store.collection.database.name, "vectors", "vector_index"
     ).script = ["DELETING"] * 9
-    assert "there is no index" in engine.why_empty(Query(10))
+    assert "there is no index" in engine.serve().why_empty(Query(10))
 
 
 def test_a_cut_connection_is_tried_again_by_the_driver(bench):
     engine = bench.engine()
     engine.reconcile(bench.lines.append)
     bench.node.sever_next("$vectorSearch")
-    assert engine.search(vector(3), Query(limit=1))[0].id == 3
+    assert engine.serve().nearest(vector(3), Query(limit=1))[0].id == 3
