@@ -19,6 +19,7 @@ from resources.mongodb.lease import Lease, held
 from resources.mongodb.resource import MongoDBResource
 from resources.registry.neighbours import Neighbours, neighbours
 from resources.registry.registry import Registry
+from resources.rerankers.resource import RerankResource
 from resources.search_index.engine import SearchEngine
 from resources.search_index.resource import SearchIndexResource
 from resources.sources.resource import SourceResource
@@ -32,6 +33,7 @@ RESOURCES: dict[str, type[StrictResource]] = {
     "vector_store": VectorStoreResource,
     "search_index": SearchIndexResource,
     "batch_store": BatchStoreResource,
+    "rerank": RerankResource,
 }
 """The same keys in every pipeline, so that any YAML fragment fits any of them."""
 
@@ -94,6 +96,10 @@ class Opened:
     @cached_property
     def batch_store(self) -> BatchStoreResource:
         return self._resource("batch_store")
+
+    @cached_property
+    def reranker(self) -> RerankResource:
+        return self._resource("rerank")
 
     @cached_property
     def client(self) -> MongoClient:

@@ -21,7 +21,7 @@ from resources.models.catalogue import (
     find,
     load_catalogue,
 )
-from resources.models.kinds import BUILT_IN
+from resources.models.kinds import EMBEDDERS
 
 MINILM = "sentence-transformers/all-MiniLM-L6-v2"
 
@@ -64,7 +64,7 @@ def test_the_packaged_file_loads_strictly_and_completely():
     entries = yaml.safe_load(PACKAGED.read_text("utf-8"))["models"]
     assert [entry.key for entry in load_catalogue().values()] == list(entries)
     assert len(re.findall(r"^  \w+/\S+:$", PACKAGED.read_text("utf-8"), re.M)) == len(entries)
-    assert {entry.provider for entry in load_catalogue().values()} == set(BUILT_IN)
+    assert {entry.provider for entry in load_catalogue().values()} == set(EMBEDDERS.built_in)
     assert load_catalogue() is load_catalogue()
 
 
