@@ -163,6 +163,20 @@ def find(provider: str, model: str, task: Task = "embed") -> ModelEntry | None:
     return entry if entry and entry.task == task else None
 
 
+def check_task(provider: str, model: str, task: Task) -> None:
+    """Refuse a model that is known to do something else.
+
+    Raises:
+        ConfigurationError: It does.
+    """
+    entry = load_catalogue().get((provider, model))
+    if entry and entry.task != task:
+        raise ConfigurationError(
+            f"{model} {entry.task}s, and does not {task}: choose another `model`, see "
+            f"`embeddings models{' --rerank' if task == 'rerank' else ''}`"
+        )
+
+
 def family(provider: str, model: str) -> str:
     """The space that the model's vectors lie in; an unknown model is a space of its own."""
     entry = find(provider, model)

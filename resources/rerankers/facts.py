@@ -40,6 +40,10 @@ class Facts:
             provider: Kind of the reranker.
             model: As the provider calls it.
             sold_as: The provider whose price it has; default: itself.
+
+        Raises:
+            ConfigurationError: The model embeds.
         """
+        catalogue.check_task(sold_as or provider, model, "rerank")
         price = catalogue.usd_per_million(sold_as or provider, model, "rerank")
         return cls(provider, model, price)

@@ -10,6 +10,7 @@ from resources.rerankers.facts import Facts
 from resources.rerankers.meter import Meter
 from resources.rerankers.provider import NoReranking, RerankerProvider, Stored
 from resources.rerankers.sentence_transformers import SentenceTransformersReranking
+from resources.rerankers.voyage import VoyageReranking
 
 
 class UnusableReranking(RerankerProvider, Unusable):
@@ -23,5 +24,5 @@ class UnusableReranking(RerankerProvider, Unusable):
 @cache
 def rerankers() -> Mapping[str, type[RerankerProvider]]:
     """By the key that chooses them in YAML."""
-    own = (NoReranking, SentenceTransformersReranking)
+    own = (NoReranking, SentenceTransformersReranking, VoyageReranking)
     return installed(RERANKERS, own, RerankerProvider, UnusableReranking)
