@@ -19,6 +19,8 @@ from resources.mongodb.lease import Lease, held
 from resources.mongodb.resource import MongoDBResource
 from resources.registry.neighbours import Neighbours, neighbours
 from resources.registry.registry import Registry
+from resources.rerankers.base import Reranker
+from resources.rerankers.provider import Stored
 from resources.rerankers.resource import RerankResource
 from resources.search_index.engine import SearchEngine
 from resources.search_index.resource import SearchIndexResource
@@ -100,6 +102,26 @@ class Opened:
     @cached_property
     def reranker(self) -> RerankResource:
         return self._resource("rerank")
+
+    def open_reranker(self) -> Reranker | None:
+        """The reranker over the stored texts, its bill kept; None where nothing is reranked.
+
+        It is closed with everything else that was opened.
+
+        Raises:
+            EmbeddingsError: The settings cannot be used.
+        """
+        chosen = self.reranker
+        if not chosen.chosen:
+            return None
+        facts, meter = chosen.facts(), None
+        if facts.paid:
+            meter = self.registry.reranked.meter(self.name, facts, self.warn)
+            self._stack.callback(meter.close)
+        found = chosen.open(Stored(self.store.collection, self.store.text_shape), meter)
+        if found is not None:
+            self._stack.callback(found.close)
+        return found
 
     @cached_property
     def client(self) -> MongoClient:
