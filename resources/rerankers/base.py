@@ -98,6 +98,8 @@ class Reranker(ABC):
     def prepare(self) -> None:  # noqa: B027  (most are ready as they are)
         """Be ready for the first search, and find out what would keep it from being answered.
 
+        To be called before anything is paid for: it says what is wrong best.
+
         Raises:
             EmbeddingsError: Something would.
         """

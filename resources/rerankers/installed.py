@@ -8,6 +8,7 @@ from resources.models.kinds import RERANKERS
 from resources.rerankers.base import Reranker
 from resources.rerankers.facts import Facts
 from resources.rerankers.meter import Meter
+from resources.rerankers.mongodb import MongoDBReranking
 from resources.rerankers.provider import NoReranking, RerankerProvider, Stored
 from resources.rerankers.sentence_transformers import SentenceTransformersReranking
 from resources.rerankers.voyage import VoyageReranking
@@ -24,5 +25,5 @@ class UnusableReranking(RerankerProvider, Unusable):
 @cache
 def rerankers() -> Mapping[str, type[RerankerProvider]]:
     """By the key that chooses them in YAML."""
-    own = (NoReranking, SentenceTransformersReranking, VoyageReranking)
+    own = (NoReranking, SentenceTransformersReranking, VoyageReranking, MongoDBReranking)
     return installed(RERANKERS, own, RerankerProvider, UnusableReranking)
