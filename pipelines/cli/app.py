@@ -74,14 +74,24 @@ def spend_(
     as_json: AsJson = False,
     config: Configs = None,
 ) -> None:
-    """Sum up what embedding took: tokens and money by day, pipeline and model."""
+    """Sum up what embedding and reranking took: tokens and money by day, pipeline and model."""
     with sentences():
         with catalog.open_pipeline(pipeline, config or []) as opened:
-            rows = opened.registry.ledger.spend(None if everything else opened.name)
+            whose = None if everything else opened.name
+            rows = opened.registry.ledger.spend(whose)
+            reranked = opened.registry.reranked.spend(whose)
         if as_json:
-            print_json([dataclasses.asdict(row) for row in rows])
+            found = {"embedding": rows, "reranking": reranked}
+            print_json(
+                [
+                    {"kind": kind, **dataclasses.asdict(row)}
+                    for kind, some in found.items()
+                    for row in some
+                ]
+            )
         else:
             render.spend(rows)
+            render.reranked(reranked)
 
 
 @app.command("lineage")

@@ -20,6 +20,7 @@ from resources.core.keys import shown
 from resources.core.progress import duration
 from resources.registry.ledger import Spend
 from resources.registry.quarantine import Quarantined
+from resources.registry.reranking import RerankSpend
 from resources.search_index.mongodb.lifecycle import IndexState
 
 __all__ = ["plain"]
@@ -109,6 +110,31 @@ def spend(rows: Sequence[Spend]) -> None:
     if not rows:
         console.print("nothing has been embedded yet")
         return
+    console.print(_spent(rows))
+    if unanswered := sum(row.unanswered for row in rows):
+        tokens = sum(row.unanswered_tokens for row in rows)
+        console.print(
+            f"{unanswered:,} requests without an answer, at most {tokens:,} tokens as estimated: "
+            "under way, or cut off by a kill or a time-out, so nobody knows whether they are billed"
+        )
+
+
+def reranked(rows: Sequence[RerankSpend]) -> None:
+    """What reranking took, apart from embedding; nothing where nothing was."""
+    if not rows:
+        return
+    console.print("\nreranking")
+    console.print(_spent(rows))
+    if unbilled := sum(row.unbilled for row in rows):
+        tokens = sum(row.unbilled_tokens for row in rows)
+        cost = dollars(sum(row.unbilled_usd for row in rows))
+        console.print(
+            f"{unbilled:,} requests of which the bill is not known (no answer came, or none that "
+            f"says it, as of `$rerank`): besides, {tokens:,} tokens and {cost} as estimated"
+        )
+
+
+def _spent(rows: Sequence[Spend] | Sequence[RerankSpend]) -> Table:
     table = new_table(show_footer=True)
     table.add_column("day", "total")
     table.add_column("pipeline")
@@ -121,13 +147,7 @@ def spend(rows: Sequence[Spend]) -> None:
     for row in rows:
         numbers = (f"{getattr(row, name):,}" for name in ("texts", "tokens", "requests"))
         table.add_row(row.day, row.pipeline, row.model, *numbers, dollars(row.cost_usd))
-    console.print(table)
-    if unanswered := sum(row.unanswered for row in rows):
-        tokens = sum(row.unanswered_tokens for row in rows)
-        console.print(
-            f"{unanswered:,} requests without an answer, at most {tokens:,} tokens as estimated: "
-            "under way, or cut off by a kill or a time-out, so nobody knows whether they are billed"
-        )
+    return table
 
 
 def indexes(found: Sequence[IndexState], where: str, declared: str) -> None:
