@@ -86,7 +86,7 @@ class Opened:
             warn=self.warn,
             finished=self.finished,
         )
-        kept = {*RESOURCES, "client", "batches"} & vars(self).keys()
+        kept = {*RESOURCES, "reranker", "client", "batches"} & vars(self).keys()
         vars(renewed).update({name: vars(self)[name] for name in kept})
         return renewed
 
