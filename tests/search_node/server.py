@@ -3,14 +3,15 @@
 import socket
 import socketserver
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from typing import Any
 
 import pymongo
 from pymongo.uri_parser import parse_uri
 
-from tests.search_node import definitions, vector_search, wire
+from tests.search_node import definitions, text_definitions, text_search, vector_search, wire
 from tests.search_node.definitions import Refused
 from tests.search_node.indexes import Index, Indexes
 
@@ -19,7 +20,9 @@ NOT_ENABLED = (
     "additional configuration. Please connect to Atlas or an AtlasCLI local deployment to enable. "
     "For more information on how to connect, see https://dochub.mongodb.org/core/atlas-cli-deploy-local-reqs"
 )
-_SCORE = "__vectorSearchScore"
+_METADATA = "__"
+"""Before the name of what `$meta` reads; nothing that begins so comes out."""
+_SEARCHES = ("$vectorSearch", "$search")
 _COMMANDS = ("createSearchIndexes", "updateSearchIndex", "dropSearchIndex")
 
 
@@ -76,7 +79,7 @@ class SearchNode:
         name = next(iter(inner))
         stages = inner.get("pipeline") or [{}] if name == "aggregate" else [{}]
         stage = next(iter(stages[0]), "")
-        if name not in _COMMANDS and stage not in ("$listSearchIndexes", "$vectorSearch"):
+        if name not in _COMMANDS and stage not in ("$listSearchIndexes", *_SEARCHES):
             return None
         asked = name if name in _COMMANDS else stage
         with self._lock:
@@ -100,11 +103,10 @@ class SearchNode:
                     case "$listSearchIndexes":
                         rows = self._list(database, collection, stages[0][stage])
                         return self._cursor(database, collection, rows, stages[1:])
-                wanted = stages[0][stage]
                 if explained:
-                    vector_search.check(wanted)
-                    return {"stages": [{"$vectorSearch": wanted}], "ok": 1.0}
-                rows = self._search(database, collection, wanted)
+                    _KINDS[stage].check(stages[0][stage])
+                    return {"stages": [stages[0]], "ok": 1.0}
+                rows = self._search(database, collection, stage, stages[0][stage])
                 return self._cursor(database, collection, rows, stages[1:])
             except Refused as refused:
                 return {
@@ -127,8 +129,7 @@ class SearchNode:
         for given in wanted:
             name, kind = given.get("name", "default"), given.get("type", "search")
             definition = given["definition"]
-            if kind == "vectorSearch":
-                definitions.validate(definition)
+            _validate(kind, definition)
             index = self.indexes.find(database, collection, name)
             if index is None:
                 if self.max_indexes is not None and len(self.indexes) >= self.max_indexes:
@@ -159,7 +160,7 @@ class SearchNode:
 
     def _update(self, database: str, collection: str, given: dict[str, Any]) -> dict[str, Any]:
         index = self._found(database, collection, given["name"])
-        definitions.validate(given["definition"])
+        _validate(index.type, given["definition"])
         index.message = self.failure
         index.declare(given["definition"], self._script())
         return {"ok": 1.0}
@@ -186,37 +187,75 @@ class SearchNode:
         collection = self.client[index.database][index.collection]
         return max(0, collection.count_documents({}) - self.lag)
 
-    def _search(self, database: str, collection: str, stage: dict[str, Any]) -> list[Any]:
-        vector_search.check(stage)
-        index = self.indexes.find(database, collection, stage["index"])
+    def _search(
+        self, database: str, collection: str, kind: str, stage: dict[str, Any]
+    ) -> list[Any]:
+        """Documents with their scores, in order."""
+        how = _KINDS[kind]
+        how.check(stage)
+        index = self.indexes.find(database, collection, stage.get("index", "default"))
         if index is None or not index.queryable or index.served is None:
             return []  # and no error
+        if index.type != kind.strip("$"):
+            raise definitions.invalid(f"the index {index.name} is of type {index.type}")
         at = self.client[database][collection]
-        hits = vector_search.find(stage, index.served, at, self.lag)
+        hits = how.find(stage, index.served, at, self.lag)
         documents = {
-            str(row["_id"]): row for row in at.find({"_id": {"$in": [h[0] for h in hits]}})
+            repr(row["_id"]): row for row in at.find({"_id": {"$in": [h[0] for h in hits]}})
         }
-        return [{**documents[str(key)], _SCORE: score} for key, score in hits]
+        # What was deleted since is not there to be looked up.
+        return [
+            {**documents[repr(key)], f"{_METADATA}{how.score}": score}
+            for key, score in hits
+            if repr(key) in documents
+        ]
 
     def _cursor(
         self, database: str, collection: str, rows: list[Any], stages: list[Any]
     ) -> dict[str, Any]:
-        """The mongod itself carries out what follows the first stage."""
-        if rows:
-            given = {"$documents": {"$literal": rows}}
-            pipeline = [given, *_with_score(stages), {"$unset": _SCORE}]
-            rows = list(self.client[database].aggregate(pipeline))
+        rows = self._continued(database, rows, [*stages, _without_metadata(rows)])
         name = f"{database}.{collection}"
         return {"ok": 1.0, "cursor": {"id": 0, "ns": name, "firstBatch": rows}}
 
+    def _continued(self, database: str, rows: list[Any], stages: list[Any]) -> list[Any]:
+        """The mongod itself carries out what follows the first stage."""
+        if not rows:
+            return []
+        given = {"$documents": {"$literal": rows}}
+        return list(self.client[database].aggregate([given, *_with_metadata(stages)]))
 
-def _with_score(value: Any) -> Any:
-    """`{$meta: "vectorSearchScore"}` as the field that holds it here."""
-    if value == {"$meta": "vectorSearchScore"}:
-        return f"${_SCORE}"
+
+def _without_metadata(rows: list[Any]) -> dict[str, Any]:
+    hidden = {name for row in rows for name in row if name.startswith(_METADATA)}
+    return {"$unset": sorted(hidden) or f"{_METADATA}none"}
+
+
+def _with_metadata(value: Any) -> Any:
+    """`{$meta: "searchScore"}` as the field that holds it here."""
     if isinstance(value, dict):
-        return {name: _with_score(inner) for name, inner in value.items()}
-    return [_with_score(inner) for inner in value] if isinstance(value, list) else value
+        if set(value) == {"$meta"}:
+            return f"${_METADATA}{value['$meta']}"
+        return {name: _with_metadata(inner) for name, inner in value.items()}
+    return [_with_metadata(inner) for inner in value] if isinstance(value, list) else value
+
+
+def _validate(kind: str, definition: dict[str, Any]) -> None:
+    (definitions if kind == "vectorSearch" else text_definitions).validate(definition)
+
+
+@dataclass(frozen=True)
+class _Kind:
+    """How one of the search stages is checked and carried out, and what `$meta` calls its score."""
+
+    check: Callable[..., Any]
+    find: Callable[..., list[tuple[Any, float]]]
+    score: str
+
+
+_KINDS = {
+    "$vectorSearch": _Kind(vector_search.check, vector_search.find, "vectorSearchScore"),
+    "$search": _Kind(text_search.check, text_search.find, "searchScore"),
+}
 
 
 class _Proxy(socketserver.ThreadingTCPServer):
