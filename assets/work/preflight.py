@@ -9,7 +9,7 @@ from resources.search_index.resource import SearchIndexResource
 from resources.sources.collection import CollectionOrigin
 from resources.sources.resource import SourceResource
 from resources.vector_store.resource import VectorStoreResource
-from resources.vector_store.store import VectorStore
+from resources.vector_store.store import SOURCE_FIELD, TEXT_FIELD, VectorStore
 
 
 def check_settings(
@@ -25,6 +25,8 @@ def check_settings(
     """
     vector_store.namespace(source)
     search_index.check(space, vector_store.format(space).dtype, vector_store.path)
+    if not vector_store.in_place:
+        search_index.check_stored([TEXT_FIELD, SOURCE_FIELD, *source.carry])
 
 
 def check_deployment(

@@ -1,11 +1,13 @@
 """What an index is declared to be, and what of it cannot be served."""
 
+from collections.abc import Iterable
 from typing import Literal
 
 from pydantic import Field
 
 from resources.core.config import StrictConfig, StrictResource
 from resources.core.errors import ConfigurationError
+from resources.core.lineage import lineage_path, rescore_path
 from resources.core.space import EmbeddingSpace
 from resources.core.vectors import (
     Dtype,
@@ -14,6 +16,7 @@ from resources.core.vectors import (
     check_dimensions,
     check_dtype,
 )
+from resources.sources.fields import check_path, overlap
 
 EXACT_BELOW = 50_000
 """From benchmarks/local_index.py on two cores: comparing with all takes some 4 ms at 384 dimensions
@@ -106,8 +109,9 @@ class IndexDeclaration(StrictResource):
 
         Raises:
             ConfigurationError: A similarity or a quantization that does not go with the dtype; a
-                filter over the vectors themselves; settings that exclude each other.
+                filter or a text over the vectors themselves; settings that exclude each other.
         """
+        self._check_text(path)
         if path in self.filter_fields:
             raise ConfigurationError(
                 f"search_index has {path!r} among its `filter_fields`, where the vectors are: "
@@ -128,3 +132,42 @@ class IndexDeclaration(StrictResource):
                 "search_index has both `stored_source_include` and `stored_source_exclude`: "
                 "remove one of them"
             )
+
+    def _check_text(self, path: str) -> None:
+        if self.text is None:
+            return
+        seen: set[str] = set()
+        for name in self.text.fields:
+            try:
+                check_path(name, "search_index: text.fields")
+            except ValueError as error:
+                raise ConfigurationError(str(error)) from None
+            if name in seen:
+                raise ConfigurationError(
+                    f"search_index has {name!r} twice among its `text.fields`: remove one of them"
+                )
+            seen.add(name)
+            for taken in (path, lineage_path(path), rescore_path(path)):
+                if overlap(name, taken):
+                    raise ConfigurationError(
+                        f"search_index has {name!r} among its `text.fields`, where the vectors or "
+                        f"their lineage are ({taken}): name fields that hold text"
+                    )
+
+    def check_stored(self, fields: Iterable[str]) -> None:
+        """Refuse texts in fields that the stored documents do not have.
+
+        Args:
+            fields: That they have.
+
+        Raises:
+            ConfigurationError: Naming the field.
+        """
+        known = list(fields)
+        for name in self.text.fields if self.text else []:
+            if not any(name == there or overlap(name, there) for there in known):
+                raise ConfigurationError(
+                    f"search_index has {name!r} among its `text.fields`, which the stored "
+                    f"documents do not have: carry it (`source: {{carry: [{name}]}}`), or name one "
+                    f"of {', '.join(known)}"
+                )

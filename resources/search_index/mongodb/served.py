@@ -1,4 +1,4 @@
-"""A `vectorSearch` index as searches see it: `$vectorSearch`, in one round trip."""
+"""The indexes on the server as searches see them: one round trip a search."""
 
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -7,26 +7,29 @@ import numpy as np
 from pymongo.errors import OperationFailure
 
 from resources.core.errors import QueryRefused
-from resources.core.vectors import dtype_of, element_of
 from resources.registry.indexes import IndexEntry
+from resources.search_index.declaration import IndexDeclaration
 from resources.search_index.engine import ServedIndex
-from resources.search_index.mongodb import vector_search
-from resources.search_index.mongodb.lifecycle import find_index, index_errors
+from resources.search_index.mongodb import text_search, vector_search
+from resources.search_index.mongodb.definition import filter_paths
+from resources.search_index.mongodb.silence import why_silent
+from resources.search_index.mongodb.text_definition import index_name
 from resources.search_index.query import Hit, Query
-from resources.sources.fields import lookup, without_nested
+from resources.sources.fields import without_nested
 from resources.vector_store.store import VectorStore
 
+Stages = list[dict[str, Any]]
 _SCORE = "__score"
 
 
 class ServedByMongoDB(ServedIndex):
-    """An index on the server.
+    """A vector index, and the search index over the texts beside it where one is declared.
 
     Args:
-        entry: What the registry says of it.
-        definition: That it serves.
+        entry: What the registry says of them; its definitions are what they serve.
+        definition: Of the vector index.
         store: The vectors.
-        index: Its name.
+        declared: As the resource `search_index` has it.
         why_missing: Says why the index holds fewer vectors than are stored; empty if it does not.
     """
 
@@ -36,35 +39,53 @@ class ServedByMongoDB(ServedIndex):
         definition: Mapping[str, Any],
         *,
         store: VectorStore,
-        index: str,
+        declared: IndexDeclaration,
         why_missing: Callable[[], str],
     ) -> None:
         super().__init__(entry)
-        self._definition, self._store, self._index = definition, store, index
+        self._definition, self._store, self._declared = definition, store, declared
+        self._index, self._text_index = declared.name, index_name(declared.name)
         self._collection, self._why_missing = store.collection, why_missing
         self._only = {f"{store.lineage_path}.space": entry.space_id}
 
     def nearest(self, vector: np.ndarray, query: Query, fields: Sequence[str] = ()) -> list[Hit]:
-        stages = [
-            {"$vectorSearch": self._stage(vector, query)},
-            {
-                "$project": {
-                    **dict.fromkeys(without_nested(["_id", *fields]), 1),
-                    _SCORE: vector_search.SCORE,
-                }
-            },
-        ]
-        try:
-            rows = list(self._collection.aggregate(stages))
-        except OperationFailure as error:
-            raise vector_search.explained(error, self._index) from error
-        return [Hit(row["_id"], row.pop(_SCORE), document=row if fields else None) for row in rows]
+        return self._found(
+            [{"$vectorSearch": self._stage(vector, query)}],
+            vector_search.SCORE,
+            fields,
+            self._index,
+        )
 
     def why_no_text(self) -> str:
-        return f"the index {self._index} holds vectors only"
+        if not self._declared.text:
+            return (
+                f"the index {self._index} holds vectors only: declare `text: {{}}` in "
+                "search_index, and materialize it, which makes a search index over the texts"
+            )
+        if not self.entry.text_definition:
+            return (
+                f"the search index {self._text_index} over the texts is declared and not made "
+                "yet: materialize search_index"
+            )
+        return ""
 
     def matching(self, text: str, query: Query, fields: Sequence[str] = ()) -> list[Hit]:
-        raise QueryRefused(self.why_no_text())
+        stages = self._text_stages(text, query)
+        if not text_search.has_words(text):
+            return []
+        return self._found(stages, text_search.SCORE, fields, self._text_index)
+
+    def _found(
+        self, stages: Stages, score: Mapping[str, Any], fields: Sequence[str], index: str
+    ) -> list[Hit]:
+        wanted = dict.fromkeys(without_nested(["_id", *fields]), 1)
+        try:
+            rows = list(
+                self._collection.aggregate([*stages, {"$project": {**wanted, _SCORE: score}}])
+            )
+        except OperationFailure as error:
+            raise vector_search.explained(error, index) from error
+        return [Hit(row["_id"], row.pop(_SCORE), document=row if fields else None) for row in rows]
 
     def _stage(self, vector: np.ndarray, query: Query) -> dict[str, Any]:
         return vector_search.build_stage(
@@ -77,33 +98,33 @@ class ServedByMongoDB(ServedIndex):
             only=self._only,
         )
 
+    def _text_stages(self, text: str, query: Query) -> Stages:
+        why = self.why_no_text()
+        if why or not self.entry.text_definition:
+            raise QueryRefused(why)
+        return text_search.build_stages(
+            text,
+            query,
+            index=self._text_index,
+            definition=self.entry.text_definition,
+            # The same for both halves: what one may filter by, the other may.
+            filters=[name for name in filter_paths(self._definition) if name not in self._only],
+            only=self._only,
+        )
+
     def explain(self, vector: np.ndarray | None, text: str, query: Query) -> Mapping[str, Any]:
-        assert vector is not None
-        return vector_search.shown(self._stage(vector, query), vector)
+        shown: dict[str, Any] = {}
+        asked = query if query.mode != "hybrid" else query.widened()
+        if query.mode != "text":
+            assert vector is not None
+            shown = vector_search.shown(self._stage(vector, asked), vector)
+        if query.mode != "vector":
+            for stage in self._text_stages(text, asked):
+                shown.update(stage)
+        return shown
 
     def why_empty(self, query: Query) -> str:
-        with index_errors(self._collection, self._index):
-            state = find_index(self._collection, self._index)
-        where = self._collection.full_name
-        if state is None or state.status in ("DOES_NOT_EXIST", "DELETING"):
-            return f"there is no index {self._index} on {where}: materialize search_index"
-        if not state.queryable:
-            return f"the index {self._index} is {state.status}: it answers once it is READY"
-        wanted = self._only
-        sample = self._collection.find_one(wanted, {self._store.path: 1})
-        if sample is None:
-            return (
-                f"{where} holds no vector of the space {self.entry.space_id}: materialize the "
-                "pipeline"
-            )
-        if query.filter:
-            passing = {"$and": [wanted, dict(query.filter)]}
-            if not self._collection.find_one(passing, {"_id": 1}):
-                return f"no document of {where} passes the filter"
-        stored = dtype_of(lookup(sample, self._store.path))
-        if stored is not None and element_of(stored) != self._store.element:
-            return (
-                f"the stored vectors are {stored}, the query {self._store.element}: materialize "
-                "the pipeline, which stores them as declared"
-            )
-        return self._why_missing()
+        indexes = {"vector": [self._index], "text": [self._text_index]}
+        names = indexes.get(query.mode) or [self._index, self._text_index]
+        why = why_silent(self._store, names, self.entry.space_id, query)
+        return why or self._why_missing()
