@@ -1,17 +1,19 @@
-"""The proxy: passes on what is not about search, and answers the rest."""
+"""What is about search is answered here."""
 
-import socket
-import socketserver
 import threading
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
 import pymongo
-from pymongo.uri_parser import parse_uri
 
-from tests.search_node import definitions, text_definitions, text_search, vector_search, wire
+from tests.search_node import (
+    definitions,
+    fusion,
+    text_definitions,
+    text_search,
+    vector_search,
+)
 from tests.search_node.definitions import Refused
 from tests.search_node.indexes import Index, Indexes
 
@@ -38,6 +40,7 @@ class SearchNode:
         delete_polls: How often a dropped index is listed as DELETING.
         max_indexes: As on a free cluster; None for no limit.
         lag: So many documents have not reached the index.
+        version: Of MongoDB, as `8.0.4`; None for the mongod's own.
         commands: What was intercepted, as received.
     """
 
@@ -49,6 +52,7 @@ class SearchNode:
         self.delete_polls = 0
         self.max_indexes: int | None = None
         self.lag = 0
+        self.version: str | None = None
         self.commands: list[dict[str, Any]] = []
         self.indexes = Indexes()
         self.client: pymongo.MongoClient = pymongo.MongoClient(
@@ -77,9 +81,14 @@ class SearchNode:
         explained = command == "explain"
         inner = body["explain"] if explained else body
         name = next(iter(inner))
+        if name.lower() == "buildinfo" and self.version:
+            parts = [int(part) for part in self.version.split(".")]
+            said = {"version": self.version, "versionArray": [*parts, 0]}
+            return {**self.client.admin.command("buildInfo"), **said}
         stages = inner.get("pipeline") or [{}] if name == "aggregate" else [{}]
         stage = next(iter(stages[0]), "")
-        if name not in _COMMANDS and stage not in ("$listSearchIndexes", *_SEARCHES):
+        known = ("$listSearchIndexes", *_SEARCHES, *(fusion.STAGES if self.version else ()))
+        if name not in _COMMANDS and stage not in known:
             return None
         asked = name if name in _COMMANDS else stage
         with self._lock:
@@ -103,6 +112,9 @@ class SearchNode:
                     case "$listSearchIndexes":
                         rows = self._list(database, collection, stages[0][stage])
                         return self._cursor(database, collection, rows, stages[1:])
+                if stage in fusion.STAGES:
+                    rows = self._fuse(database, collection, stage, stages[0][stage])
+                    return self._cursor(database, collection, rows, stages[1:])
                 if explained:
                     _KINDS[stage].check(stages[0][stage])
                     return {"stages": [stages[0]], "ok": 1.0}
@@ -210,6 +222,23 @@ class SearchNode:
             if repr(key) in documents
         ]
 
+    def _fuse(self, database: str, collection: str, stage: str, body: dict[str, Any]) -> list[Any]:
+        assert self.version
+        fusion.check(stage, body, self.version)
+        lists = {}
+        for name, stages in body["input"]["pipelines"].items():
+            ((first, wanted),) = stages[0].items()
+            if first not in _SEARCHES:
+                raise definitions.invalid(f"the stand-in begins no input with {first}")
+            rows = self._search(database, collection, first, wanted)
+            score = f"{_METADATA}{_KINDS[first].score}"
+            lists[name] = [
+                (row, row.pop(score)) for row in self._continued(database, rows, stages[1:])
+            ]
+        rows = fusion.fused(stage, body, lists, f"{_METADATA}scoreDetails")
+        order = [{"$sort": {f"{_METADATA}scoreDetails.value": -1, "_id": 1}}]
+        return self._continued(database, rows, order)
+
     def _cursor(
         self, database: str, collection: str, rows: list[Any], stages: list[Any]
     ) -> dict[str, Any]:
@@ -256,63 +285,3 @@ _KINDS = {
     "$vectorSearch": _Kind(vector_search.check, vector_search.find, "vectorSearchScore"),
     "$search": _Kind(text_search.check, text_search.find, "searchScore"),
 }
-
-
-class _Proxy(socketserver.ThreadingTCPServer):
-    daemon_threads = True
-    allow_reuse_address = True
-
-    def __init__(self, node: SearchNode, upstream: tuple[str, int]) -> None:
-        super().__init__(("127.0.0.1", 0), _Connection)
-        self.node, self.upstream = node, upstream
-        self.sockets: set[socket.socket] = set()
-
-
-class _Connection(socketserver.BaseRequestHandler):
-    server: _Proxy  # pyright: ignore[reportIncompatibleVariableOverride]
-
-    def handle(self) -> None:
-        with socket.create_connection(self.server.upstream) as mongod:
-            self.server.sockets |= {mongod, self.request}
-            try:
-                with suppress(OSError):
-                    while (message := wire.read(self.request)) is not None:
-                        self._pass(message, mongod)
-            finally:
-                self.server.sockets -= {mongod, self.request}
-
-    def _pass(self, message: wire.Message, mongod: socket.socket) -> None:
-        if message.code == wire.OP_MSG:
-            answer = self.server.node.answer(message.body)
-            if answer is not None:
-                self.request.sendall(wire.reply(message, answer))
-                return
-            mongod.sendall(message.without_exhaust())
-            if message.flags & wire.MORE_TO_COME:
-                return
-        else:
-            mongod.sendall(message.raw)
-        reply = wire.read(mongod)
-        if reply is None:
-            raise ConnectionError
-        self.request.sendall(reply.raw)
-
-
-@contextmanager
-def search_node(mongod_uri: str) -> Iterator[SearchNode]:
-    """A stand-in in front of a mongod, for as long as the block runs."""
-    node = SearchNode(mongod_uri)
-    ((host, port),) = parse_uri(mongod_uri)["nodelist"]
-    with _Proxy(node, (host, port)) as proxy:
-        node.uri = f"mongodb://127.0.0.1:{proxy.server_address[1]}/?directConnection=true"
-        thread = threading.Thread(target=proxy.serve_forever, kwargs={"poll_interval": 0.05})
-        thread.start()
-        try:
-            yield node
-        finally:
-            proxy.shutdown()
-            thread.join()
-            for connection in list(proxy.sockets):
-                with suppress(OSError):
-                    connection.shutdown(socket.SHUT_RDWR)
-            node.client.close()
