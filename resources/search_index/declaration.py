@@ -37,6 +37,11 @@ class TextDeclaration(StrictConfig):
         description="How texts become words (local). porter: by their English stems; trigram: by "
         "three letters, for languages that put no spaces between words.",
     )
+    fusion: Literal["rank", "score"] = Field(
+        default="rank",
+        description="What `hybrid` adds up: places in both lists, or (mongodb, from 8.3 on) the "
+        "scores, each brought to 0..1.",
+    )
 
 
 class IndexDeclaration(StrictResource):

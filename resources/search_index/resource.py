@@ -7,13 +7,14 @@ from pymongo import MongoClient
 from resources.batch_store.store import BatchStore
 from resources.core.errors import SearchIndexError
 from resources.core.space import EmbeddingSpace
-from resources.mongodb.deployment import Deployment, inspect_deployment
+from resources.mongodb.deployment import Deployment, inspect_deployment, server_version
 from resources.registry.registry import Registry
 from resources.search_index.declaration import IndexDeclaration
 from resources.search_index.engine import SearchEngine
 from resources.search_index.local.engine import LocalEngine
 from resources.search_index.mongodb.engine import MongoDBEngine
 from resources.search_index.mongodb.lifecycle import THREE_WAYS
+from resources.search_index.mongodb.server_fusion import SCORE_FUSION, too_old
 from resources.vector_store.store import VectorStore
 
 
@@ -24,10 +25,23 @@ class SearchIndexResource(IndexDeclaration):
         """To be asked before a run spends anything.
 
         Raises:
-            SearchIndexError: `engine: mongodb` on a deployment without Vector Search.
+            SearchIndexError: `engine: mongodb` on a deployment without Vector Search; a fusion that
+                it does not do.
         """
         if self.engine == "mongodb":  # the others work on any
             self._deployment(client, database)
+        if self.text and self.text.fusion == "score":
+            self._check_score_fusion(client, database)
+
+    def _check_score_fusion(self, client: MongoClient, database: str) -> None:
+        if self.engine == "local" or not self._deployment(client, database).vector_search:
+            raise SearchIndexError(
+                "search_index has `text: {fusion: score}`, which the local engine does not do: "
+                "remove it, and places are added up instead"
+            )
+        version = server_version(client)
+        if version < SCORE_FUSION:
+            raise SearchIndexError(too_old(version))
 
     def _deployment(self, client: MongoClient, database: str) -> Deployment:
         found = inspect_deployment(client, database)

@@ -1,16 +1,19 @@
 """The indexes on the server as searches see them: one round trip a search."""
 
 from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from functools import cached_property
 from typing import Any
 
 import numpy as np
 from pymongo.errors import OperationFailure
 
 from resources.core.errors import QueryRefused
+from resources.mongodb.deployment import server_version
 from resources.registry.indexes import IndexEntry
 from resources.search_index.declaration import IndexDeclaration
 from resources.search_index.engine import ServedIndex
-from resources.search_index.mongodb import text_search, vector_search
+from resources.search_index.mongodb import server_fusion, text_search, vector_search
 from resources.search_index.mongodb.definition import filter_paths
 from resources.search_index.mongodb.silence import why_silent
 from resources.search_index.mongodb.text_definition import index_name
@@ -46,6 +49,7 @@ class ServedByMongoDB(ServedIndex):
         self._definition, self._store, self._declared = definition, store, declared
         self._index, self._text_index = declared.name, index_name(declared.name)
         self._collection, self._why_missing = store.collection, why_missing
+        self._fuses = True
         self._only = {f"{store.lineage_path}.space": entry.space_id}
 
     def nearest(self, vector: np.ndarray, query: Query, fields: Sequence[str] = ()) -> list[Hit]:
@@ -75,14 +79,57 @@ class ServedByMongoDB(ServedIndex):
             return []
         return self._found(stages, text_search.SCORE, fields, self._text_index)
 
+    def fused(
+        self, text: str, vector: np.ndarray, query: Query, fields: Sequence[str] = ()
+    ) -> list[Hit]:
+        stage = self._fusion([{"$vectorSearch": self._stage(vector, query.widened())}], text, query)
+        if stage and text_search.has_words(text):
+            try:
+                after = server_fusion.after(stage, _projection(fields), query.limit)
+                rows = list(self._collection.aggregate([stage, *after]))
+                return server_fusion.hits(rows, documents=bool(fields))
+            except OperationFailure as error:
+                if not server_fusion.not_there(error) or "$scoreFusion" in stage:
+                    raise vector_search.explained(error, self._index) from error
+                # Its version has it, and it does not let us: nor will it the next time.
+                self._fuses = False
+        return self._fused_here(text, vector, query, fields)
+
+    def _fused_here(
+        self, text: str, vector: np.ndarray, query: Query, fields: Sequence[str]
+    ) -> list[Hit]:
+        """Both searches at once, each a trip of its own."""
+        wide = query.widened()
+        with ThreadPoolExecutor(1) as beside:
+            by_text = beside.submit(self.matching, text, wide, fields)
+            by_vector = self.nearest(vector, wide, fields)
+            return self._sum({"vector": by_vector, "text": by_text.result()}, query)
+
+    def _fusion(self, vector: Stages, text: str, query: Query) -> dict[str, Any] | None:
+        """The server's fusion; None where that is ours to do."""
+        # Refused, if it is, before the server is asked for anything.
+        texts = self._text_stages(text, query.widened(), ordered=False)
+        assert self._declared.text
+        if self._declared.text.fusion == "score":
+            if self._version < server_fusion.SCORE_FUSION:
+                raise QueryRefused(server_fusion.too_old(self._version))
+            return server_fusion.score_stage(vector, texts, query)
+        if not self._fuses or not server_fusion.ranks_alike(query):
+            return None
+        if self._version < server_fusion.RANK_FUSION:
+            return None
+        return server_fusion.rank_stage(vector, texts, query)
+
+    @cached_property
+    def _version(self) -> tuple[int, int]:
+        return server_version(self._collection.database.client)
+
     def _found(
         self, stages: Stages, score: Mapping[str, Any], fields: Sequence[str], index: str
     ) -> list[Hit]:
-        wanted = dict.fromkeys(without_nested(["_id", *fields]), 1)
+        project = {"$project": {**_projection(fields), _SCORE: score}}
         try:
-            rows = list(
-                self._collection.aggregate([*stages, {"$project": {**wanted, _SCORE: score}}])
-            )
+            rows = list(self._collection.aggregate([*stages, project]))
         except OperationFailure as error:
             raise vector_search.explained(error, index) from error
         return [Hit(row["_id"], row.pop(_SCORE), document=row if fields else None) for row in rows]
@@ -98,7 +145,7 @@ class ServedByMongoDB(ServedIndex):
             only=self._only,
         )
 
-    def _text_stages(self, text: str, query: Query) -> Stages:
+    def _text_stages(self, text: str, query: Query, *, ordered: bool = True) -> Stages:
         why = self.why_no_text()
         if why or not self.entry.text_definition:
             raise QueryRefused(why)
@@ -110,21 +157,28 @@ class ServedByMongoDB(ServedIndex):
             # The same for both halves: what one may filter by, the other may.
             filters=[name for name in filter_paths(self._definition) if name not in self._only],
             only=self._only,
+            ordered=ordered,
         )
 
     def explain(self, vector: np.ndarray | None, text: str, query: Query) -> Mapping[str, Any]:
-        shown: dict[str, Any] = {}
-        asked = query if query.mode != "hybrid" else query.widened()
-        if query.mode != "text":
-            assert vector is not None
-            shown = vector_search.shown(self._stage(vector, asked), vector)
-        if query.mode != "vector":
-            for stage in self._text_stages(text, asked):
-                shown.update(stage)
-        return shown
+        if query.mode == "text":
+            stages = self._text_stages(text, query)
+            return {name: body for stage in stages for name, body in stage.items()}
+        assert vector is not None
+        if query.mode == "vector":
+            return vector_search.shown(self._stage(vector, query), vector)
+        wide = query.widened()
+        shown = vector_search.shown(self._stage(vector, wide), vector)
+        fusion = self._fusion([shown], text, query)
+        pipelines = {"vector": [shown], "text": self._text_stages(text, wide)}
+        return fusion or {"reciprocal rank fusion": pipelines}
 
     def why_empty(self, query: Query) -> str:
         indexes = {"vector": [self._index], "text": [self._text_index]}
         names = indexes.get(query.mode) or [self._index, self._text_index]
         why = why_silent(self._store, names, self.entry.space_id, query)
         return why or self._why_missing()
+
+
+def _projection(fields: Sequence[str]) -> dict[str, int]:
+    return dict.fromkeys(without_nested(["_id", *fields]), 1)
