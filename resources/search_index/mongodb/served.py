@@ -52,6 +52,15 @@ class ServedByMongoDB(ServedIndex):
         self._fuses = True
         self._only = {f"{store.lineage_path}.space": entry.space_id}
 
+    @property
+    def filter_fields(self) -> Sequence[str]:
+        return [name for name in filter_paths(self._definition) if name not in self._only]
+
+    def check(self, query: Query) -> None:
+        super().check(query)
+        if query.mode == "hybrid" and self._by_score and self._version < server_fusion.SCORE_FUSION:
+            raise QueryRefused(server_fusion.too_old(self._version))
+
     def nearest(self, vector: np.ndarray, query: Query, fields: Sequence[str] = ()) -> list[Hit]:
         return self._found(
             [{"$vectorSearch": self._stage(vector, query)}],
@@ -109,8 +118,7 @@ class ServedByMongoDB(ServedIndex):
         """The server's fusion; None where that is ours to do."""
         # Refused, if it is, before the server is asked for anything.
         texts = self._text_stages(text, query.widened(), ordered=False)
-        assert self._declared.text
-        if self._declared.text.fusion == "score":
+        if self._by_score:
             if self._version < server_fusion.SCORE_FUSION:
                 raise QueryRefused(server_fusion.too_old(self._version))
             return server_fusion.score_stage(vector, texts, query)
@@ -119,6 +127,10 @@ class ServedByMongoDB(ServedIndex):
         if self._version < server_fusion.RANK_FUSION:
             return None
         return server_fusion.rank_stage(vector, texts, query)
+
+    @property
+    def _by_score(self) -> bool:
+        return self._declared.text is not None and self._declared.text.fusion == "score"
 
     @cached_property
     def _version(self) -> tuple[int, int]:
@@ -155,7 +167,7 @@ class ServedByMongoDB(ServedIndex):
             index=self._text_index,
             definition=self.entry.text_definition,
             # The same for both halves: what one may filter by, the other may.
-            filters=[name for name in filter_paths(self._definition) if name not in self._only],
+            filters=self.filter_fields,
             only=self._only,
             ordered=ordered,
         )

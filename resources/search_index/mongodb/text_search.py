@@ -6,7 +6,7 @@ any word, or of nothing but stop words, finds nothing.
 """
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from resources.core.errors import QueryRefused
@@ -31,7 +31,7 @@ def build_stages(
     *,
     index: str,
     definition: Mapping[str, Any],
-    filters: list[str],
+    filters: Sequence[str],
     only: Mapping[str, str],
     ordered: bool = True,
 ) -> list[dict[str, Any]]:

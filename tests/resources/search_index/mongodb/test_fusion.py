@@ -197,6 +197,9 @@ def test_a_server_that_cannot_add_up_scores_is_refused(filled, version):
     filled.node.version = version
     with pytest.raises(QueryRefused, match=r"MongoDB 8\.3 or later, and this is .*: remove it"):
         filled.engine(**SCORE).serve().fused("lion", vector(2), Query(3, mode="hybrid"))
+    with pytest.raises(QueryRefused, match=r"needs MongoDB 8\.3"):
+        filled.engine(**SCORE).serve().check(Query(3, mode="hybrid"))
+    filled.engine(**SCORE).serve().check(Query(3, mode="text"))
     declared: Any = filled.engine(**SCORE)._declared
     with pytest.raises(SearchIndexError, match=r"needs MongoDB 8\.3"):
         declared.check_deployment(filled.client, filled.database)
