@@ -4,14 +4,16 @@ Behind the stand-in of `tests/search_node`, and on a real one where TEST_MONGODB
 """
 
 import os
+import re
 import secrets
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from pipelines.operations.plan import dry_run
 from pipelines.operations.search import open_searcher
-from resources.core.errors import QueryRefused
+from resources.core.errors import QueryRefused, SearchIndexError
 from tests.search_node import search_node
 from tests.workshop import Workshop
 
@@ -91,3 +93,35 @@ def test_texts_that_are_not_stored_are_refused_before_anything_is_spent(workshop
     assert not run.success
     assert "carry it (`source: {carry: [title]}`)" in " ".join(run.failures)
     assert workshop.vectors.count_documents({}) == 0
+
+
+def test_what_the_deployment_does_not_take_is_refused_by_a_plan_as_by_a_run(workshop):
+    workshop.configure(
+        {"vector_store": {"dtype": "int8"}, "search_index": {"quantization": "binary"}}
+    )
+    said = r"`quantization: binary` and vector_store `dtype: int8`.*remove `quantization`"
+    with pytest.raises(SearchIndexError, match=said):
+        dry_run(workshop.pipeline)
+    run = workshop.run()
+    assert not run.success
+    assert re.search(said, " ".join(run.failures))
+    assert workshop.vectors.count_documents({}) == 0
+
+
+def test_hits_are_answered_from_the_search_nodes_copy(workshop):
+    kept = ["text", "source_id", "chunk", "kind", "year", "embedding_lineage"]
+    lacking = {"return_stored_source": True, "stored_source_include": kept[:3]}
+    workshop.configure({"search_index": lacking})
+    run = workshop.run()
+    assert "lacks kind, year, embedding_lineage, which every hit" in " ".join(run.failures)
+    workshop.configure({"search_index": {"stored_source_include": kept}})
+    run = workshop.run()
+    assert run.success, run.failures
+    with open_searcher(workshop.pipeline) as searcher:
+        for mode in ("vector", "text", "hybrid"):
+            found = searcher.search("green hat", limit=1, mode=mode)
+            (hit,) = found.hits
+            assert (hit.id, hit.text, hit.fields) == (
+                "green-hat", "a green hat", {"kind": "hat", "year": 1996}
+            )  # fmt: skip
+            assert hit.lineage["run"] == run.run_id

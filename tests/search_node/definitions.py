@@ -47,6 +47,12 @@ def validate(definition: Mapping[str, Any]) -> None:
         not isinstance(source, Mapping) or len(source) != 1 or set(source) - {"include", "exclude"}
     ):
         raise invalid('"storedSource" must be false, or an object with include or exclude')
+    if source:
+        vectors = {field["path"] for field in fields if field["type"] == "vector"}
+        if vectors & set(source.get("include", [])) or (
+            "exclude" in source and not vectors <= set(source["exclude"])
+        ):
+            raise invalid('"storedSource" must not hold fields of type vector')
 
 
 def _vector(field: Mapping[str, Any]) -> None:

@@ -8,6 +8,7 @@ from typing import Any
 import pymongo
 
 from tests.search_node import (
+    content,
     definitions,
     fusion,
     text_definitions,
@@ -40,6 +41,7 @@ class SearchNode:
         delete_polls: How often a dropped index is listed as DELETING.
         max_indexes: As on a free cluster; None for no limit.
         lag: So many documents have not reached the index.
+        int8_too: It makes bits of int8 as of floats, as Atlas does since 19 October 2026.
         version: Of MongoDB, as `8.0.4`; None for the mongod's own.
         commands: What was intercepted, as received.
     """
@@ -52,6 +54,7 @@ class SearchNode:
         self.delete_polls = 0
         self.max_indexes: int | None = None
         self.lag = 0
+        self.int8_too = False
         self.version: str | None = None
         self.commands: list[dict[str, Any]] = []
         self.indexes = Indexes()
@@ -211,10 +214,16 @@ class SearchNode:
         if index.type != kind.strip("$"):
             raise definitions.invalid(f"the index {index.name} is of type {index.type}")
         at = self.client[database][collection]
-        hits = how.find(stage, index.served, at, self.lag)
-        documents = {
-            repr(row["_id"]): row for row in at.find({"_id": {"$in": [h[0] for h in hits]}})
-        }
+        hits = how.find(stage, index.served, at, self.lag, self.int8_too)
+        found = list(at.find({"_id": {"$in": [h[0] for h in hits]}}))
+        if stage.get("returnStoredSource"):
+            source = index.served.get("storedSource")
+            if not source:
+                raise definitions.invalid(
+                    f"returnStoredSource needs a storedSource, which {index.name} has not"
+                )
+            found = content.stored(found, source, at)
+        documents = {repr(row["_id"]): row for row in found}
         # What was deleted since is not there to be looked up.
         return [
             {**documents[repr(key)], f"{_METADATA}{how.score}": score}

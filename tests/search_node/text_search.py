@@ -112,7 +112,11 @@ def _type(value: Any) -> str:
 
 
 def find(
-    stage: Mapping[str, Any], definition: Mapping[str, Any], collection: Collection, behind: int
+    stage: Mapping[str, Any],
+    definition: Mapping[str, Any],
+    collection: Collection,
+    behind: int,
+    _int8_too: bool,
 ) -> list[tuple[Any, float]]:
     """Ids and scores, in the order asked for; else best first, ties in natural order reversed.
 

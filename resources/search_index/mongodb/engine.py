@@ -4,6 +4,7 @@ import time
 from collections.abc import Callable
 
 from resources.core.space import EmbeddingSpace
+from resources.mongodb.deployment import is_atlas
 from resources.mongodb.lease import Lease
 from resources.registry.indexes import IndexEntry
 from resources.registry.registry import Registry
@@ -139,6 +140,7 @@ class MongoDBEngine(SearchEngine):
             "dimensions": self._space.dimensions,
             "similarity": self._declared.similarity,
             "quantization": self._declared.quantization,
+            "int8_too": is_atlas(self._collection.database.client),
         }
         changed = self._registry.stores.get(self._store.key)
         revision = changed.revision if changed else None

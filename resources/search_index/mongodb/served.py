@@ -14,7 +14,7 @@ from resources.registry.indexes import IndexEntry
 from resources.search_index.declaration import IndexDeclaration
 from resources.search_index.engine import ServedIndex
 from resources.search_index.mongodb import server_fusion, text_search, vector_search
-from resources.search_index.mongodb.definition import filter_paths
+from resources.search_index.mongodb.definition import answers_alone, filter_paths
 from resources.search_index.mongodb.silence import why_silent
 from resources.search_index.mongodb.text_definition import index_name
 from resources.search_index.query import Hit, Query
@@ -62,12 +62,13 @@ class ServedByMongoDB(ServedIndex):
             raise QueryRefused(server_fusion.too_old(self._version))
 
     def nearest(self, vector: np.ndarray, query: Query, fields: Sequence[str] = ()) -> list[Hit]:
-        return self._found(
-            [{"$vectorSearch": self._stage(vector, query)}],
-            vector_search.SCORE,
-            fields,
-            self._index,
-        )
+        stage = self._stage(vector, query)
+        if self._from_copy(self._definition, fields):
+            stage["returnStoredSource"] = True
+        return self._found([{"$vectorSearch": stage}], vector_search.SCORE, fields, self._index)
+
+    def _from_copy(self, definition: Mapping[str, Any] | None, fields: Sequence[str]) -> bool:
+        return self._declared.return_stored_source and answers_alone(definition or {}, fields)
 
     def why_no_text(self) -> str:
         if not self._declared.text:
@@ -86,6 +87,10 @@ class ServedByMongoDB(ServedIndex):
         stages = self._text_stages(text, query)
         if not text_search.has_words(text):
             return []
+        # What follows the search compares these as well.
+        compared = [*fields, *self._only, *self.filter_fields]
+        if self._from_copy(self.entry.text_definition, compared):
+            stages[0]["$search"]["returnStoredSource"] = True
         return self._found(stages, text_search.SCORE, fields, self._text_index)
 
     def fused(

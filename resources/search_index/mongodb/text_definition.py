@@ -23,7 +23,7 @@ def index_name(name: str) -> str:
 
 
 def build_text_definition(
-    declared: IndexDeclaration, *, fields: Sequence[str], space_path: str
+    declared: IndexDeclaration, *, fields: Sequence[str], space_path: str, path: str
 ) -> dict[str, Any]:
     """What `createSearchIndexes` and `updateSearchIndex` take.
 
@@ -31,6 +31,7 @@ def build_text_definition(
         declared: As the resource `search_index` has it, with `text`.
         fields: That hold the texts.
         space_path: Where a document names the space of its vector; every search filters by it.
+        path: Of the vector.
     """
     assert declared.text is not None
     types: dict[str, list[dict[str, Any]]] = {
@@ -42,7 +43,11 @@ def build_text_definition(
     plain.setdefault(space_path, ("token",))
     for name, kinds in plain.items():
         types.setdefault(name, []).extend({"type": kind} for kind in kinds)
-    return {"mappings": {"dynamic": False, "fields": _nested(types)}}
+    definition: dict[str, Any] = {"mappings": {"dynamic": False, "fields": _nested(types)}}
+    source = declared.stored_source(path) if declared.return_stored_source else None
+    if source:
+        definition["storedSource"] = source
+    return definition
 
 
 def _nested(types: Mapping[str, list[dict[str, Any]]]) -> dict[str, Any]:

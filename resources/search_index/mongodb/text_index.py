@@ -68,6 +68,7 @@ class TextIndex:
         self._indexes, self._key = indexes, store.key.index(self.name)
         self._declared, self._space_path, self._wait = declared, space_path, wait
         self._collection, self._pipeline = store.collection, store.pipeline
+        self._path = store.path
         self._index = ServerIndex(store.collection, self.name, TYPE, text_differences)
 
     def declare(self, log: Log, lease: Lease | None) -> Declared | None:
@@ -81,7 +82,10 @@ class TextIndex:
             self._drop(log, lease)
             return None
         wanted = build_text_definition(
-            self._declared, fields=self.fields, space_path=self._space_path
+            self._declared,
+            fields=self.fields,
+            space_path=self._space_path,
+            path=self._path,
         )
         wait = self._wait(self.name, log)
         with index_errors(self._collection, self.name):

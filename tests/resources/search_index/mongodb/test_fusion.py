@@ -202,12 +202,12 @@ def test_a_server_that_cannot_add_up_scores_is_refused(filled, version):
     filled.engine(**SCORE).serve().check(Query(3, mode="text"))
     declared: Any = filled.engine(**SCORE)._declared
     with pytest.raises(SearchIndexError, match=r"needs MongoDB 8\.3"):
-        declared.check_deployment(filled.client, filled.database)
+        declared.check_deployment(filled.client, filled.database, "float32")
     filled.node.version = "8.3.1"
-    declared.check_deployment(filled.client, filled.database)
+    declared.check_deployment(filled.client, filled.database, "float32")
     filled.node.enabled = False
     with pytest.raises(SearchIndexError):
-        declared.check_deployment(filled.client, filled.database)
+        declared.check_deployment(filled.client, filled.database, "float32")
 
 
 def test_hits_are_read_from_what_servers_say():
