@@ -17,6 +17,7 @@ from tests.search_node import (
 )
 from tests.search_node.definitions import Refused
 from tests.search_node.indexes import Index, Indexes
+from tests.search_node.rerank import Reranking
 
 NOT_ENABLED = (
     "Using Atlas Search Database Commands and the $listSearchIndexes aggregation stage requires "
@@ -43,6 +44,7 @@ class SearchNode:
         lag: So many documents have not reached the index.
         int8_too: It makes bits of int8 as of floats, as Atlas does since 19 October 2026.
         version: Of MongoDB, as `8.0.4`; None for the mongod's own.
+        reranking: The stage `$rerank`, which is off.
         commands: What was intercepted, as received.
     """
 
@@ -58,6 +60,7 @@ class SearchNode:
         self.version: str | None = None
         self.commands: list[dict[str, Any]] = []
         self.indexes = Indexes()
+        self.reranking = Reranking()
         self.client: pymongo.MongoClient = pymongo.MongoClient(
             mongod_uri, uuidRepresentation="standard"
         )
@@ -80,6 +83,8 @@ class SearchNode:
         Raises:
             ConnectionError: The connection is to be cut.
         """
+        if self.reranking.asked(body):
+            return self.reranking.answer(self.client, body)
         command = next(iter(body))
         explained = command == "explain"
         inner = body["explain"] if explained else body
