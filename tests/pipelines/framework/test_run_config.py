@@ -21,6 +21,7 @@ from resources.core.paths import CODE_ROOT
 from resources.embedders.resource import EmbedderResource
 from resources.embedders.sentence_transformers import SentenceTransformersProvider
 from resources.embedders.voyage import VoyageProvider
+from resources.search_index.resource import SearchIndexResource
 
 NO_RUN_CONFIG = {"models.yaml"}  # the model catalogue; see test_catalogue.py
 FILES = sorted(
@@ -108,6 +109,14 @@ BAD = {
         "resources: {vector_store: {config: {path: _id}}}",
         r"resources.vector_store.config.path: path '_id' is taken",
     ),
+    "inside a block": (
+        "resources: {search_index: {config: {text: {analyser: x}}}}",
+        r"search_index.config.text: unknown key 'analyser'; allowed: analyzer, fields",
+    ),
+    "a block as text": (
+        "resources: {search_index: {config: {text: 'yes'}}}",
+        r"search_index.config.text: a mapping belongs here, not 'yes'",
+    ),
     "item of a list": (
         "resources: {source: {config: {carry: [a, 1]}}}",
         r"source.config.carry.1: .*string, not",
@@ -173,6 +182,50 @@ def test_overriding_one_key_keeps_the_others(override, expected):
     (event,) = result.get_asset_materialization_events()
     metadata = event.step_materialization_data.materialization.metadata
     assert tuple(metadata[name].value for name in ("kind", "model", "batch")) == expected
+
+
+ENGLISH = {"text": {"analyzer": "lucene.english"}}
+
+
+@dg.asset
+def searched(search_index: SearchIndexResource) -> dg.MaterializeResult:
+    text = search_index.text
+    return dg.MaterializeResult(
+        metadata={"text": f"{text.analyzer} {text.fields}" if text else "none"}
+    )
+
+
+@pytest.mark.parametrize(
+    ("values", "override", "expected"),
+    [
+        ({}, {}, "none"),
+        ({}, {"text": {}}, "lucene.standard []"),
+        ({"text": {}}, {}, "lucene.standard []"),
+        (ENGLISH, {}, "lucene.english []"),
+        (ENGLISH, {"name": "other"}, "lucene.english []"),
+        (ENGLISH, {"text": {"fields": ["a"]}}, "lucene.english ['a']"),
+        (ENGLISH, {"text": None}, "none"),
+    ],
+)
+def test_overriding_one_key_of_a_block_keeps_the_others(values, override, expected):
+    resource = with_defaults(SearchIndexResource, values)()
+    assert (resource.text is None) == ("text" not in values)
+    config = {"resources": {"search_index": {"config": override}}} if override else None
+    result = dg.materialize([searched], resources={"search_index": resource}, run_config=config)
+    (event,) = result.get_asset_materialization_events()
+    metadata = event.step_materialization_data.materialization.metadata
+    assert metadata["text"].value == expected
+
+
+def test_blocks_of_several_files_merge_and_null_leaves_one_out(tmp_path):
+    first = write(tmp_path, "resources: {search_index: {config: {text: {analyzer: a}}}}", "1.yaml")
+    second = write(tmp_path, "resources: {search_index: {config: {text: {fields: [b]}}}}", "2.yaml")
+    found = resource_values([first, second], RESOURCES)["search_index"]
+    assert found == {"text": {"analyzer": "a", "fields": ["b"]}}
+    none = write(tmp_path, "resources: {search_index: {config: {text: null}}}", "3.yaml")
+    found = resource_values([first, none], RESOURCES)["search_index"]
+    assert found == {"text": None}
+    assert with_defaults(SearchIndexResource, found)().text is None
 
 
 def test_a_subclass_keeps_descriptions_and_constraints():
