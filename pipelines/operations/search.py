@@ -1,5 +1,6 @@
 """Search a pipeline's index from Python."""
 
+import dataclasses
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -108,6 +109,7 @@ def search_opened(opened: Opened, text: str, query: Query) -> SearchAnswer:
         raise QueryRefused("the query is empty: say what to look for")
     start = time.monotonic()
     declared, store, registry = opened.search_index, opened.store, opened.registry
+    query = dataclasses.replace(query, filter=store.placed(query.filter))
     key = opened.index_key
     entry = registry.indexes.get(key)
     if entry is None:
@@ -140,7 +142,8 @@ def search_opened(opened: Opened, text: str, query: Query) -> SearchAnswer:
         scored_by = f"{meaning(stored_as.rescore, 'cosine')}, of {store.rescore_path}"
     names = list(dict.fromkeys([*opened.source.carry, *declared.filter_fields]))
     shape = _text_shape(opened)
-    documents = store.documents([hit.id for hit in hits], [*names, *shape.fields])
+    places = {name: store.place(name) for name in names}
+    documents = store.documents([hit.id for hit in hits], [*places.values(), *shape.fields])
     found = []
     for hit in hits:
         document = documents.get(key_of(hit.id))
@@ -150,7 +153,7 @@ def search_opened(opened: Opened, text: str, query: Query) -> SearchAnswer:
                     hit.id,
                     hit.score,
                     _text(shape, document),
-                    _fields(names, document),
+                    _fields(places, document),
                     store.lineage(document) or {},
                 )
             )
@@ -195,6 +198,6 @@ def _text(shape: TextField | TextTemplate, document: Mapping[str, Any]) -> str |
         return None
 
 
-def _fields(names: Sequence[str], document: Mapping[str, Any]) -> dict[str, Any]:
-    values = {name: lookup(document, name) for name in names}
+def _fields(places: Mapping[str, str], document: Mapping[str, Any]) -> dict[str, Any]:
+    values = {name: lookup(document, at) for name, at in places.items()}
     return {name: value for name, value in values.items() if value is not MISSING}
