@@ -71,6 +71,21 @@ class Opened:
         self.finished = finished
         self._resource, self._stack = resource, stack
 
+    def again(self) -> "Opened":
+        """The same, for what the deployment says now: its settings and the client are kept."""
+        renewed = Opened(
+            self.name,
+            self._resource,
+            self._stack,
+            run=self.run,
+            log=self.log,
+            warn=self.warn,
+            finished=self.finished,
+        )
+        kept = {*RESOURCES, "client", "batches"} & vars(self).keys()
+        vars(renewed).update({name: vars(self)[name] for name in kept})
+        return renewed
+
     @cached_property
     def source(self) -> SourceResource:
         return self._resource("source")

@@ -52,7 +52,7 @@ def read_run_config(path: str | Path) -> dict[str, Any]:
         ConfigurationError: It is missing, no YAML, or no run config.
     """
     try:
-        content = yaml.safe_load(_text(path))
+        content = yaml.safe_load(text_of(path))
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         at = getattr(error, "problem_mark", None)
         line = f", line {at.line + 1}" if at else ""
@@ -80,7 +80,7 @@ def resource_values(
             for key, values in _settings(content, classes).items():
                 merged[key] = _merge_settings(classes[key], merged[key], values)
         except _Misfit as misfit:
-            line = _line(_text(file), (*misfit.path, *misfit.key))
+            line = _line(text_of(file), (*misfit.path, *misfit.key))
             where = f"{file}, line {line}" if line else str(file)
             at = ".".join(map(str, misfit.path))
             sentence = f"{at}: {misfit.sentence}" if at else misfit.sentence
@@ -129,7 +129,12 @@ def _line(text: str, path: Path_) -> int | None:
     return line
 
 
-def _text(path: str | Path) -> str:
+def text_of(path: str | Path) -> str:
+    """What stands in a run config: a path as given, or relative to `configs/`.
+
+    Raises:
+        ConfigurationError: It is missing.
+    """
     root = find_project()
     own = root / "configs" if root else CONFIGS
     file = next((at for folder in (Path(), own, CONFIGS) if (at := folder / path).exists()), None)

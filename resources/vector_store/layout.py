@@ -19,6 +19,7 @@ from bson.objectid import ObjectId
 
 from resources.core.chunks import Chunk
 from resources.core.vectors import Layout
+from resources.sources.chunking import PLACE_FIELD
 from resources.sources.fields import overlap
 
 METADATA = "metadata"
@@ -50,7 +51,9 @@ def laid_out(
     if layout == "langchain":
         return {name: _convertible(value) for name, value in chunk.fields.items()}
     if layout == "llamaindex":
-        return {METADATA: _node_metadata(chunk, lineage, lineage_path)}
+        # What stands around a chunk is found by its place, which is no field of the source.
+        place = {name: value for name, value in chunk.fields.items() if name == PLACE_FIELD}
+        return {METADATA: _node_metadata(chunk, lineage, lineage_path), **place}
     return chunk.fields
 
 
@@ -93,7 +96,7 @@ def why_unreadable(layout: Layout, chunk: Chunk) -> str:
 def _node_metadata(chunk: Chunk, lineage: Mapping[str, Any], lineage_path: str) -> dict[str, Any]:
     """As `node_to_metadata_dict` of LlamaIndex writes it for a TextNode."""
     fields = {name: plain(value) for name, value in chunk.fields.items()}
-    source = id_text(chunk.source_id)
+    source, within = id_text(chunk.source_id), chunk.fields.get(PLACE_FIELD, {})
     node = {
         "id_": id_text(chunk.id),
         "embedding": None,
@@ -115,8 +118,8 @@ def _node_metadata(chunk: Chunk, lineage: Mapping[str, Any], lineage_path: str) 
         "metadata_separator": "\n",
         "text": "",
         "mimetype": "text/plain",
-        "start_char_idx": None,
-        "end_char_idx": None,
+        "start_char_idx": within.get("start"),
+        "end_char_idx": within.get("end"),
         "text_template": "{metadata_str}\n\n{content}",
         "class_name": "TextNode",
     }

@@ -21,6 +21,7 @@ from resources.core.vectors import (
     element_of,
     from_bson,
 )
+from resources.sources.chunking import PLACE_FIELD
 from resources.sources.fields import without_nested
 from resources.sources.rejection import BadRecord
 from resources.sources.text import TextField, TextTemplate
@@ -146,6 +147,9 @@ class VectorStore:
             [(f"{self.lineage_path}.space", 1), (f"{self.lineage_path}.text_hash", 1)],
             name=f"{self.lineage_path}_space_text",
         )
+        if self.chunker:  # what stands around a chunk is found by it
+            place = [(SOURCE_FIELD, 1), (f"{PLACE_FIELD}.index", 1)]
+            self.collection.create_index(place, name="source_chunks")
 
     def stored(self, ids: Sequence[Any]) -> dict[str, StoredState]:
         """State of the chunks that have a vector or a document here, by key.
@@ -348,6 +352,23 @@ class VectorStore:
         cursor = self.collection.find({"_id": {"$in": list(ids)}}, {self.rescore_path: 1})
         found = ((document["_id"], at_path(document, self.rescore_path)) for document in cursor)
         return {key(chunk_id): from_bson(value) for chunk_id, value in found if value is not None}
+
+    def indexed_vectors(self, ids: Sequence[Any]) -> dict[str, np.ndarray]:
+        """Vectors of the indexed field as float32 of their values (bits: -1 and 1), by key."""
+        cursor = self.collection.find({"_id": {"$in": list(ids)}}, {self.path: 1})
+        found = ((row["_id"], readable(at_path(row, self.path))) for row in cursor)
+        return {
+            key(chunk_id): vector.astype(np.float32)
+            if self.element != "packed_bit"
+            else np.unpackbits(vector).astype(np.float32) * 2 - 1
+            for chunk_id, vector in found
+            if vector is not None
+        }
+
+    def chunks(self, wanted: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
+        """Chunks of this pipeline with their text, place and source, found by a filter."""
+        fields = without_nested([*self.text_shape.fields, SOURCE_FIELD, PLACE_FIELD])
+        return self.collection.find({**self.mine, **wanted}, dict.fromkeys(fields, 1))
 
     def documents(
         self, ids: Sequence[Any], fields: Sequence[str] = ()

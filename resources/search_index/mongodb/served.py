@@ -11,6 +11,7 @@ from resources.core.vectors import dtype_of, element_of
 from resources.registry.indexes import IndexEntry
 from resources.search_index.engine import ServedIndex
 from resources.search_index.mongodb import vector_search
+from resources.search_index.mongodb.definition import filter_paths
 from resources.search_index.mongodb.lifecycle import find_index, index_errors
 from resources.search_index.query import Hit, Query
 from resources.sources.fields import lookup, without_nested
@@ -43,6 +44,10 @@ class ServedByMongoDB(ServedIndex):
         self._definition, self._store, self._index = definition, store, index
         self._collection, self._why_missing = store.collection, why_missing
         self._only = {f"{store.lineage_path}.space": entry.space_id}
+
+    @property
+    def filter_fields(self) -> Sequence[str]:
+        return [name for name in filter_paths(self._definition) if name not in self._only]
 
     def nearest(self, vector: np.ndarray, query: Query, fields: Sequence[str] = ()) -> list[Hit]:
         stages = [
