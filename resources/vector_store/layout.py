@@ -7,7 +7,8 @@ node in `metadata`, whose other fields are for its filters. Both want metadata t
 
 import base64
 import json
-from collections.abc import Collection, Mapping
+import math
+from collections.abc import Collection, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID
@@ -33,8 +34,15 @@ TAKEN: Mapping[Layout, frozenset[str]] = {
 }
 """Names that the reader needs for itself."""
 
-_AS_THEY_ARE = (str, int, float, type(None))
+_AS_THEY_ARE = (str, int, type(None))
 _THEY_CONVERT = (ObjectId, datetime)
+
+
+def needed(layout: Layout) -> Sequence[str]:
+    """Paths where the reader must find text, or fails."""
+    if layout == "plain":
+        return ()
+    return ("text", f"{METADATA}._node_content") if layout == "llamaindex" else ("text",)
 
 
 def laid_out(
@@ -140,7 +148,12 @@ def id_text(value: Any) -> str:
 
 
 def plain(value: Any) -> Any:
-    """A BSON value as JSON has it: dates in ISO form (UTC), ids as text, decimals as numbers."""
+    """A BSON value as JSON has it: dates in ISO form (UTC), ids as text, decimals as numbers.
+
+    JSON has no infinity and no NaN: they become nothing, as in LlamaIndex's own writer.
+    """
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
     if isinstance(value, _AS_THEY_ARE):
         return value
     if isinstance(value, Mapping):
@@ -152,7 +165,8 @@ def plain(value: Any) -> Any:
         moment = value.astimezone(UTC).replace(tzinfo=None) if value.tzinfo else value
         return moment.isoformat()
     if isinstance(value, Decimal128):
-        return float(value.to_decimal())
+        number = value.to_decimal()
+        return float(number) if number.is_finite() else None
     if isinstance(value, DatetimeMS):
         return str(int(value))
     if isinstance(value, bytes):

@@ -14,6 +14,8 @@ from bson import Decimal128, ObjectId
 from bson.binary import Binary
 
 from pipelines.framework.catalog import open_pipeline
+from pipelines.operations.audit import audit, repair
+from resources.core.errors import ConfigurationError
 from tests.search_node import SearchNode, search_node
 from tests.workshop import Workshop
 
@@ -335,3 +337,127 @@ def test_carried_fields_are_refreshed_where_the_reader_looks(workshop, layout):
         assert "price" not in node["metadata"]
         assert node["metadata"]["embedding_lineage"]["run"] == document["embedding_lineage"]["run"]
     assert workshop.search("red boat", limit=1, filter={"kind": "ship"}).hits
+
+
+@pytest.mark.parametrize(
+    ("settings", "why"),
+    [
+        ({"dtype": "float32"}, "takes arrays of numbers only, and `dtype: float32`: remove one"),
+        ({"dtype": "int8"}, "`dtype: int8`"),
+        ({"rescore": "float32", "dtype": "auto"}, "would take a second vector for metadata"),
+        ({"in_place": True}, "needs a collection of its own"),
+        ({"path": "ai.embedding"}, "choose one without a dot"),
+    ],
+)
+@pytest.mark.parametrize("layout", ["langchain", "llamaindex"])
+def test_what_a_reader_could_not_read_is_refused_when_the_yaml_loads(
+    workshop, layout, settings, why
+):
+    laid_out(workshop, layout, **settings)
+    with pytest.raises(ConfigurationError, match=why):
+        workshop.pipeline.definitions()
+
+
+@pytest.mark.parametrize(
+    ("layout", "name"), [("langchain", "score"), ("llamaindex", "doc_id"), ("langchain", "score.a")]
+)
+def test_names_that_the_reader_needs_are_refused_when_the_yaml_loads(workshop, layout, name):
+    workshop.configure({"source": {"carry": ["kind", name]}, "search_index": {"filter_fields": []}})
+    workshop.pipeline.definitions()  # ours needs no such name
+    laid_out(workshop, layout)
+    with pytest.raises(ConfigurationError, match=f"carries {name}, which the reader"):
+        workshop.pipeline.definitions()
+
+
+@pytest.mark.parametrize("layout", ["langchain", "llamaindex"])
+def test_a_second_vector_in_a_document_is_refused_from_either_side(workshop, layout):
+    laid_out(workshop, layout)
+    ran(workshop)
+    workshop.name = "other"
+    laid_out(workshop, "plain", path="other_embedding")
+    run = workshop.run()
+    assert not run.success
+    assert f"`layout: {layout}`, declared there, knows one vector a document" in run.failures[0]
+    # the other way round: the same pipeline, at another path
+    laid_out(workshop, layout, path="third", collection="elsewhere")
+    ran(workshop)
+    laid_out(workshop, layout, path="fourth")
+    run = workshop.run()
+    assert not run.success
+    assert "name another `collection`" in run.failures[0]
+
+
+def test_two_pipelines_of_one_path_have_one_layout(workshop):
+    laid_out(workshop, "langchain")
+    ran(workshop)
+    workshop.name = "other"
+    laid_out(workshop, "llamaindex")
+    run = workshop.run()
+    assert not run.success
+    assert "not stored as array, laid out for llamaindex: give both the same" in run.failures[0]
+
+
+def test_a_document_that_would_fail_their_whole_search_is_set_aside(workshop):
+    stores = pytest.importorskip("langchain_mongodb.vectorstores")
+    from langchain_core.embeddings import FakeEmbeddings
+
+    things = workshop.client[workshop.database]["things"]
+    things.insert_one({"_id": {"part": 1}, "text": "red boat", "kind": "boat"})
+    ran(workshop)
+    reader = stores.MongoDBAtlasVectorSearch(workshop.vectors, FakeEmbeddings(size=64))
+    vector = embedded(workshop, "red boat")
+    with pytest.raises(ValueError, match="valid string"):  # of one document, but for all
+        reader.max_marginal_relevance_search_by_vector(vector, k=10, fetch_k=10)
+    laid_out(workshop, "langchain", allow_delete=True)
+    run = workshop.run()
+    assert run.success, run.failures
+    (reason,) = workshop.quarantine().values()
+    assert "its id is a dict, which LangChain's reader cannot take" in reason
+    assert len(reader.max_marginal_relevance_search_by_vector(vector, k=10, fetch_k=10)) == 9
+
+
+@pytest.mark.parametrize("layout", ["langchain", "llamaindex"])
+def test_chunks_say_where_they_stand_and_what_stands_around_them(workshop, layout):
+    workshop.write([{"_id": "long", "text": "red boat\n\ngreen hat\n\nblue stone", "kind": "k"}])
+    workshop.configure(
+        {
+            "source": {
+                "origin": {"jsonl": {"path": str(workshop.source)}},
+                "chunking": {"recursive": {"size": 12, "overlap": 0}},
+                "carry": ["kind"],
+            },
+            "search_index": {"filter_fields": ["kind", "chunk.index"]},
+        }
+    )
+    laid_out(workshop, layout)
+    ran(workshop)
+    found = workshop.search("green hat", limit=1, expand=1).hits[0]
+    assert found.text == "green hat"
+    assert "red boat" in found.context
+    assert "blue stone" in found.context
+    assert workshop.search("hat", filter={"chunk.index": 2}).hits[0].text == "blue stone"
+    if layout == "llamaindex":
+        schema = pytest.importorskip("llama_index.core.vector_stores.utils")
+        nodes = [
+            schema.metadata_dict_to_node(row["metadata"]) for row in workshop.stored().values()
+        ]
+        assert {node.ref_doc_id for node in nodes} == {"long"}
+        assert (0, 8) in {(node.start_char_idx, node.end_char_idx) for node in nodes}
+        assert {node.metadata["chunk"]["index"] for node in nodes} == {0, 1, 2}
+
+
+def test_an_audit_finds_what_the_reader_would_fail_on(workshop):
+    laid_out(workshop, "llamaindex")
+    ran(workshop)
+    before = workshop.stored()
+    first, second = list(before)[:2]
+    workshop.vectors.update_one({"_id": first}, {"$unset": {"metadata": ""}})
+    workshop.vectors.update_one({"_id": second}, {"$set": {"embedding.0": 9.0}})
+    findings = {finding.text: finding.count for finding in audit(workshop.pipeline).findings}
+    assert any("not as llamaindex reads it" in text for text in findings)
+    assert sum(findings.values()) == 2
+    assert repair(workshop.pipeline).failed_checks == []
+    assert not audit(workshop.pipeline).findings
+    after = workshop.stored()
+    assert after[first]["metadata"].keys() == before[first]["metadata"].keys()
+    assert after[second]["embedding"] == before[second]["embedding"]
