@@ -5,20 +5,15 @@ metadata, and turns dates and ObjectIds into text itself. LlamaIndex's (0.11) lo
 node in `metadata`, whose other fields are for its filters. Both want metadata that JSON can hold.
 """
 
-import base64
 import json
-import math
 from collections.abc import Collection, Mapping, Sequence
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Any
-from uuid import UUID
 
-from bson.binary import UUID_SUBTYPE, Binary
-from bson.datetime_ms import DatetimeMS
-from bson.decimal128 import Decimal128
 from bson.objectid import ObjectId
 
 from resources.core.chunks import Chunk
+from resources.core.plain import id_text, plain
 from resources.core.vectors import Layout
 from resources.sources.chunking import PLACE_FIELD
 from resources.sources.fields import overlap
@@ -34,7 +29,6 @@ TAKEN: Mapping[Layout, frozenset[str]] = {
 }
 """Names that the reader needs for itself."""
 
-_AS_THEY_ARE = (str, int, type(None))
 _THEY_CONVERT = (ObjectId, datetime)
 
 
@@ -139,41 +133,6 @@ def _node_metadata(chunk: Chunk, lineage: Mapping[str, Any], lineage_path: str) 
         "doc_id": source,
         "ref_doc_id": source,
     }
-
-
-def id_text(value: Any) -> str:
-    """An id as a framework has it, for which ids are text."""
-    found = plain(value)
-    return found if isinstance(found, str) else json.dumps(found, ensure_ascii=False)
-
-
-def plain(value: Any) -> Any:
-    """A BSON value as JSON has it: dates in ISO form (UTC), ids as text, decimals as numbers.
-
-    JSON has no infinity and no NaN: they become nothing, as in LlamaIndex's own writer.
-    """
-    if isinstance(value, float):
-        return value if math.isfinite(value) else None
-    if isinstance(value, _AS_THEY_ARE):
-        return value
-    if isinstance(value, Mapping):
-        return {name: plain(inner) for name, inner in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [plain(inner) for inner in value]
-    if isinstance(value, datetime):
-        # As a driver without `tz_aware` gives it back, so that the text of two dates compares.
-        moment = value.astimezone(UTC).replace(tzinfo=None) if value.tzinfo else value
-        return moment.isoformat()
-    if isinstance(value, Decimal128):
-        number = value.to_decimal()
-        return float(number) if number.is_finite() else None
-    if isinstance(value, DatetimeMS):
-        return str(int(value))
-    if isinstance(value, bytes):
-        if isinstance(value, Binary) and value.subtype == UUID_SUBTYPE:
-            return str(UUID(bytes=bytes(value)))
-        return base64.b64encode(value).decode()
-    return str(value)
 
 
 def _convertible(value: Any) -> Any:

@@ -16,8 +16,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from resources.core.chunks import Chunk
+from resources.core.plain import id_text, plain
 from resources.core.vectors import VectorFormat
-from resources.vector_store.layout import id_text, laid_out, place, placed, plain, why_unreadable
+from resources.vector_store.layout import laid_out, place, placed, why_unreadable
 
 NAMES = st.text("abcdef_", min_size=1, max_size=6)
 MOMENTS = st.datetimes(datetime(1970, 1, 1), datetime(9999, 1, 1)).map(
