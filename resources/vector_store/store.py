@@ -206,11 +206,12 @@ class VectorStore:
 
     def why_not_shared(self, chunk: Chunk, there: Occupant) -> str:
         """Why a chunk may not be written into a document that holds other vectors, or none."""
-        if self.layout != "plain" and there.pipelines:
+        others = sorted(there.pipelines - {self.pipeline})
+        if self.layout != "plain" and others:
             return (
-                f"the document with this _id holds another vector, of the pipeline "
-                f"{min(there.pipelines)}, which {self.layout} would take for metadata: it is left "
-                "as it is; give the vectors a collection of their own"
+                f"the document with this _id holds a vector of the pipeline {others[0]}, which "
+                f"{self.layout} would take for metadata: it is left as it is; give the vectors a "
+                "collection of their own"
             )
         return why_not_shared(chunk, there, pipeline=self.pipeline, text_field=TEXT_FIELD)
 

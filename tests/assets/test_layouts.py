@@ -15,7 +15,8 @@ from bson.binary import Binary
 
 from pipelines.framework.catalog import open_pipeline
 from pipelines.operations.audit import audit, repair
-from resources.core.errors import ConfigurationError
+from pipelines.operations.search import open_searcher
+from resources.core.errors import ConfigurationError, QueryRefused
 from tests.search_node import SearchNode, search_node
 from tests.workshop import Workshop
 
@@ -272,6 +273,17 @@ class TestLlamaIndex:
         assert len(workshop.search("hat", limit=9, filter=either).hits) == 4
 
 
+def test_filters_mean_the_same_to_the_local_engine(workshop):
+    laid_out(workshop, "llamaindex")
+    workshop.configure({"search_index": {"engine": "local"}})
+    ran(workshop)
+    clause = {"seen": {"$gte": WHEN.replace(day=7)}, "kind": {"$ne": "hat"}}
+    found = workshop.search("hat", limit=9, filter=clause).hits
+    assert {hit.fields["year"] for hit in found} == {1996, 1998}
+    with pytest.raises(QueryRefused, match=r"metadata\.owner"):
+        workshop.search("hat", filter={"owner": 1})
+
+
 LAYOUTS = ["plain", "langchain", "llamaindex"]
 
 
@@ -461,3 +473,52 @@ def test_an_audit_finds_what_the_reader_would_fail_on(workshop):
     after = workshop.stored()
     assert after[first]["metadata"].keys() == before[first]["metadata"].keys()
     assert after[second]["embedding"] == before[second]["embedding"]
+
+
+def said(call: Any) -> str:
+    """What a reader does, in a word."""
+    try:
+        return "finds" if call() else "finds nothing"
+    except Exception as error:
+        return type(error).__name__
+
+
+@pytest.mark.parametrize(
+    ("settings", "similarity", "diverse", "as_json", "nodes"),
+    [
+        ({"dtype": "float32"}, "finds", "ValueError", "TypeError", "KeyError"),
+        ({"dtype": "array"}, "finds", "finds", "TypeError", "KeyError"),
+        # an answer without hits and without an error
+        ({"dtype": "int8"}, "finds nothing", "finds nothing", "finds nothing", "finds nothing"),
+        ({"layout": "langchain"}, "finds", "finds", "finds", "KeyError"),
+        ({"layout": "llamaindex"}, "finds", "finds", "finds", "finds"),
+    ],
+    ids=str,
+)
+def test_which_reader_reads_what(workshop, settings, similarity, diverse, as_json, nodes):
+    """The table of readers: similarity, MMR and JSON of LangChain's; LlamaIndex's; ours."""
+    langchain = pytest.importorskip("langchain_mongodb.vectorstores")
+    llamaindex = pytest.importorskip("llama_index.vector_stores.mongodb")
+    from llama_index.core.vector_stores import VectorStoreQuery
+
+    from pipelines.integrations.langchain import PipelineEmbeddings, PipelineRetriever
+
+    workshop.configure({"vector_store": settings})
+    ran(workshop)
+    with open_searcher(workshop.pipeline) as searcher:
+        model = PipelineEmbeddings(searcher)
+        theirs = langchain.MongoDBAtlasVectorSearch(workshop.vectors, model)
+        assert said(lambda: theirs.similarity_search("hat")) == similarity
+        assert said(lambda: theirs.max_marginal_relevance_search("hat")) == diverse
+        found = theirs.similarity_search("hat")
+        assert said(lambda: [json.dumps(document.metadata) for document in found]) == as_json
+        store = llamaindex.MongoDBAtlasVectorSearch(
+            workshop.client,
+            async_mongodb_client=pymongo.AsyncMongoClient(workshop.uri),
+            db_name=workshop.database,
+            collection_name="vectors",
+        )
+        query = VectorStoreQuery(query_embedding=model.embed_query("hat"), similarity_top_k=4)
+        assert said(lambda: store.query(query).nodes) == nodes
+        ours = PipelineRetriever(searcher=searcher, options={"diversity": 0.5})
+        assert said(lambda: [json.dumps(d.metadata) for d in ours.invoke("hat")]) == "finds"
