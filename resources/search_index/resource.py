@@ -70,6 +70,16 @@ class SearchIndexResource(IndexDeclaration):
             )
         return found
 
+    def _placed(self, store: VectorStore) -> IndexDeclaration:
+        """The same with fields named as the store's layout has them."""
+        if store.layout == "plain":
+            return self
+        text = self.text
+        if text is not None:
+            text = text.model_copy(update={"fields": [*map(store.place, text.fields)]})
+        fields = [*map(store.place, self.filter_fields)]
+        return self.model_copy(update={"filter_fields": fields, "text": text})
+
     def open(
         self,
         client: MongoClient,
@@ -97,6 +107,7 @@ class SearchIndexResource(IndexDeclaration):
         Raises:
             SearchIndexError: `engine: mongodb` on a deployment without Vector Search.
         """
+        declared = self._placed(store)
         engine = served_by if served_by and self.engine in ("auto", served_by) else self.engine
         if engine != "local" and engine != served_by:
             found = self._deployment(client, store.collection.database.name)
@@ -104,12 +115,12 @@ class SearchIndexResource(IndexDeclaration):
                 log(f"{found} ({found.reason}): the local engine serves the index")
             engine = "mongodb" if found.vector_search else "local"
         if engine == "mongodb":
-            return MongoDBEngine(store=store, registry=registry, space=space, declared=self)
+            return MongoDBEngine(store=store, registry=registry, space=space, declared=declared)
         return LocalEngine(
             store=store,
             batches=batches,
             registry=registry,
             space=space,
             pipeline=pipeline,
-            declared=self,
+            declared=declared,
         )
