@@ -6,7 +6,7 @@ import dagster as dg
 import pytest
 import yaml
 
-from pipelines.framework.catalog import unset_variables
+from pipelines.framework.catalog import missing_variables, unset_variables
 from pipelines.framework.pipeline import RESOURCES, EmbeddingPipeline
 from pipelines.framework.run_config import (
     CONFIGS,
@@ -47,7 +47,7 @@ def test_every_file_is_a_run_config_and_makes_resources(file):
     assert set(resources) == set(RESOURCES)
 
 
-@pytest.mark.parametrize("folder", ["embedder", "mongodb"])
+@pytest.mark.parametrize("folder", ["embedder", "mongodb", "rerank"])
 def test_fragments_of_one_folder_choose_one_thing_only(folder):
     for path in (CONFIGS / folder).glob("*.yaml"):
         assert list(read_run_config(path)["resources"]) == [folder]
@@ -257,6 +257,17 @@ def test_unset_variables_are_found_wherever_they_stand(monkeypatch):
     unset = {key: unset_variables(resource) for key, resource in resources.items()}
     assert unset.pop("embedder") == ["VOYAGE_API_KEY"]
     assert not any(unset.values())
+
+
+def test_a_rerankers_key_is_missed_only_where_one_is_chosen(monkeypatch):
+    monkeypatch.delenv("VOYAGE_API_KEY")
+    base = ["quickstart.yaml", "embedder/minilm.yaml", "mongodb/embedded.yaml"]
+    pipeline = EmbeddingPipeline(name="p", configs=base)
+    assert missing_variables(pipeline) == {}
+    assert missing_variables(pipeline, ["rerank/voyage.yaml"]) == {"VOYAGE_API_KEY": "rerank"}
+    for other in ("none", "minilm", "mongodb"):
+        chosen = ["rerank/voyage.yaml", f"rerank/{other}.yaml"]
+        assert missing_variables(pipeline, chosen) == {}, "a later file wins"
 
 
 def test_another_variant_in_a_later_file_replaces_the_one_before():
