@@ -31,7 +31,7 @@ class ServedLocally(ServedIndex):
 
     @property
     def filter_fields(self) -> Sequence[str]:
-        return list(self._index.columns)
+        return list(self.version.shape.filter_paths)
 
     def nearest(self, vector: np.ndarray, query: Query, fields: Sequence[str] = ()) -> list[Hit]:
         return self.version.search(vector, query)
