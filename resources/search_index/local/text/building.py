@@ -1,10 +1,10 @@
-"""Making the text of a segment: from texts, or from the texts of other segments."""
+"""Making the text of a segment: from texts, and from rows of other segments."""
 
 import heapq
 import itertools
 import operator
 import sqlite3
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
@@ -28,9 +28,11 @@ WHOLE = 1_000_000
 """A term that comes more often is read in pieces."""
 PIECE = 100_000
 
+_Terms = Iterator[tuple[bytes, Postings]]
+
 
 class TextBuilder:
-    """Takes texts in the order of their rows, of which it holds none: FTS5 has a temporary file."""
+    """Takes the rows of a segment in their order; holds no texts: FTS5 has a temporary file."""
 
     def __init__(self, tokenizer: Tokenizer) -> None:
         self._tokenizer: Tokenizer = tokenizer
@@ -41,6 +43,7 @@ class TextBuilder:
         self._db.execute(f"INSERT INTO texts (texts, rank) VALUES ('hashsize', {HASH_BYTES})")
         self._db.execute("BEGIN")
         self._missing: list[int] = []
+        self._others: list[tuple[TextSegment, NDArray[np.int64]]] = []
         self._rows = 0
 
     def __len__(self) -> int:
@@ -68,11 +71,27 @@ class TextBuilder:
 
     def _given(self, texts: Iterable[str | None]) -> Iterator[tuple[int, str]]:
         for text in texts:
+            row, self._rows = self._rows, self._rows + 1
             if text is None:
-                self._missing.append(self._rows)
+                self._missing.append(row)
             else:
-                yield self._rows, prepared(text, self._tokenizer)
-            self._rows += 1
+                yield row, prepared(text, self._tokenizer)
+
+    def extend(self, segment: TextSegment, rows: NDArray[np.int64]) -> None:
+        """The next rows are these of another segment, as if their texts had been added anew.
+
+        Raises:
+            SearchIndexError: It is of another tokenizer.
+        """
+        if segment.tokenizer != self._tokenizer:
+            raise SearchIndexError(
+                f"text of the tokenizer {segment.tokenizer} cannot be merged with text of "
+                f"{self._tokenizer}"
+            )
+        numbers = np.full(len(segment), -1, np.int64)
+        numbers[rows] = np.arange(self._rows, self._rows + len(rows))
+        self._others.append((segment, numbers))
+        self._rows += len(rows)
 
     def write(self, path: str | Path) -> None:
         """Writes all of it to a new file.
@@ -82,11 +101,17 @@ class TextBuilder:
         """
         lengths = np.zeros(self._rows, np.int32)
         lengths[self._missing] = NO_TEXT
+        for segment, numbers in self._others:
+            lengths[numbers[numbers >= 0]] = segment.lengths[numbers >= 0]
         with _explained():
             self._db.execute("COMMIT")
-            write_segment(path, self._tokenizer, self._postings(lengths), lengths)
+            terms = self._added(lengths)
+            if self._others:
+                terms = _merged([terms, *(_renumbered(*other) for other in self._others)])
+            write_segment(path, self._tokenizer, terms, lengths)
 
-    def _postings(self, lengths: NDArray[np.int32]) -> Iterator[tuple[bytes, Postings]]:
+    def _added(self, lengths: NDArray[np.int32]) -> _Terms:
+        """What was added as texts; reckons the lengths of those rows."""
         rows = "SELECT doc FROM instances WHERE instances.term = terms.term"
         listed = f"CASE WHEN cnt <= {WHOLE} THEN (SELECT group_concat(doc) FROM ({rows})) END"
         for term, found in self._db.execute(f"SELECT CAST(term AS BLOB), {listed} FROM terms"):
@@ -94,7 +119,7 @@ class TextBuilder:
                 postings = self._in_pieces(term)
             else:
                 postings = _counted(np.fromstring(found, np.int64, sep=","))
-            lengths[postings.rows] += postings.counts.astype(np.int32)
+            lengths[postings.rows] += 1 if postings.counts is None else postings.counts
             yield term, postings
 
     def _in_pieces(self, term: bytes) -> Postings:
@@ -105,51 +130,34 @@ class TextBuilder:
         return united(pieces)
 
 
-def merge_texts(
-    path: str | Path, parts: Sequence[tuple[TextSegment, NDArray[np.integer]]], rows: int
-) -> None:
-    """Writes a segment of others' rows, as if their texts had been added anew.
-
-    Args:
-        path: Of a new file.
-        parts: Each segment with the new number of each of its rows, -1 for one that goes.
-        rows: Of the new segment.
-
-    Raises:
-        SearchIndexError: There is no room for it, or the segments are of several tokenizers.
-    """
-    tokenizer = parts[0][0].tokenizer
-    if any(segment.tokenizer != tokenizer for segment, _ in parts):
-        raise SearchIndexError("texts of different tokenizers cannot be merged")
-    lengths = np.full(rows, NO_TEXT, np.int32)
-    for segment, numbers in parts:
-        lengths[numbers[numbers >= 0]] = segment.lengths[numbers >= 0]
-    with _explained():
-        write_segment(path, tokenizer, _merged(parts), lengths)
-
-
-def _merged(
-    parts: Sequence[tuple[TextSegment, NDArray[np.integer]]],
-) -> Iterator[tuple[bytes, Postings]]:
+def _merged(streams: Iterable[_Terms]) -> _Terms:
     term = operator.itemgetter(0)
-    sorted_by_term = heapq.merge(*(_renumbered(*part) for part in parts), key=term)
-    for text, found in itertools.groupby(sorted_by_term, term):
+    for text, found in itertools.groupby(heapq.merge(*streams, key=term), term):
         yield text, united([postings for _, postings in found])
 
 
-def _renumbered(
-    segment: TextSegment, numbers: NDArray[np.integer]
-) -> Iterator[tuple[bytes, Postings]]:
-    for term, postings in segment.all():
-        rows = numbers[postings.rows]
-        stays = rows >= 0
-        yield term, Postings(rows[stays].astype(np.int64), postings.counts[stays])
+def _renumbered(segment: TextSegment, numbers: NDArray[np.int64]) -> _Terms:
+    for term, (rows, counts) in segment.all():
+        found = numbers[rows]
+        stays = found >= 0
+        if stays.all():
+            yield term, Postings(found, counts)
+        elif stays.any():
+            yield term, Postings(found[stays], None if counts is None else counts[stays])
 
 
 def _counted(rows: NDArray[np.int64]) -> Postings:
     """Of ascending rows, each as often as it holds the term."""
-    starts = np.flatnonzero(np.diff(rows, prepend=-1))
-    return Postings(rows[starts], np.diff(starts, append=len(rows)))
+    first = np.empty(len(rows), np.bool_)
+    first[0] = True
+    np.not_equal(rows[1:], rows[:-1], out=first[1:])
+    if first.all():
+        return Postings(rows, None)
+    starts = np.flatnonzero(first)
+    counts = np.empty_like(starts)
+    counts[:-1] = starts[1:] - starts[:-1]
+    counts[-1] = len(rows) - starts[-1]
+    return Postings(rows[starts], counts)
 
 
 @contextmanager

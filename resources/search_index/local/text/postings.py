@@ -1,14 +1,16 @@
 """A segment's text on disk: which rows hold a term, how often, and how long each row is.
 
 One SQLite file. FTS5's own index says the same, but hands it out row by row, and reckons BM25 for
-one file only: at 200,000 documents it took 150 ms for a common word (benchmarks/local_text.py).
-Here a term's rows are one blob, which NumPy reads in a millisecond.
+one file only: at 200,000 documents it took 146 ms for a frequent word, this 4 ms
+(benchmarks/local_text.py), for a term's rows are one blob here, which NumPy reads at once.
 """
 
 import sqlite3
+import weakref
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
-from typing import Any, NamedTuple, get_args
+from tempfile import TemporaryDirectory
+from typing import NamedTuple, get_args
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,7 +23,7 @@ FORMAT = 1
 NO_TEXT = -1
 """Length of a row without a text."""
 _PAGE = 16_384  # bytes: a long blob is a chain of pages
-_TYPES = (np.uint8, np.uint16, np.uint32)
+_NONE = np.empty(0, np.int64)
 
 _SCHEMA = """
 CREATE TABLE segment (
@@ -32,7 +34,7 @@ CREATE TABLE segment (
 CREATE TABLE postings (
     term BLOB NOT NULL PRIMARY KEY,
     documents INTEGER NOT NULL,
-    -- `documents` little-endian unsigned integers, as wide as they need to be:
+    -- `documents` little-endian unsigned integers, as wide as the largest needs:
     rows BLOB NOT NULL,    -- the first row, then the steps from each to the next
     counts BLOB            -- of the term in each; null: once in all of them
 ) WITHOUT ROWID;
@@ -44,41 +46,48 @@ class Postings(NamedTuple):
 
     Attributes:
         rows: (documents,) in ascending order.
-        counts: (documents,) how often each holds the term.
+        counts: (documents,) how often each holds the term; None: once, all of them.
     """
 
     rows: NDArray[np.int64]
-    counts: NDArray[np.int64]
+    counts: NDArray[np.integer] | None
 
 
 class TextSegment:
     """The text of a segment, open; any number of threads may ask it.
 
     Attributes:
+        path: Of the file.
         tokenizer: By which it was built.
         lengths: (rows,) tokens of each; `NO_TEXT` where there is none.
     """
 
-    def __init__(self, path: str | Path) -> None:
-        """Opens a file that nobody changes any more, and that stays where it is.
+    def __init__(self, path: str | Path, scratch: TemporaryDirectory | None = None) -> None:
+        """Opens a file that nobody changes any more.
+
+        Args:
+            path: Of the file. If it vanishes, what is open goes on.
+            scratch: A folder that goes when nobody holds the segment any more.
 
         Raises:
             SearchIndexError: It is not such a file.
         """
-        self._path = Path(path).absolute()
-        self._connections = Connections(_opener(self._path))
+        self.path = Path(path).absolute()
+        if scratch is not None:
+            weakref.finalize(self, scratch.cleanup)
         try:
+            self._connections = Connections(_opener(self.path))
             with self._connections.one() as connection:
                 columns = "format, tokenizer, lengths"
                 found = connection.execute(f"SELECT {columns} FROM segment").fetchone()
         except sqlite3.DatabaseError as error:
             raise SearchIndexError(
-                f"the text index {self._path} cannot be read ({error}): materialize search_index "
+                f"the text index {self.path} cannot be read ({error}): materialize search_index "
                 "again"
             ) from error
         if found is None or found[0] != FORMAT or found[1] not in get_args(Tokenizer):
             raise SearchIndexError(
-                f"the text index {self._path} is of another version of this software: materialize "
+                f"the text index {self.path} is of another version of this software: materialize "
                 "search_index again"
             )
         self.tokenizer: Tokenizer = found[1]
@@ -95,9 +104,8 @@ class TextSegment:
     def all(self) -> Iterator[tuple[bytes, Postings]]:
         """Every term in the order of its bytes."""
         with self._connections.one() as connection:
-            columns = "term, documents, rows, counts"
             for term, *stored in connection.execute(
-                f"SELECT {columns} FROM postings ORDER BY term"
+                "SELECT term, documents, rows, counts FROM postings ORDER BY term"
             ):
                 yield term, _decoded(*stored)
 
@@ -121,7 +129,7 @@ def write_segment(
     path: str | Path,
     tokenizer: Tokenizer,
     postings: Iterable[tuple[bytes, Postings]],
-    lengths: NDArray[np.integer],
+    lengths: NDArray[np.int32],
 ) -> None:
     """Writes the file, which is complete only when this returns.
 
@@ -129,7 +137,7 @@ def write_segment(
         path: Of a file that is not there yet.
         tokenizer: By which the terms were made.
         postings: Of every term, in the order of its bytes.
-        lengths: (rows,); asked for only after the postings.
+        lengths: (rows,); looked at only after the postings.
     """
     connection = sqlite3.connect(path, isolation_level=None)
     try:
@@ -141,7 +149,7 @@ def write_segment(
             "INSERT INTO postings (term, documents, rows, counts) VALUES (?, ?, ?, ?)",
             ((term, *_encoded(found)) for term, found in postings if len(found.rows)),
         )
-        stored = np.ascontiguousarray(lengths, "<i4").tobytes()
+        stored = lengths.astype("<i4").tobytes()
         connection.execute("INSERT INTO segment VALUES (?, ?, ?)", (FORMAT, tokenizer, stored))
         connection.execute("COMMIT")
     finally:
@@ -153,7 +161,7 @@ def _postings(connection: sqlite3.Connection, term: Term) -> Postings:
         found = connection.execute(
             "SELECT documents, rows, counts FROM postings WHERE term = ?", (term.text,)
         ).fetchone()
-        return _decoded(*found) if found else Postings(np.empty(0, np.int64), np.empty(0, np.int64))
+        return _decoded(*found) if found else Postings(_NONE, None)
     # No byte of UTF-8 is 255.
     cursor = connection.execute(
         "SELECT documents, rows, counts FROM postings WHERE term >= ? AND term < ?",
@@ -164,31 +172,36 @@ def _postings(connection: sqlite3.Connection, term: Term) -> Postings:
 
 def united(parts: list[Postings]) -> Postings:
     """Together and in order; a row may be in several."""
-    if len(parts) == 1 and (np.diff(parts[0].rows) > 0).all():
+    if len(parts) == 1 and (parts[0].rows[1:] > parts[0].rows[:-1]).all():
         return parts[0]
-    rows = np.concatenate([part.rows for part in parts] or [np.empty(0, np.int64)])
-    counts = np.concatenate([part.counts for part in parts] or [np.empty(0, np.int64)])
+    rows = np.concatenate([_NONE, *(part.rows for part in parts)])
+    counts = np.concatenate(
+        [_NONE, *(np.ones(len(rows), np.int64) if n is None else n for rows, n in parts)]
+    )
     distinct, where = np.unique(rows, return_inverse=True)
     return Postings(distinct, np.bincount(where, counts, len(distinct)).astype(np.int64))
 
 
 def _encoded(postings: Postings) -> tuple[int, bytes, bytes | None]:
-    steps = np.diff(postings.rows, prepend=0)
-    once = int(postings.counts.max()) == 1
-    return len(steps), _narrow(steps), None if once else _narrow(postings.counts)
+    rows, counts = postings
+    steps = rows.copy()
+    steps[1:] -= rows[:-1]
+    if counts is not None and counts.max() == 1:
+        counts = None
+    return len(rows), _narrow(steps), None if counts is None else _narrow(counts)
 
 
-def _narrow(values: NDArray[np.int64]) -> bytes:
+def _narrow(values: NDArray[np.integer]) -> bytes:
     largest = int(values.max())
-    kind = next(kind for kind in _TYPES if largest <= np.iinfo(kind).max)
-    return values.astype(np.dtype(kind).newbyteorder("<")).tobytes()
+    kind = "<u1" if largest < 1 << 8 else "<u2" if largest < 1 << 16 else "<u4"
+    return values.astype(kind).tobytes()
 
 
 def _decoded(documents: int, rows: bytes, counts: bytes | None) -> Postings:
-    found = np.cumsum(_wide(rows, documents), dtype=np.int64)
-    once = np.broadcast_to(np.int64(1), documents)
-    return Postings(found, once if counts is None else _wide(counts, documents))
+    found = np.frombuffer(rows, _KINDS[len(rows) // documents]).cumsum(dtype=np.int64)
+    if counts is None:
+        return Postings(found, None)
+    return Postings(found, np.frombuffer(counts, _KINDS[len(counts) // documents]))
 
 
-def _wide(stored: bytes, count: int) -> NDArray[Any]:
-    return np.frombuffer(stored, f"<u{len(stored) // count}")
+_KINDS = {width: np.dtype(f"<u{width}") for width in (1, 2, 4)}

@@ -22,6 +22,12 @@ LEAST_IDF = 1e-6
 """Of a term that is in half of the rows or more; it still finds them."""
 
 
+FEW = 8
+"""Where fewer than one in so many rows hold a term, a score for each row would take longer."""
+MANY = 1_000
+"""So many equal ones are not sorted one by one for every query."""
+
+
 class Match(NamedTuple):
     segment: int
     row: int
@@ -55,6 +61,7 @@ class FullText:
         segments: Sequence[TextSegment],
         alive: Sequence[Mask | None],
         tokenizer: Tokenizer,
+        order: Callable[[int, int], Any] = lambda segment, row: (segment, row),
     ) -> None:
         """Of segments that are open.
 
@@ -62,7 +69,10 @@ class FullText:
             segments: In any order that stays.
             alive: For each segment (rows,), false for a deleted one; None: nothing is deleted.
             tokenizer: By which all of them were built.
+            order: Of a segment's number and a row's, a key by which equal scores are sorted.
         """
+        self._order = order
+        self._known_places: dict[int, NDArray[np.int64]] = {}
         self._segments, self._alive = segments, alive
         self._tokenizer: Tokenizer = tokenizer
         living = [
@@ -75,34 +85,26 @@ class FullText:
         self._penalties = [K1 * (1 - B + B * segment.lengths / average) for segment in segments]
 
     def matching(
-        self,
-        text: str,
-        limit: int,
-        *,
-        passing: Sequence[Mask | None] | None = None,
-        order: Callable[[int, int], Any] | None = None,
+        self, text: str, limit: int, passing: Sequence[Mask | None] | None = None
     ) -> list[Match]:
-        """The rows that hold any of the terms, the best first.
+        """The rows that hold any of the terms, the best first; of equal ones in the given order.
 
         Args:
             text: Whatever somebody has typed; nothing in it is an operator.
             limit: At most this many.
             passing: For each segment (rows,), which of them may be found; None: all that live.
-            order: Of a segment's number and a row's, by which equal scores of several segments are
-                sorted; within a segment it ascends with the rows. Default: those numbers.
         """
         found = self._found(text)
-        matches: list[Match] = []
+        rows, scores = [], []
         for number, postings in enumerate(found.postings):
-            allowed = [self._alive[number], passing[number] if passing else None]
-            rows, scores = self._scored(number, postings, found.weights)
-            for mask in allowed:
+            at, values = self._scored(number, postings, found.weights)
+            for mask in (self._alive[number], passing[number] if passing else None):
                 if mask is not None:
-                    rows = rows[mask[rows]]
-            matches += _best(number, rows, scores[rows], limit)
-        by = order or (lambda segment, row: (segment, row))
-        matches.sort(key=lambda match: (-match.score, by(match.segment, match.row)))
-        return matches[:limit]
+                    kept = mask[at]
+                    at, values = at[kept], values[kept]
+            rows.append(at)
+            scores.append(values)
+        return self._best(rows, scores, limit)
 
     def uses(self, text: str) -> list[TermUse]:
         """What of a text is looked for, for people."""
@@ -127,13 +129,55 @@ class FullText:
     def _scored(
         self, number: int, postings: Sequence[Postings], weights: Sequence[float]
     ) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
-        """Rows that hold a term, and the scores of all rows of a segment."""
+        """The rows of a segment that hold a term, and their scores."""
         penalties = self._penalties[number]
-        scores = np.zeros(len(penalties))
-        # Always in the terms' order: sums of the same numbers in another one differ a little.
+        parts: list[NDArray[np.float64]] = []
         for (rows, counts), weight in zip(postings, weights, strict=True):
-            scores[rows] += weight * (counts * (K1 + 1) / (counts + penalties[rows]))
-        return np.flatnonzero(scores), scores
+            frequency = np.float64(1) if counts is None else counts.astype(np.float64)
+            parts.append(weight * (frequency * (K1 + 1) / (frequency + penalties[rows])))
+        # Always summed in the terms' order: in another, sums of the same numbers differ a little.
+        if sum(map(len, parts)) * FEW < len(penalties):
+            every = np.concatenate([np.empty(0, np.int64), *(rows for rows, _ in postings)])
+            distinct, where = np.unique(every, return_inverse=True)
+            scores = np.bincount(where, np.concatenate([np.empty(0), *parts]), len(distinct))
+            return distinct, scores.astype(np.float64)
+        scores = np.zeros(len(penalties))
+        for (rows, _), part in zip(postings, parts, strict=True):
+            scores[rows] += part
+        found = np.flatnonzero(scores)
+        return found, scores[found]
+
+    def _best(
+        self,
+        rows: Sequence[NDArray[np.int64]],
+        scores: Sequence[NDArray[np.float64]],
+        limit: int,
+    ) -> list[Match]:
+        every = np.concatenate([np.empty(0), *scores])
+        last = np.partition(every, -limit)[-limit] if limit < len(every) else 0.0
+        matches: list[Match] = []
+        for number, (at, values) in enumerate(zip(rows, scores, strict=True)):
+            kept = np.flatnonzero(values >= last)
+            same = kept[values[kept] == last]
+            if len(same) > max(limit, MANY):  # of these, the first alone can be among the best
+                first = self._places(number)[at[same]].argsort()[:limit]
+                kept = np.concatenate([kept[values[kept] > last], same[first]])
+            matches += [
+                Match(number, row, score)
+                for row, score in zip(at[kept].tolist(), values[kept].tolist(), strict=True)
+            ]
+        matches.sort(key=lambda match: (-match.score, self._order(match.segment, match.row)))
+        return matches[:limit]
+
+    def _places(self, number: int) -> NDArray[np.int64]:
+        """(rows,) of a segment, the place of each in the order; reckoned once, when needed."""
+        if number not in self._known_places:
+            rows = range(len(self._segments[number]))
+            ordered = sorted(rows, key=lambda row: self._order(number, row))
+            places = np.empty(len(ordered), np.int64)
+            places[ordered] = np.arange(len(ordered))
+            self._known_places[number] = places
+        return self._known_places[number]
 
 
 class _Found(NamedTuple):
@@ -141,14 +185,3 @@ class _Found(NamedTuple):
     documents: list[int]
     weights: list[float]
     postings: list[list[Postings]]  # of each segment, of each term
-
-
-def _best(
-    segment: int, rows: NDArray[np.int64], scores: NDArray[np.float64], limit: int
-) -> list[Match]:
-    if limit < len(rows):
-        last = np.partition(scores, -limit)[-limit]
-        kept = scores >= last
-        rows, scores = rows[kept], scores[kept]
-    chosen = np.lexsort((rows, -scores))[:limit]
-    return [Match(segment, int(rows[place]), float(scores[place])) for place in chosen]

@@ -1,14 +1,16 @@
+import gc
 import resource
 import sqlite3
 from collections.abc import Iterator
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import numpy as np
 import pytest
 
 from resources.core.errors import SearchIndexError
 from resources.search_index.local.text import building
-from resources.search_index.local.text.building import TextBuilder, merge_texts
+from resources.search_index.local.text.building import TextBuilder
 from resources.search_index.local.text.postings import NO_TEXT, TextSegment
 from resources.search_index.local.text.tokens import Term
 
@@ -26,10 +28,12 @@ def test_a_file_says_which_rows_hold_a_term(tmp_path: Path) -> None:
     a, b, none, begin = segment.postings(
         [Term(b"a"), Term(b"b"), Term(b"x"), Term(b"c", prefix=True)]
     )
+    assert a.counts is not None
+    assert b.counts is not None
     assert (a.rows.tolist(), a.counts.tolist()) == ([0], [2])
     assert (b.rows.tolist(), b.counts.tolist()) == ([0, 3], [1, 3])
-    assert (none.rows.tolist(), none.counts.tolist()) == ([], [])
-    assert begin.rows.tolist() == [4]
+    assert none.rows.tolist() == []
+    assert (begin.rows.tolist(), begin.counts) == ([4], None)
 
 
 @pytest.mark.parametrize("word", ["c" * 100_000, "é" * 50_000 + "x", "字" * 30_000])
@@ -108,9 +112,17 @@ def test_no_room_is_said(tmp_path: Path) -> None:
 
 def test_other_tokenizers_are_not_merged(tmp_path: Path) -> None:
     words = write(tmp_path / "words.sqlite", ["a"])
-    with TextBuilder("trigram") as builder:
-        builder.add(["abc"])
-        builder.write(tmp_path / "grams.sqlite")
-    parts = [(words, np.array([0])), (TextSegment(tmp_path / "grams.sqlite"), np.array([1]))]
-    with pytest.raises(SearchIndexError, match="tokenizers"):
-        merge_texts(tmp_path / "both.sqlite", parts, 2)
+    with TextBuilder("trigram") as builder, pytest.raises(SearchIndexError, match="unicode61"):
+        builder.extend(words, np.array([0]))
+
+
+def test_a_scratch_folder_goes_with_its_segment(tmp_path: Path) -> None:
+    scratch = TemporaryDirectory(dir=tmp_path)
+    write(Path(scratch.name, "text.sqlite"), ["a"])
+    segment = TextSegment(Path(scratch.name, "text.sqlite"), scratch)
+    del scratch
+    gc.collect()
+    assert segment.postings([Term(b"a")])[0].rows.tolist() == [0]
+    del segment
+    gc.collect()
+    assert not list(tmp_path.iterdir())

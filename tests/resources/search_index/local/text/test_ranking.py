@@ -13,7 +13,8 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from resources.search_index.declaration import IndexDeclaration, TextDeclaration
-from resources.search_index.local.text.building import TextBuilder, merge_texts
+from resources.search_index.local.text import ranking
+from resources.search_index.local.text.building import TextBuilder
 from resources.search_index.local.text.postings import TextSegment
 from resources.search_index.local.text.ranking import FullText
 from resources.search_index.local.text.tokens import MAX_TERMS, Tokenizer, prepared, query_terms
@@ -156,6 +157,13 @@ def test_segments_score_as_a_fresh_build(
         assert text.uses(query) == fresh.uses(query)
 
 
+def spelt(segment: TextSegment) -> list[Any]:
+    return [
+        (term, rows.tolist(), [1] * len(rows) if counts is None else counts.tolist())
+        for term, (rows, counts) in segment.all()
+    ]
+
+
 @pytest.mark.parametrize("tokenizer", TOKENIZERS)
 @given(
     texts=st.lists(TEXTS, min_size=1, max_size=15),
@@ -168,23 +176,21 @@ def test_merged_segments_score_as_a_fresh_build(
 ) -> None:
     with TemporaryDirectory() as folder:
         text, places, _, living = history(Path(folder), texts, 3, random, tokenizer)
-        numbers = [np.full(len(segment), -1) for segment in text._segments]
-        shuffled = random.sample(range(len(places)), len(places))
-        for (segment, row), number in zip(places, shuffled, strict=True):
-            numbers[segment][row] = number
         path = Path(folder, "merged.sqlite")
-        merge_texts(path, list(zip(text._segments, numbers, strict=True)), len(places))
-        order = np.argsort(shuffled)
-        again = build(Path(folder), [living[at] for at in order], tokenizer, "again.sqlite")
+        more = ["cat saturn", None, "東京"]
+        with TextBuilder(tokenizer) as builder:
+            for number, segment in enumerate(text._segments):
+                if number == 1:  # new rows between those of other segments
+                    builder.add(more)
+                rows = [row for at, row in places if at == number]
+                builder.extend(segment, np.array(rows, np.int64))
+            builder.write(path)
+        first = sum(segment == 0 for segment, _ in places)
+        living[first:first] = more
+        again = build(Path(folder), living, tokenizer, "again.sqlite")
         merged = TextSegment(path)
         assert merged.lengths.tolist() == again.lengths.tolist()
-        assert [
-            (term, postings.rows.tolist(), postings.counts.tolist())
-            for term, postings in merged.all()
-        ] == [
-            (term, postings.rows.tolist(), postings.counts.tolist())
-            for term, postings in again.all()
-        ]
+        assert spelt(merged) == spelt(again)
         assert found(FullText([merged], [None], tokenizer), query) == found(
             FullText([again], [None], tokenizer), query
         )
@@ -300,13 +306,20 @@ def test_pairs_of_letters_score_by_the_formula(texts: list[str], query: str) -> 
         assert found(text, query) == pytest.approx(scores, rel=1e-12)
 
 
-def test_equal_scores_go_by_the_given_order(tmp_path: Path) -> None:
-    segments = [build(tmp_path, ["same"] * 3, "unicode61", name) for name in ("a", "b")]
-    ids = [["b", "d", "f"], ["a", "c", "g"]]
-    text = FullText(segments, [None, np.array([True, True, False])], "unicode61")
-    matches = text.matching("same", 4, order=lambda segment, row: ids[segment][row])
-    assert [ids[match.segment][match.row] for match in matches] == ["a", "b", "c", "d"]
-    assert len({match.score for match in matches}) == 1
+@pytest.mark.parametrize("many", [1, 1000])
+def test_equal_scores_go_by_the_given_order(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, many: int
+) -> None:
+    monkeypatch.setattr(ranking, "MANY", many)
+    texts = [["same"] * 6 + ["same same"], ["same"] * 5 + ["same other"]]
+    segments = [build(tmp_path, texts[at], "unicode61", f"{at}") for at in range(2)]
+    ids = [["h", "b", "x", "d", "f", "y", "z"], ["c", "g", "a", "_", "k", "0"]]
+    alive = np.array([True, True, True, False, True, True])
+    text = FullText(segments, [None, alive], "unicode61", lambda segment, row: ids[segment][row])
+    for limit in (1, 2, 5, 20):
+        matches = text.matching("same", limit)
+        expected = ["z", *"abcdfghkxy", "0"][:limit]
+        assert [ids[match.segment][match.row] for match in matches] == expected
 
 
 def test_a_text_of_many_words_asks_for_the_first() -> None:
@@ -332,5 +345,11 @@ def test_threads_share_a_version(tmp_path: Path) -> None:
         assert list(pool.map(lambda query: text.matching(query, 5), queries))[:350] == expected
         idle = segment._connections._idle
         assert 1 <= len(idle) <= 8
-        segment.close()
-        assert not idle
+        # Other threads go on where the file is gone by now.
+        segment.path.unlink()
+        while len(idle) > 1:
+            idle.pop().close()
+        assert list(pool.map(lambda query: text.matching(query, 5), queries))[:350] == expected
+    assert len(idle) == 1
+    segment.close()
+    assert not idle
