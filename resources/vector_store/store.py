@@ -26,6 +26,8 @@ from resources.sources.text import TextField, TextTemplate
 from resources.vector_store.ownership import Occupant, why_not_ours, why_not_shared
 
 TEXT_FIELD, SOURCE_FIELD = "text", "source_id"
+MARKS = ("text_hash", "stored_as", "batch", "at", "token")
+MARKS_BATCH = 20_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -286,14 +288,44 @@ class VectorStore:
         found = self.collection.find_one({**wanted, owner: {"$ne": self.pipeline}}, {owner: 1})
         return str(at_path(found, owner) or "unknown") if found else None
 
-    def vectors(
-        self, space_id: str, fields: Sequence[str], batch_size: int = 1_000
-    ) -> Iterator[list[StoredVector]]:
-        """All vectors of one space with some fields, streamed in batches."""
-        projection = dict.fromkeys(without_nested([self.path, *fields]), 1)
-        cursor = self.collection.find(
-            {f"{self.lineage_path}.space": space_id}, projection, batch_size=batch_size
+    def marks(self, space_id: str, fields: Sequence[str], *, expected: int) -> Iterator[bytes]:
+        """What differs after every change of a vector of one space, or of some fields.
+
+        Without the vectors: `_id`, that part of the lineage which every write changes, and the
+        fields, as they come from the server.
+
+        Args:
+            space_id: Id of the space.
+            fields: Dotted paths.
+            expected: How many there are, roughly.
+
+        Returns:
+            Batches of BSON documents, one after the other.
+        """
+        lineage = [f"{self.lineage_path}.{name}" for name in MARKS]
+        # The index leads to each document by itself, which takes longer where most are wanted.
+        most = expected * 2 > self.collection.estimated_document_count()
+        return self.collection.find_raw_batches(
+            {f"{self.lineage_path}.space": space_id},
+            dict.fromkeys(without_nested([*lineage, *fields]), 1),
+            batch_size=MARKS_BATCH,
+            hint=[("$natural", 1)] if most else None,
         )
+
+    def vectors(
+        self,
+        space_id: str,
+        fields: Sequence[str],
+        batch_size: int = 1_000,
+        *,
+        ids: Sequence[Any] | None = None,
+    ) -> Iterator[list[StoredVector]]:
+        """Vectors of one space with some fields, streamed in batches: all, or those of some ids."""
+        projection = dict.fromkeys(without_nested([self.path, *fields]), 1)
+        wanted: dict[str, Any] = {f"{self.lineage_path}.space": space_id}
+        if ids is not None:
+            wanted["_id"] = {"$in": list(ids)}
+        cursor = self.collection.find(wanted, projection, batch_size=batch_size)
         rows: list[StoredVector] = []
         for document in cursor:
             try:

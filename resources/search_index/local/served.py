@@ -8,7 +8,7 @@ import numpy as np
 from resources.core.errors import QueryRefused
 from resources.registry.indexes import IndexEntry
 from resources.search_index.engine import ServedIndex
-from resources.search_index.local.index import LocalIndex
+from resources.search_index.local.version import Version
 from resources.search_index.query import Hit, Query
 
 
@@ -17,20 +17,20 @@ class ServedLocally(ServedIndex):
 
     Args:
         entry: What the registry says of it.
-        index: Of that version.
+        version: The same, opened.
         folder: Of all versions, for people.
         path: Of the vectors, for people.
     """
 
-    def __init__(self, entry: IndexEntry, index: LocalIndex, *, folder: str, path: str) -> None:
+    def __init__(self, entry: IndexEntry, version: Version, *, folder: str, path: str) -> None:
         super().__init__(entry)
-        self._index, self._folder, self._path = index, folder, path
+        self.version, self._folder, self._path = version, folder, path
 
     def __len__(self) -> int:
-        return len(self._index)
+        return len(self.version)
 
     def nearest(self, vector: np.ndarray, query: Query, fields: Sequence[str] = ()) -> list[Hit]:
-        return self._index.search(vector, query)
+        return self.version.search(vector, query)
 
     def why_no_text(self) -> str:
         return "this index holds vectors only"
@@ -39,7 +39,7 @@ class ServedLocally(ServedIndex):
         raise QueryRefused(self.why_no_text())
 
     def explain(self, vector: np.ndarray | None, text: str, query: Query) -> Mapping[str, Any]:
-        index = self._index
+        version = self.version
         stage: dict[str, Any] = {
             "index": self._folder,
             "path": self._path,
@@ -48,13 +48,19 @@ class ServedLocally(ServedIndex):
         }
         if query.filter is not None:
             stage["filter"] = dict(query.filter)
-            stage["passing the filter"] = index.passing(query.filter)
-        return {"local engine": {**stage, "vectors": len(index), "similarity": index.similarity}}
+            stage["passing the filter"] = version.count(query.filter)
+        return {
+            "local engine": {
+                **stage,
+                "vectors": len(version),
+                "similarity": version.shape.similarity,
+            }
+        }
 
     def why_empty(self, query: Query) -> str:
-        index = self._index
-        if not len(index):
+        version = self.version
+        if not len(version):
             return f"the index over {self.entry.store} is empty: materialize the pipeline"
-        if query.filter is not None and not index.passing(query.filter):
-            return f"none of the {len(index):,} indexed documents passes the filter"
+        if query.filter is not None and not version.count(query.filter):
+            return f"none of the {len(version):,} indexed documents passes the filter"
         return ""
