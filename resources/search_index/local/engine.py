@@ -35,6 +35,7 @@ from resources.search_index.local.segment import Segment
 from resources.search_index.local.served import ServedLocally
 from resources.search_index.local.shape import IndexShape
 from resources.search_index.local.signatures import Lookup, of_ids, unknown
+from resources.search_index.local.texts import Texts
 from resources.search_index.local.version import Version
 from resources.vector_store.store import StoredVector, VectorStore
 
@@ -66,6 +67,10 @@ class LocalEngine(SearchEngine):
             **{name: getattr(declared, name) for name in names},
             "element": store.element,
         }
+        self._texts = Texts(store, declared.text) if declared.text else None
+        if self._texts:
+            self._declaration["text"] = self._texts.declaration
+        self._fields = [*declared.filter_fields, *(self._texts.fields if self._texts else ())]
 
     @property
     def _shape(self) -> IndexShape:
@@ -78,6 +83,7 @@ class LocalEngine(SearchEngine):
             declared.max_edges,
             declared.num_edge_candidates,
             self._store.element,
+            declared.text.tokenizer if declared.text else None,
         )
 
     # --- following the store
@@ -117,8 +123,7 @@ class LocalEngine(SearchEngine):
             return None
 
     def _changes(self, before: Version | None, stored: int, lease: Lease | None) -> Changes:
-        fields = self._declared.filter_fields
-        marks = self._store.marks(self._space.id, fields, expected=stored)
+        marks = self._store.marks(self._space.id, self._fields, expected=stored)
         codec = self._store.collection.codec_options
         return compare(marks, before, codec, lease.check if lease else lambda: None)
 
@@ -135,13 +140,13 @@ class LocalEngine(SearchEngine):
         made_of, lookup = changes.signatures, Lookup(of_ids(changes.ids))
         builder = SegmentBuilder(self._shape, expected=len(changes.ids))
         progress = Progress(log, "vectors indexed", len(changes.ids))
-        for rows in self._store.vectors(self._space.id, self._declared.filter_fields, READ):
+        for rows in self._store.vectors(self._space.id, self._fields, READ):
             if lease:
                 lease.check()
             found = lookup.rows(of_ids(row.id for row in rows))
             signatures = unknown(len(rows))  # of what came since the comparison
             signatures[found >= 0] = made_of[found[found >= 0]]
-            _add(builder, rows, signatures)
+            self._add(builder, rows, signatures)
             progress.advance(len(rows))
         segment = builder.finish()
         progress.finish()
@@ -168,19 +173,29 @@ class LocalEngine(SearchEngine):
         for rows, signatures in self._read(changes):
             if lease:
                 lease.check()
-            _add(builder, rows, signatures)
+            self._add(builder, rows, signatures)
             progress.advance(len(rows))
         progress.finish()
         return self._saved(builder.finish(), before.segments[:kept], changes.deleted[:kept], lease)
 
     def _read(self, changes: Changes) -> Iterator[tuple[list[StoredVector], np.ndarray]]:
         """The vectors of what changed; those that vanished meanwhile are left out."""
-        fields = self._declared.filter_fields
         for at in windows(range(len(changes.ids)), READ):
             ids = [changes.ids[number] for number in at]
             numbers = {key(each): number for each, number in zip(ids, at, strict=True)}
-            for rows in self._store.vectors(self._space.id, fields, READ, ids=ids):
+            for rows in self._store.vectors(self._space.id, self._fields, READ, ids=ids):
                 yield rows, changes.signatures[[numbers[key(row.id)] for row in rows]]
+
+    def _add(
+        self, builder: SegmentBuilder, rows: Sequence[StoredVector], signatures: np.ndarray
+    ) -> None:
+        builder.add(
+            [row.id for row in rows],
+            np.stack([row.vector for row in rows]),
+            [row.fields for row in rows],
+            signatures,
+            [self._texts.of(row.fields) for row in rows] if self._texts else None,
+        )
 
     def _saved(
         self,
@@ -304,15 +319,6 @@ class LocalEngine(SearchEngine):
     def serve(self) -> ServedLocally:
         entry, version = self._serving()
         return ServedLocally(entry, version, folder=self._folder, path=self._store.path)
-
-
-def _add(builder: SegmentBuilder, rows: Sequence[StoredVector], signatures: np.ndarray) -> None:
-    builder.add(
-        [row.id for row in rows],
-        np.stack([row.vector for row in rows]),
-        [row.fields for row in rows],
-        signatures,
-    )
 
 
 @functools.lru_cache(maxsize=2)

@@ -7,6 +7,7 @@ import sqlite3
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from types import TracebackType
 
 import numpy as np
@@ -92,6 +93,18 @@ class TextBuilder:
         numbers[rows] = np.arange(self._rows, self._rows + len(rows))
         self._others.append((segment, numbers))
         self._rows += len(rows)
+
+    def finish(self) -> TextSegment:
+        """All of it in a temporary file, which goes when nobody holds the segment any more.
+
+        Raises:
+            SearchIndexError: There is no room for it.
+        """
+        with self:
+            scratch = TemporaryDirectory(prefix="search-index-")
+            path = Path(scratch.name, "text.sqlite")
+            self.write(path)
+            return TextSegment(path, scratch)
 
     def write(self, path: str | Path) -> None:
         """Writes all of it to a new file.

@@ -73,10 +73,10 @@ class TextSegment:
             SearchIndexError: It is not such a file.
         """
         self.path = Path(path).absolute()
-        if scratch is not None:
-            weakref.finalize(self, scratch.cleanup)
         try:
             self._connections = Connections(_opener(self.path))
+            if scratch is not None:
+                weakref.finalize(self, _release, self._connections, scratch)
             with self._connections.one() as connection:
                 columns = "format, tokenizer, lengths"
                 found = connection.execute(f"SELECT {columns} FROM segment").fetchone()
@@ -111,6 +111,11 @@ class TextSegment:
 
     def close(self) -> None:
         self._connections.close()
+
+
+def _release(connections: Connections, scratch: TemporaryDirectory) -> None:
+    connections.close()
+    scratch.cleanup()
 
 
 def _opener(path: Path) -> Callable[[], sqlite3.Connection]:

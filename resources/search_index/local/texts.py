@@ -1,0 +1,42 @@
+"""Which text of a stored document is searched by its words."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from resources.search_index.declaration import TextDeclaration
+from resources.search_index.filters.values import Kind, leaves
+from resources.vector_store.store import VectorStore
+
+
+class Texts:
+    """The declared fields of a document, or else the text that its vector was made of.
+
+    Attributes:
+        fields: Of a document, that have to be read for it.
+    """
+
+    def __init__(self, store: VectorStore, declared: TextDeclaration) -> None:
+        self._store, self._declared = store, declared
+        self.fields: Sequence[str] = declared.fields or store.text_shape.fields
+
+    @property
+    def declaration(self) -> dict[str, Any]:
+        """What of it makes an index another one."""
+        return {
+            "tokenizer": self._declared.tokenizer,
+            "fields": list(self.fields),
+            "as embedded": not self._declared.fields,
+        }
+
+    def of(self, document: Mapping[str, Any]) -> str | None:
+        """None where there is no text in it; texts in lists, and of several fields, as one."""
+        if not self._declared.fields:
+            return self._store.text(document)
+        found = [text for path in self._declared.fields for text in _at(document, path)]
+        return "\n".join(found) if found else None
+
+
+def _at(document: Mapping[str, Any], path: str) -> list[str]:
+    whole = path in document
+    found = leaves(document[path], ()) if whole else leaves(document, path.split("."))
+    return [value for kind, value in found if kind is Kind.STRING]
