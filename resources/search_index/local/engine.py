@@ -163,9 +163,7 @@ class LocalEngine(SearchEngine):
         kept = merging.kept_segments(before.segments, changes.deleted, len(changes.ids))
         rest = list(zip(before.segments[kept:], changes.deleted[kept:], strict=True))
         more = len(changes.ids) + sum(int((~mask).sum()) for _, mask in rest)
-        graphs = sum(len(segment) for segment in before.segments[:kept] if segment.has_graph)
-        # Where it is much, a merge gives all of it a graph soon.
-        flat = more > merging.MERGE_SHARE * graphs
+        flat = not merging.worth_a_graph(more, before.segments[:kept])
         builder = SegmentBuilder(self._shape, expected=more, flat=flat)
         for segment, mask in rest:
             builder.extend(segment, merging.alive_rows(segment, mask))

@@ -55,8 +55,11 @@ class FolderWriter:
         with self._files.open(target, "wb") as opened:
             out = _Output(opened)
             yield out
-        if local:
-            os.replace(target, path)
+        self._written(name, out, target if local else "")
+
+    def _written(self, name: str, out: "_Output", part: str) -> None:
+        if part:
+            os.replace(part, f"{self._root}/{name}")
         self.written[name] = out.summary()
 
     def finish(self, manifest: Mapping[str, Any]) -> None:

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from resources.search_index.declaration import EXACT_BELOW
 from resources.search_index.filters.columns import Mask
 from resources.search_index.local.builder import SegmentBuilder
 from resources.search_index.local.segment import Segment
@@ -42,6 +43,15 @@ def kept_segments(segments: Sequence[Segment], deleted: Sequence[Mask], more: in
     return kept
 
 
+def worth_a_graph(rows: int, others: Sequence[Segment]) -> bool:
+    """Whether a segment that is added gets a graph of its own at once.
+
+    A large one does, unless it is so large beside the others that a merge gives all of it a graph.
+    """
+    graphs = sum(len(segment) for segment in others if segment.has_graph)
+    return EXACT_BELOW < rows <= MERGE_SHARE * graphs
+
+
 def merge_due(version: Version) -> bool:
     """Whether a search is slower than it need be, by a share that is worth a new graph."""
     shape, graphs = version.shape, 0
@@ -51,7 +61,7 @@ def merge_due(version: Version) -> bool:
         aside += len(segment) - part.count if segment.has_graph else part.count
     if not graphs:
         return len(version) > shape.exact_below
-    return aside > MERGE_SHARE * graphs
+    return aside > MERGE_SHARE * graphs or len(version.segments) > MOST_SEGMENTS
 
 
 def merged(version: Version) -> Segment:

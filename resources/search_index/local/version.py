@@ -217,12 +217,12 @@ class Version:
     def _least(self, near: Sequence[NDArray[np.float32]], asked: Vectors, limit: int) -> float:
         """What the best have at least, as far as float32 tells."""
         values = near[0] if len(near) == 1 else np.concatenate([np.empty(0, np.float32), *near])
+        if limit >= len(values):
+            return _LEAST
         if limit * BLOCK <= len(values):
             # So many blocks have a value of at least this, each; the rest need not be sorted.
             blocks = values[: len(values) // BLOCK * BLOCK].reshape(-1, BLOCK).max(axis=1)
             values = values[values >= np.partition(blocks, -limit)[-limit]]
-        if limit >= len(values):
-            return _LEAST
         last = float(np.partition(values, -limit)[-limit])
         # the error grows with the terms of the sum, not with the sum
         euclidean = self.shape.similarity == "euclidean"
