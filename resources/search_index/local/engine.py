@@ -24,6 +24,7 @@ from resources.search_index.filters.columns import Mask
 from resources.search_index.local import merging
 from resources.search_index.local.builder import SegmentBuilder
 from resources.search_index.local.changes import Changes, compare
+from resources.search_index.local.retexting import Retexting
 from resources.search_index.local.saved_segment import save_segment
 from resources.search_index.local.saved_version import (
     open_version,
@@ -70,6 +71,7 @@ class LocalEngine(SearchEngine):
         self._texts = Texts(store, declared.text) if declared.text else None
         if self._texts:
             self._declaration["text"] = self._texts.declaration
+        self._marked = [*declared.filter_fields, *(self._texts.marked if self._texts else ())]
         self._fields = [*declared.filter_fields, *(self._texts.fields if self._texts else ())]
 
     @property
@@ -96,10 +98,13 @@ class LocalEngine(SearchEngine):
         before = self._opened(entry, log)
         if entry is not None and before is not None and entry.fingerprint == fingerprint:
             return self._report(before, stored, start)
+        retexted = before is None
+        if before is None and entry is not None:
+            before = self._retexted(entry, stored, log, lease)
         changes = self._changes(before, stored, lease)
         if before is not None and changes.nothing:
             self._record(before, fingerprint, lease)
-            return self._report(before, stored, start)
+            return self._report(before, stored, start, changes if retexted else None)
         if before is None or len(changes.ids) > changes.kept:
             made = self._rebuilt(before, changes, log, lease)
         else:
@@ -111,9 +116,15 @@ class LocalEngine(SearchEngine):
         return self._report(made, stored, start, changes)
 
     def _opened(self, entry: IndexEntry | None, log: Callable[[str], None]) -> Version | None:
-        """The version that serves, if what is declared now can be made of it."""
-        if entry is None or (entry.engine, entry.space_id, entry.store, entry.declaration) != (
-            self.name, self._space.id, str(self._store.key), self._declaration,
+        """The version that serves, if it is what is declared now."""
+        if entry is None or entry.declaration != self._declaration:
+            return None
+        return self._usable(entry, log)
+
+    def _usable(self, entry: IndexEntry, log: Callable[[str], None]) -> Version | None:
+        """The version that serves, if it is ours and whole."""
+        if (entry.engine, entry.space_id, entry.store) != (
+            self.name, self._space.id, str(self._store.key),
         ):  # fmt: skip
             return None
         try:
@@ -122,8 +133,48 @@ class LocalEngine(SearchEngine):
             log(f"{error}; building it again")
             return None
 
-    def _changes(self, before: Version | None, stored: int, lease: Lease | None) -> Changes:
-        marks = self._store.marks(self._space.id, self._fields, expected=stored)
+    def _retexted(
+        self, entry: IndexEntry, stored: int, log: Callable[[str], None], lease: Lease | None
+    ) -> Version | None:
+        """The version that serves with the texts that are declared now, if nothing else differs."""
+        was = dict(entry.declaration or {})
+        text_was = was.pop("text", {})
+        if was != {name: value for name, value in self._declaration.items() if name != "text"}:
+            return None
+        before = self._usable(entry, log)
+        if before is None:
+            return None
+        log("the vectors stay as they are, the words are indexed anew")
+        shape = self._shape
+        retexting = Retexting(before, shape.tokenizer)
+        now = self._changes(None, stored, lease)
+        if self._texts:
+            progress = Progress(log, "texts indexed", stored)
+            for ids, texts in self._texts.read(self._space.id, stored):
+                if lease:
+                    lease.check()
+                retexting.add(ids, texts)
+                progress.advance(len(ids))
+            progress.finish()
+        marked = [*self._declared.filter_fields, *text_was.get("marked", ())]
+        then = self._changes(before, stored, lease, marked)
+        if lease:
+            lease.check()
+        made = [
+            (self._save(segment, shape), len(segment), mask if mask.any() else None)
+            for segment, mask in zip(retexting.finish(now, then.deleted), then.deleted, strict=True)
+        ]
+        return self._publishable(shape, made)
+
+    def _changes(
+        self,
+        before: Version | None,
+        stored: int,
+        lease: Lease | None,
+        marked: Sequence[str] | None = None,
+    ) -> Changes:
+        fields = self._marked if marked is None else marked
+        marks = self._store.marks(self._space.id, fields, expected=stored)
         codec = self._store.collection.codec_options
         return compare(marks, before, codec, lease.check if lease else lambda: None)
 
@@ -271,6 +322,7 @@ class LocalEngine(SearchEngine):
                 "segments": len(version.segments),
                 "vectors read": len(changes.ids) if changes else 0,
                 "rows deleted": changes.gone if changes else 0,
+                **({} if version.text is None else {"texts": version.text.rows}),
             },
             merge_due=merging.merge_due(version),
         )

@@ -160,7 +160,7 @@ class FullText:
             kept = np.flatnonzero(values >= last)
             same = kept[values[kept] == last]
             if len(same) > max(limit, MANY):  # of these, the first alone can be among the best
-                first = self._places(number)[at[same]].argsort()[:limit]
+                first = np.argpartition(self._places(number)[at[same]], limit)[:limit]
                 kept = np.concatenate([kept[values[kept] > last], same[first]])
             matches += [
                 Match(number, row, score)

@@ -289,3 +289,89 @@ def test_another_tokenizer_is_another_index(bench: Bench) -> None:
     assert ids(bench.serve(tokenizer="trigram"), "東京") == [1]
     assert ids(bench.serve(tokenizer="porter"), "connections") == [3]
     assert not bench.engine(tokenizer="porter").reconcile(print).changed
+
+
+DECLARED = st.sampled_from(
+    [
+        {"none": True},
+        {},
+        {"tokenizer": "trigram"},
+        {"fields": ["title"]},
+        {"fields": ["title", "text"]},
+    ]
+)
+
+
+@given(
+    rounds=st.lists(st.tuples(ROUND, DECLARED, st.integers(0, 25)), min_size=2, max_size=6),
+    query=TEXTS,
+)
+@settings(
+    max_examples=30,
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
+)
+def test_what_is_searched_may_change_at_any_time(
+    bench: Bench, rounds: list[tuple[dict, dict, int]], query: str
+) -> None:
+    one = Bench(bench.database, f"{bench.folder}/{secrets.token_hex(4)}")
+    for number, (now, text, renamed) in enumerate(rounds):
+        one.put(now["put"], {"kind": "k", "title": f"{query} title {number}"})
+        one.store.collection.delete_many({"_id": {"$in": list(now["delete"])}})
+        one.store.collection.update_one({"_id": renamed}, {"$set": {"title": query}})
+        one.note()
+        served, fresh = one.serve(**text), one.serve(f"fresh{number}", **text)
+        assert (served.why_no_text() == "") == ("none" not in text)
+        if "none" not in text:
+            assert words(served, query) == words(fresh, query)
+        near = served.nearest(vector(number), Query(30, exact=True))
+        assert near == fresh.nearest(vector(number), Query(30, exact=True))
+        assert len(near) == one.store.collection.count_documents({})
+
+
+def test_other_words_leave_the_vectors_as_they_are(bench: Bench) -> None:
+    bench.put({number: f"text {number}" for number in range(60, 0, -1)})
+    before = bench.serve(none=True).version
+    assert before.segments[0].has_graph
+    bench.put({7: "renamed"})
+    for text in ({}, {"tokenizer": "trigram"}, {"fields": ["text"]}, {"none": True}):
+        engine = bench.engine(**text)
+        report = engine.reconcile(print)
+        assert report.changed
+        assert report.details["vectors read"] == (1 if text == {} else 0)
+        after = engine.serve().version
+        kept = after.segments[0]
+        assert kept.ids == before.segments[0].ids
+        assert (kept.vectors == before.segments[0].vectors).all()
+        assert kept.name != before.segments[0].name
+        if "none" not in text:
+            assert ids(engine.serve(), "renamed") == [7]
+            assert ids(engine.serve(), "text 33")[0] == 33
+        assert not engine.reconcile(print).changed
+
+
+@pytest.mark.parametrize("look", [1, 2, 3, 4])
+def test_what_changes_while_words_are_indexed_anew_is_right_by_the_next_run(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch, look: int
+) -> None:
+    bench.put({number: f"text {number}" for number in range(30)}, {"title": "old", "kind": "k"})
+    bench.serve(none=True)
+    engine, looks, marks = bench.engine(fields=["title", "text"]), [], bench.store.marks
+
+    def meanwhile(*args: Any, **options: Any) -> Any:
+        looks.append(args)
+        if len(looks) == look:
+            bench.put({7: "rewritten"}, {"title": "new", "kind": "k"})
+            bench.store.collection.update_one({"_id": 8}, {"$set": {"title": "renamed"}})
+            bench.store.collection.delete_one({"_id": 9})
+        return marks(*args, **options)
+
+    monkeypatch.setattr(bench.store, "marks", meanwhile)
+    engine.reconcile(print)
+    assert len(looks) == 4
+    bench.note()
+    engine.reconcile(print)
+    served, fresh = engine.serve(), bench.serve("fresh", fields=["title", "text"])
+    for query in ("new", "old", "renamed", "rewritten", "text 9"):
+        assert words(served, query) == words(fresh, query)
+    every = Query(40, exact=True)
+    assert served.nearest(vector(3), every) == fresh.nearest(vector(3), every)
