@@ -1,10 +1,10 @@
 """Recall of a local index after many rounds of small changes and merges, and what they cost.
 
-Run with `python -m benchmarks.local_index_churn --documents 60000 --rounds 50`. Every round replaces
-one document in a hundred in a genuine mongod, lets the engine follow, and merges where that is due;
-then a fresh index over the same documents is built beside it. Recall@10 is against comparing with
-all, with the default number of candidates. Vectors are like those of MiniLM: of unit length, in
-clusters, most of their variance in few of the 384 directions.
+Run with `python -m benchmarks.local_index_churn --documents 60000 --rounds 50`. Every round
+replaces one document in a hundred in a genuine mongod, lets the engine follow, and merges where
+that is due; then a fresh index over the same documents is built beside it. Recall@10 is against
+comparing with all, with the default number of candidates. Vectors are like those of MiniLM: of unit
+length, in clusters, most of their variance in few of the 384 directions.
 """
 
 import argparse
@@ -18,6 +18,7 @@ import pymongo
 from rich.console import Console
 from rich.table import Table
 
+from resources.search_index.declaration import EXACT_BELOW
 from resources.search_index.engine import ServedIndex
 from resources.search_index.query import Query
 from tests.resources.search_index.local.stored import Stored
@@ -54,7 +55,10 @@ def timed(work: Callable[[], Any]) -> tuple[Any, float]:
     return found, time.perf_counter() - start
 
 
-def play(stored: Stored, documents: int, rounds: int, queries: np.ndarray, table: Table) -> None:
+def play(stored: Stored, options: argparse.Namespace, queries: np.ndarray, table: Table) -> None:
+    documents, rounds = options.documents, options.rounds
+    declared = {"exact_below": options.exact_below}
+
     def silent(line: str) -> None:
         """Of no interest."""
 
@@ -67,7 +71,7 @@ def play(stored: Stored, documents: int, rounds: int, queries: np.ndarray, table
     for start in range(0, documents, 5_000):
         vectors = like_minilm(min(5_000, documents - start), start)
         stored.put(enumerate(vectors, start), kind="first")
-    engine = stored.engine()
+    engine = stored.engine(**declared)
     _, built = timed(lambda: engine.reconcile(silent))
     row("built", engine, built)
     draw = np.random.default_rng(2)
@@ -86,7 +90,7 @@ def play(stored: Stored, documents: int, rounds: int, queries: np.ndarray, table
             merges.append(merge.seconds if merge else 0.0)
             row(f"round {number}, merged", engine, seconds, f"{merges[-1]:.1f}")
     row(f"after {rounds} rounds", engine, float(np.median(followed)), f"{sum(merges):.1f}")
-    fresh = stored.engine("fresh")
+    fresh = stored.engine("fresh", **declared)
     _, built = timed(lambda: fresh.reconcile(silent))
     row("fresh", fresh, built)
 
@@ -95,6 +99,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--documents", type=int, default=60_000)
     parser.add_argument("--rounds", type=int, default=50)
+    parser.add_argument("--exact-below", type=int, default=EXACT_BELOW)
     parser.add_argument("--queries", type=int, default=300)
     options = parser.parse_args()
     binary = genuine_mongod()
@@ -105,7 +110,7 @@ def main() -> None:
     queries = like_minilm(options.queries, 10**9)
     with tempfile.TemporaryDirectory(prefix="churn-") as folder, mongod(binary) as uri:
         stored = Stored(pymongo.MongoClient(uri)["churn"], folder, dimensions=DIMENSIONS)
-        play(stored, options.documents, options.rounds, queries, table)
+        play(stored, options, queries, table)
     Console(width=100).print(table)
 
 

@@ -19,7 +19,7 @@ from assets.source_documents import build_source_documents
 from assets.stored_vectors import build_stored_vectors
 from assets.work.opened import RESOURCES
 from pipelines.framework.console import brief_logger
-from pipelines.framework.run_config import build_resources, resource_values
+from pipelines.framework.run_config import build_resources, resource_values, text_of
 from resources.search_index.resource import SearchIndexResource
 from resources.sources.resource import SourceResource
 from resources.vector_store.resource import VectorStoreResource
@@ -67,10 +67,15 @@ class EmbeddingPipeline:
         Between the pipeline's own files and `overrides` come those that the environment asks
         of every pipeline, so that one code base runs against different deployments.
         """
+        return resource_values(self._files(overrides), RESOURCES)
+
+    def texts(self, overrides: Sequence[str | Path] = ()) -> list[str]:
+        """What stands in the files that `values` reads."""
+        return [text_of(file) for file in self._files(overrides)]
+
+    def _files(self, overrides: Sequence[str | Path]) -> list[str | Path]:
         environment = [name for name in os.environ.get(VARIABLE, "").split(",") if name.strip()]
-        return resource_values(
-            [*self.configs, *(name.strip() for name in environment), *overrides], RESOURCES
-        )
+        return [*self.configs, *(name.strip() for name in environment), *overrides]
 
     def resources(self, overrides: Sequence[str | Path] = ()) -> dict[str, ConfigurableResource]:
         """Every resource as this pipeline configures it.

@@ -52,7 +52,7 @@ def read_run_config(path: str | Path) -> dict[str, Any]:
         ConfigurationError: It is missing, no YAML, or no run config.
     """
     try:
-        content = yaml.safe_load(_text(path))
+        content = yaml.safe_load(text_of(path))
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         at = getattr(error, "problem_mark", None)
         line = f", line {at.line + 1}" if at else ""
@@ -80,7 +80,7 @@ def resource_values(
             for key, values in _settings(content, classes).items():
                 merged[key] = _merge_settings(classes[key], merged[key], values)
         except _Misfit as misfit:
-            line = _line(_text(file), (*misfit.path, *misfit.key))
+            line = _line(text_of(file), (*misfit.path, *misfit.key))
             where = f"{file}, line {line}" if line else str(file)
             at = ".".join(map(str, misfit.path))
             sentence = f"{at}: {misfit.sentence}" if at else misfit.sentence
@@ -129,7 +129,12 @@ def _line(text: str, path: Path_) -> int | None:
     return line
 
 
-def _text(path: str | Path) -> str:
+def text_of(path: str | Path) -> str:
+    """What stands in a run config: a path as given, or relative to `configs/`.
+
+    Raises:
+        ConfigurationError: It is missing.
+    """
     root = find_project()
     own = root / "configs" if root else CONFIGS
     file = next((at for folder in (Path(), own, CONFIGS) if (at := folder / path).exists()), None)
@@ -165,6 +170,8 @@ def _merge_settings(
             ((kind, settings),) = value.items()
             variant = _variants(info)[kind]
             result[name] = {kind: _merge_settings(variant, old[kind] or {}, settings or {})}
+        elif (block := _block(info)) and isinstance(old, Mapping) and isinstance(value, Mapping):
+            result[name] = _merge_settings(block, old, value)
         else:
             result[name] = value
     return result
@@ -182,6 +189,12 @@ def with_defaults(cls: type[M], values: Mapping[str, Any]) -> type[M]:
         info = copy.copy(_fields(cls)[name])
         if info.discriminator:
             info.annotation, info.default = _union_default(info, value)
+        elif (block := _block(info)) and isinstance(value, Mapping):
+            own = with_defaults(block, value)
+            info.annotation = own if info.annotation is block else own | None
+            # Dagster's schema takes the default as it would stand in a run config; pydantic makes
+            # it an object where a resource is made without Dagster.
+            info.default, info.validate_default = dict(value), True
         else:
             info.default = _default(value)
         fields[attributes[name]] = (info.annotation, info)
@@ -210,6 +223,13 @@ def _fields(cls: type[BaseModel]) -> dict[str, FieldInfo]:
     return {info.alias or name: info for name, info in cls.model_fields.items()}
 
 
+def _block(info: FieldInfo) -> type[BaseModel] | None:
+    """The settings class of a block within a resource, which may be left out."""
+    choices = [kind for kind in typing.get_args(info.annotation) if kind is not type(None)]
+    kind = choices[0] if len(choices) == 1 else info.annotation
+    return kind if isinstance(kind, type) and issubclass(kind, BaseModel) else None
+
+
 def _variants(info: FieldInfo) -> dict[str, type[BaseModel]]:
     """Variants of a discriminated union by the key that selects them."""
     name = str(info.discriminator)
@@ -236,6 +256,8 @@ def _check(cls: type[BaseModel], values: Any, path: Path_) -> None:
                 raise _Misfit(at, f"choose exactly one of {', '.join(variants)}, not {len(value)}")
             ((kind, settings),) = value.items()
             _check(variants[kind], settings or {}, (*at, kind))
+        elif (block := _block(info)) and value is not None:
+            _check(block, value, at)
         elif _is_env(value):
             if info.annotation not in (str, str | None):
                 raise _Misfit(at, "only a text can come from an environment variable")

@@ -3,7 +3,7 @@
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any, Literal, TypeVar, cast
+from typing import Any, ClassVar, Literal, TypeVar, cast
 
 import numpy as np
 
@@ -81,6 +81,9 @@ class Embedder(ABC):
         space: That documents are embedded in.
         facts: As its provider gives them.
     """
+
+    concurrent: ClassVar[bool] = False
+    """Whether any number of threads may call `embed` at once."""
 
     def __init__(self, space: EmbeddingSpace, facts: Facts) -> None:
         self.space, self.facts = space, facts

@@ -49,7 +49,8 @@ class Pace:
         self._concurrency = concurrency
         self._window = float(concurrency)
         self._in_flight = 0
-        self._queue: deque[asyncio.Future[None]] = deque()
+        self._waiting: deque[asyncio.Future[None]] = deque()
+        self._urgent: deque[asyncio.Future[None]] = deque()
         self._stopped = asyncio.Event()
         configured = {"requests": requests_per_minute, "tokens": tokens_per_minute}
         self._rates = {name: _Rate(limit) for name, limit in configured.items() if limit}
@@ -69,9 +70,14 @@ class Pace:
         return 0.0 if self._refused_since is None else time.monotonic() - self._refused_since
 
     @asynccontextmanager
-    async def turn(self, tokens: int) -> AsyncIterator[Turn]:
-        """Wait until a request of this size may go out, and hold its place meanwhile."""
-        await self._enter()
+    async def turn(self, tokens: int, *, urgent: bool = False) -> AsyncIterator[Turn]:
+        """Wait until a request of this size may go out, and hold its place meanwhile.
+
+        Args:
+            tokens: Of the request, estimated.
+            urgent: Before all that are not: what is known of the server hangs on it.
+        """
+        await self._enter(self._urgent if urgent else self._waiting)
         try:
             asked = time.monotonic()
             await self._wait(tokens)
@@ -80,10 +86,10 @@ class Pace:
         finally:
             self._leave()
 
-    async def _enter(self) -> None:
+    async def _enter(self, queue: deque[asyncio.Future[None]]) -> None:
         """In the order of asking: who comes as a place is given back does not take it."""
         place = asyncio.get_running_loop().create_future()
-        self._queue.append(place)
+        queue.append(place)
         self._admit()
         try:
             await place
@@ -94,11 +100,15 @@ class Pace:
 
     def _leave(self) -> None:
         self._in_flight -= 1
-        self._admit()
+        # Not at once: who leaves may have something urgent to ask next.
+        asyncio.get_running_loop().call_soon(self._admit)
 
     def _admit(self) -> None:
-        while self._queue and self._in_flight < max(1, int(self._window)):
-            place = self._queue.popleft()
+        while self._in_flight < max(1, int(self._window)):
+            queue = self._urgent or self._waiting
+            if not queue:
+                break
+            place = queue.popleft()
             if not place.cancelled():
                 self._in_flight += 1
                 place.set_result(None)

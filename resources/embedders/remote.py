@@ -33,6 +33,7 @@ class RemoteEmbedder(Embedder):
         journal: Where requests are written down before they are sent.
     """
 
+    concurrent = True
     manners: ClassVar[int] = 1
     """How many ways of asking for the same there are; see `Sender.manner`."""
 
@@ -51,6 +52,7 @@ class RemoteEmbedder(Embedder):
         self._sender: Sender
         self._blame: Blame
         self._under_way: dict[Any, Batch] = {}
+        self._starting = threading.Lock()
 
     # --- for providers
 
@@ -155,13 +157,15 @@ class RemoteEmbedder(Embedder):
         await self._blame.embed(batch)
 
     def _submit(self, work: Coroutine[Any, Any, T]) -> Future[T]:
-        if self._loop is None:
-            self._loop = asyncio.new_event_loop()
-            self._connect_parts()
-            self._thread = threading.Thread(
-                target=self._loop.run_forever, name=f"{self.space.provider}-requests", daemon=True
-            )
-            self._thread.start()
+        with self._starting:
+            if self._loop is None:
+                self._connect_parts()
+                self._loop = asyncio.new_event_loop()
+                name = f"{self.space.provider}-requests"
+                self._thread = threading.Thread(
+                    target=self._loop.run_forever, name=name, daemon=True
+                )
+                self._thread.start()
         return asyncio.run_coroutine_threadsafe(work, self._loop)
 
     def _connect_parts(self) -> None:

@@ -199,7 +199,8 @@ class Sender:
         estimate = sum(estimate_tokens(text) for text in texts)
         # A token is a byte at least, but for the few that a model puts around a text or its prompt.
         most = sum(len(text.encode()) for text in texts) + _AROUND * len(texts)
-        async with self._pace.turn(estimate) as turn:
+        # An outage is known by its tries: behind all others in the queue they would come too late.
+        async with self._pace.turn(estimate, urgent=again or probe) as turn:
             batch.waited += turn.waited
             if self._fatal is not None:
                 raise self._fatal

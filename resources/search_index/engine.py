@@ -7,9 +7,11 @@ from typing import Any
 
 import numpy as np
 
+from resources.core.errors import QueryRefused
 from resources.mongodb.lease import Lease
 from resources.registry.indexes import IndexEntry
 from resources.search_index import fusion
+from resources.search_index.filters.evaluation import validate
 from resources.search_index.query import Hit, Query
 
 
@@ -126,6 +128,23 @@ class ServedIndex(ABC):
     def __init__(self, entry: IndexEntry) -> None:
         self.entry = entry
 
+    @property
+    @abstractmethod
+    def filter_fields(self) -> Sequence[str]:
+        """By which searches may filter."""
+
+    def check(self, query: Query) -> None:
+        """Refuse what cannot be answered; to be asked before anything is embedded.
+
+        Raises:
+            QueryRefused: A filter by another field, a mode whose index is not there.
+        """
+        if query.filter is not None:
+            validate(query.filter, self.filter_fields)
+        why = self.why_no_text() if query.mode != "vector" else ""
+        if why:
+            raise QueryRefused(f"`mode: {query.mode}` cannot be had: {why}")
+
     @abstractmethod
     def nearest(self, vector: np.ndarray, query: Query, fields: Sequence[str] = ()) -> list[Hit]:
         """By vector, the nearest first.
@@ -161,6 +180,9 @@ class ServedIndex(ABC):
             "vector": self.nearest(vector, query.widened(), fields),
             "text": self.matching(text, query.widened(), fields),
         }
+        return self._sum(lists, query)
+
+    def _sum(self, lists: Mapping[str, Sequence[Hit]], query: Query) -> list[Hit]:
         weights = dict(zip(lists, query.weights, strict=True))
         constant = query.rank_constant
         return fusion.fused(lists, weights, rank_constant=constant, limit=query.limit)

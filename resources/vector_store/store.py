@@ -1,7 +1,7 @@
 """Vectors of one pipeline in one collection: looked up, counted, read."""
 
 import dataclasses
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,13 +16,17 @@ from resources.core.store_key import StoreKey
 from resources.core.vectors import (
     Dtype,
     Element,
+    Layout,
     VectorFormat,
     element_of,
     from_bson,
 )
+from resources.core.windows import WINDOW_BYTES
+from resources.sources.chunking import PLACE_FIELD
 from resources.sources.fields import without_nested
 from resources.sources.rejection import BadRecord
 from resources.sources.text import TextField, TextTemplate
+from resources.vector_store import layout as layouts
 from resources.vector_store.ownership import Occupant, why_not_ours, why_not_shared
 
 TEXT_FIELD, SOURCE_FIELD = "text", "source_id"
@@ -111,6 +115,24 @@ class VectorStore:
         return element_of(self.format.dtype)
 
     @property
+    def layout(self) -> Layout:
+        return self.format.layout
+
+    @property
+    def owned(self) -> tuple[str, ...]:
+        """Paths of documents in a collection of vectors that hold what is carried."""
+        extra = (layouts.METADATA,) if self.layout == "llamaindex" else ()
+        return (*self.carried, *extra)
+
+    def place(self, name: str) -> str:
+        """Where in a document a field lies that searches name as the source names it."""
+        return layouts.place(self.layout, name, self.carried)
+
+    def placed(self, clause: Mapping[str, Any] | None) -> Mapping[str, Any] | None:
+        """A filter that names fields as the source names them, for the documents here."""
+        return layouts.placed(self.layout, clause, self.carried)
+
+    @property
     def keeps_all(self) -> bool:
         """Whether the vectors that the provider returned can be had back from here."""
         return self.format.element in (self.element, self.format.rescore)
@@ -128,6 +150,9 @@ class VectorStore:
             [(f"{self.lineage_path}.space", 1), (f"{self.lineage_path}.text_hash", 1)],
             name=f"{self.lineage_path}_space_text",
         )
+        if self.chunker:  # what stands around a chunk is found by it
+            place = [(SOURCE_FIELD, 1), (f"{PLACE_FIELD}.index", 1)]
+            self.collection.create_index(place, name="source_chunks")
 
     def stored(self, ids: Sequence[Any]) -> dict[str, StoredState]:
         """State of the chunks that have a vector or a document here, by key.
@@ -178,8 +203,19 @@ class VectorStore:
             )
         return self.why_not_shared(chunk, state.occupant) if state.occupant else ""
 
+    def why_unreadable(self, chunk: Chunk) -> str:
+        """Why the framework that the documents are laid out for could not read this one."""
+        return layouts.why_unreadable(self.layout, chunk)
+
     def why_not_shared(self, chunk: Chunk, there: Occupant) -> str:
         """Why a chunk may not be written into a document that holds other vectors, or none."""
+        others = sorted(there.pipelines - {self.pipeline})
+        if self.layout != "plain" and others:
+            return (
+                f"the document with this _id holds a vector of the pipeline {others[0]}, which "
+                f"{self.layout} would take for metadata: it is left as it is; give the vectors a "
+                "collection of their own"
+            )
         return why_not_shared(chunk, there, pipeline=self.pipeline, text_field=TEXT_FIELD)
 
     def occupants(self, ids: Sequence[Any]) -> dict[str, Occupant]:
@@ -231,7 +267,9 @@ class VectorStore:
             **({} if cut else {f"{lineage}.cut": {"$ne": True}}),
             f"{lineage}.space": space_id,
             f"{lineage}.text_hash": {"$in": list(text_hashes)},
-            f"{lineage}.stored_as": {"$in": names_of(self.format)},
+            f"{lineage}.stored_as": {
+                "$in": [name for alike in self.format.alike() for name in names_of(alike)]
+            },
             self.path: {"$exists": True},
         }
 
@@ -319,14 +357,25 @@ class VectorStore:
         batch_size: int = 1_000,
         *,
         ids: Sequence[Any] | None = None,
+        size_of: Callable[[Mapping[str, Any]], int] | None = None,
     ) -> Iterator[list[StoredVector]]:
-        """Vectors of one space with some fields, streamed in batches: all, or those of some ids."""
+        """Vectors of one space with some fields, streamed in batches: all, or those of some ids.
+
+        Args:
+            space_id: Id of the space.
+            fields: Dotted paths.
+            batch_size: At most so many at once.
+            ids: Only of these documents.
+            size_of: Bytes of the fields of a document, where they may be large: a batch holds no
+                more than `WINDOW_BYTES` of them.
+        """
         projection = dict.fromkeys(without_nested([self.path, *fields]), 1)
         wanted: dict[str, Any] = {f"{self.lineage_path}.space": space_id}
         if ids is not None:
             wanted["_id"] = {"$in": list(ids)}
         cursor = self.collection.find(wanted, projection, batch_size=batch_size)
         rows: list[StoredVector] = []
+        held = 0
         for document in cursor:
             try:
                 vector = from_bson(at_path(document, self.path))
@@ -336,10 +385,12 @@ class VectorStore:
                     f"{self.path} {error}: somebody has changed it; "
                     f"`embeddings audit {self.pipeline} --repair` writes it anew"
                 ) from error
-            rows.append(StoredVector(document["_id"], vector, document))
-            if len(rows) == batch_size:
+            more = size_of(document) if size_of else 0
+            if len(rows) == batch_size or (rows and held + more > WINDOW_BYTES):
                 yield rows
-                rows = []
+                rows, held = [], 0
+            rows.append(StoredVector(document["_id"], vector, document))
+            held += more
         if rows:
             yield rows
 
@@ -348,6 +399,23 @@ class VectorStore:
         cursor = self.collection.find({"_id": {"$in": list(ids)}}, {self.rescore_path: 1})
         found = ((document["_id"], at_path(document, self.rescore_path)) for document in cursor)
         return {key(chunk_id): from_bson(value) for chunk_id, value in found if value is not None}
+
+    def indexed_vectors(self, ids: Sequence[Any]) -> dict[str, np.ndarray]:
+        """Vectors of the indexed field as float32 of their values (bits: -1 and 1), by key."""
+        cursor = self.collection.find({"_id": {"$in": list(ids)}}, {self.path: 1})
+        found = ((row["_id"], readable(at_path(row, self.path))) for row in cursor)
+        return {
+            key(chunk_id): vector.astype(np.float32)
+            if self.element != "packed_bit"
+            else np.unpackbits(vector).astype(np.float32) * 2 - 1
+            for chunk_id, vector in found
+            if vector is not None
+        }
+
+    def chunks(self, wanted: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
+        """Chunks of this pipeline with their text, place and source, found by a filter."""
+        fields = without_nested([*self.text_shape.fields, SOURCE_FIELD, PLACE_FIELD])
+        return self.collection.find({**self.mine, **wanted}, dict.fromkeys(fields, 1))
 
     def documents(
         self, ids: Sequence[Any], fields: Sequence[str] = ()

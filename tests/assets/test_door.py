@@ -129,19 +129,20 @@ def closed() -> None:
 
 def test_closing_holds_nothing_up(monkeypatch):
     """A driver that ends its sessions looks for a server, also for one that is gone."""
-    order, released = [], threading.Event()
+    order, released, ended = [], threading.Event(), threading.Event()
     handle = resources.mongodb.clients.ClientHandle("mongodb://127.0.0.1:1", 3600.5)
 
     def close() -> None:
         released.wait(60)
         order.append("closed")
+        ended.set()
 
     monkeypatch.setattr(handle.client, "close", close)
     del handle
     gc.collect()
     order.append("let go")
     released.set()
-    closed()
+    assert ended.wait(60)
     assert order == ["let go", "closed"]
 
 
@@ -157,10 +158,12 @@ def test_an_override_by_run_config_reaches_every_step(films: Workshop):
     assert films.vectors.count_documents({}) == 0
 
 
-def test_the_assets_name_the_six_resources_and_no_more(films: Workshop):
+def test_the_assets_name_the_seven_resources_and_no_more(films: Workshop):
     plain = films.pipeline.definitions().resolve_job_def(films.name)
     prefixed = films.pipeline.definitions("x__").resolve_job_def(films.name)
-    names = {"source", "embedder", "mongodb", "vector_store", "search_index", "batch_store"}
+    names = {
+        "source", "embedder", "mongodb", "vector_store", "search_index", "batch_store", "rerank",
+    }  # fmt: skip
     for job, prefix in ((plain, ""), (prefixed, "x__")):
         for node in job.nodes:
             assert isinstance(node.definition, dg.OpDefinition)

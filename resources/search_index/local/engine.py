@@ -1,20 +1,19 @@
 """The engine for a deployment without search nodes: an index of files that follows the store."""
 
-import functools
 import hashlib
 import json
 import time
 from collections.abc import Callable, Iterator, Sequence
+from typing import Any
 
 import numpy as np
 
-from resources.batch_store.files import version_name
 from resources.batch_store.store import BatchStore
 from resources.core.errors import SearchIndexError
 from resources.core.keys import key
 from resources.core.progress import Progress
 from resources.core.space import EmbeddingSpace
-from resources.core.windows import windows
+from resources.core.windows import WINDOW_BYTES, ahead, windows
 from resources.mongodb.lease import Lease
 from resources.registry.indexes import IndexEntry
 from resources.registry.registry import Registry
@@ -24,20 +23,15 @@ from resources.search_index.filters.columns import Mask
 from resources.search_index.local import merging
 from resources.search_index.local.builder import SegmentBuilder
 from resources.search_index.local.changes import Changes, compare
+from resources.search_index.local.faiss_index import ADD_BATCH
 from resources.search_index.local.retexting import Retexting
-from resources.search_index.local.saved_segment import save_segment
-from resources.search_index.local.saved_version import (
-    open_version,
-    save_version,
-    segment_folder,
-    segments_of,
-)
 from resources.search_index.local.segment import Segment
 from resources.search_index.local.served import ServedLocally
 from resources.search_index.local.shape import IndexShape
 from resources.search_index.local.signatures import Lookup, of_ids, unknown
 from resources.search_index.local.texts import Texts
 from resources.search_index.local.version import Version
+from resources.search_index.local.versions import Part, Versions
 from resources.vector_store.store import StoredVector, VectorStore
 
 READ = 1_000
@@ -57,9 +51,9 @@ class LocalEngine(SearchEngine):
         declared: IndexDeclaration,
     ) -> None:
         self._store, self._registry, self._space = store, registry, space
-        self._batches, self._pipeline, self._declared = batches, pipeline, declared
+        self._declared = declared
         self._key = store.key.index(declared.name)
-        self._folder = batches.index_folder(pipeline, declared.name)
+        self._versions = Versions(batches, pipeline, declared.name)
         # What of it makes an index another one.
         names = (
             "similarity", "filter_fields", "exact_below", "max_edges", "num_edge_candidates",
@@ -128,7 +122,7 @@ class LocalEngine(SearchEngine):
         ):  # fmt: skip
             return None
         try:
-            return _load(self._folder, entry.version)
+            return self._versions.open(entry.version)
         except SearchIndexError as error:
             log(f"{error}; building it again")
             return None
@@ -160,11 +154,12 @@ class LocalEngine(SearchEngine):
         then = self._changes(before, stored, lease, marked)
         if lease:
             lease.check()
-        made = [
-            (self._save(segment, shape), len(segment), mask if mask.any() else None)
-            for segment, mask in zip(retexting.finish(now, then.deleted), then.deleted, strict=True)
+        segments = retexting.finish(now, then.deleted)
+        made: list[Part] = [
+            (self._versions.save(segment, shape), len(segment), mask if mask.any() else None)
+            for segment, mask in zip(segments, then.deleted, strict=True)
         ]
-        return self._publishable(shape, made)
+        return self._versions.make(shape, made)
 
     def _changes(
         self,
@@ -191,7 +186,7 @@ class LocalEngine(SearchEngine):
         made_of, lookup = changes.signatures, Lookup(of_ids(changes.ids))
         builder = SegmentBuilder(self._shape, expected=len(changes.ids))
         progress = Progress(log, "vectors indexed", len(changes.ids))
-        for rows in self._store.vectors(self._space.id, self._fields, READ):
+        for rows in ahead(self._vectors(self._read_at_once)):
             if lease:
                 lease.check()
             found = lookup.rows(of_ids(row.id for row in rows))
@@ -202,6 +197,11 @@ class LocalEngine(SearchEngine):
         segment = builder.finish()
         progress.finish()
         return self._saved(segment, [], [], lease)
+
+    @property
+    def _read_at_once(self) -> int:
+        """As many vectors as are added at once, so that the next are read meanwhile."""
+        return min(ADD_BATCH, max(READ, WINDOW_BYTES // (4 * self._space.dimensions)))
 
     def _followed(
         self,
@@ -232,8 +232,14 @@ class LocalEngine(SearchEngine):
         for at in windows(range(len(changes.ids)), READ):
             ids = [changes.ids[number] for number in at]
             numbers = {key(each): number for each, number in zip(ids, at, strict=True)}
-            for rows in self._store.vectors(self._space.id, self._fields, READ, ids=ids):
+            for rows in self._vectors(READ, ids):
                 yield rows, changes.signatures[[numbers[key(row.id)] for row in rows]]
+
+    def _vectors(
+        self, at_once: int, ids: Sequence[Any] | None = None
+    ) -> Iterator[list[StoredVector]]:
+        size = self._texts.size if self._texts else None
+        return self._store.vectors(self._space.id, self._fields, at_once, ids=ids, size_of=size)
 
     def _add(
         self, builder: SegmentBuilder, rows: Sequence[StoredVector], signatures: np.ndarray
@@ -256,28 +262,14 @@ class LocalEngine(SearchEngine):
         """A new version, which nobody searches before the registry names it."""
         if lease:
             lease.check()
-        made = [
+        made: list[Part] = [
             (other.name, len(other), mask if mask.any() else None)
             for other, mask in zip(others, deleted, strict=True)
             if not mask.all()
         ]
         if len(segment):
-            made.append((self._save(segment, self._shape), len(segment), None))
-        return self._publishable(self._shape, made)
-
-    def _save(self, segment: Segment, shape: IndexShape) -> str:
-        name = version_name()
-        save_segment(segment, shape, segment_folder(self._folder, name))
-        return name
-
-    def _publishable(
-        self, shape: IndexShape, parts: Sequence[tuple[str, int, Mask | None]]
-    ) -> Version:
-        """A version as it lies in its folder, all of its files looked at."""
-        name = version_name()
-        named = [(segment, rows) for segment, rows, _ in parts]
-        save_version(self._folder, name, shape, named, [mask for _, _, mask in parts])
-        return _load(self._folder, name)
+            made.append((self._versions.save(segment, self._shape), len(segment), None))
+        return self._versions.make(self._shape, made)
 
     def _record(self, made: Version, fingerprint: str, lease: Lease | None) -> None:
         entry = IndexEntry(
@@ -294,12 +286,7 @@ class LocalEngine(SearchEngine):
     def _prune(self, version: str, before: IndexEntry | None) -> None:
         # A searcher may still be opening the one before.
         last = before.version if before and before.engine == self.name else version
-        self._batches.prune_index(
-            self._pipeline,
-            self._declared.name,
-            keep=[version, last],
-            segments_of=functools.partial(segments_of, self._folder),
-        )
+        self._versions.prune([version, last])
 
     def _fingerprint(self, stored: int) -> str:
         """Changes with whatever makes the index out of date."""
@@ -318,7 +305,7 @@ class LocalEngine(SearchEngine):
             indexed=len(version),
             seconds=time.monotonic() - start,
             details={
-                "index files": self._folder,
+                "index files": self._versions.folder,
                 "segments": len(version.segments),
                 "vectors read": len(changes.ids) if changes else 0,
                 "rows deleted": changes.gone if changes else 0,
@@ -336,7 +323,7 @@ class LocalEngine(SearchEngine):
             return None
         log(f"merging {len(made_of.segments)} segments of {len(made_of):,} vectors")
         segment = merging.merged(made_of)
-        name = self._save(segment, made_of.shape)
+        name = self._versions.save(segment, made_of.shape)
         while True:
             entry, now = self._serving()
             based = merging.rebased(made_of, now)
@@ -346,7 +333,7 @@ class LocalEngine(SearchEngine):
             deleted, newer, masks = based
             parts = [(each.name, len(each), mask) for each, mask in zip(newer, masks, strict=True)]
             first = (name, len(segment), deleted if deleted.any() else None)
-            made = self._publishable(made_of.shape, [first, *parts])
+            made = self._versions.make(made_of.shape, [first, *parts])
             if self._registry.indexes.replace_version(self._key, entry, made.name):
                 self._prune(made.name, entry)
                 return MergeReport(True, len(segment), time.monotonic() - start)
@@ -357,7 +344,7 @@ class LocalEngine(SearchEngine):
             raise SearchIndexError(
                 f"there is no local index {self._key}: materialize search_index first"
             )
-        return entry, _load(self._folder, entry.version)
+        return entry, self._versions.open(entry.version)
 
     # --- serving
 
@@ -368,10 +355,4 @@ class LocalEngine(SearchEngine):
 
     def serve(self) -> ServedLocally:
         entry, version = self._serving()
-        return ServedLocally(entry, version, folder=self._folder, path=self._store.path)
-
-
-@functools.lru_cache(maxsize=2)
-def _load(folder: str, name: str) -> Version:
-    """A version never changes, so a process reads it once."""
-    return open_version(folder, name)
+        return ServedLocally(entry, version, folder=self._versions.folder, path=self._store.path)

@@ -29,6 +29,10 @@ class ServedLocally(ServedIndex):
     def __len__(self) -> int:
         return len(self.version)
 
+    @property
+    def filter_fields(self) -> Sequence[str]:
+        return list(self.version.shape.filter_paths)
+
     def nearest(self, vector: np.ndarray, query: Query, fields: Sequence[str] = ()) -> list[Hit]:
         return self.version.search(vector, query)
 

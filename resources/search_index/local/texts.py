@@ -5,6 +5,7 @@ from typing import Any
 
 import bson
 
+from resources.core.footprint import footprint
 from resources.search_index.declaration import TextDeclaration
 from resources.search_index.filters.values import Kind, leaves
 from resources.search_index.local.signatures import documents
@@ -23,6 +24,7 @@ class Texts:
     def __init__(self, store: VectorStore, declared: TextDeclaration) -> None:
         self._store, self._declared = store, declared
         self.fields: Sequence[str] = declared.fields or store.text_shape.fields
+        self._names = {path.split(".")[0] for path in self.fields}
         ours = not declared.fields and not store.in_place
         self.marked: Sequence[str] = () if ours else self.fields
 
@@ -35,6 +37,10 @@ class Texts:
             "marked": list(self.marked),
             "as embedded": not self._declared.fields,
         }
+
+    def size(self, document: Mapping[str, Any]) -> int:
+        """Bytes of those fields in memory, roughly."""
+        return sum(footprint(document.get(name)) for name in self._names)
 
     def read(self, space_id: str, expected: int) -> Iterator[tuple[list[Any], list[str | None]]]:
         """Ids and texts of all documents of a space, in batches, without their vectors."""

@@ -88,7 +88,7 @@ import sys, pipelines
 assert "dagster" not in sys.modules, "loaded at import"
 from pipelines import EmbeddingPipeline, search
 assert EmbeddingPipeline.__module__ == "pipelines.framework.pipeline"
-assert search.__module__ == "pipelines.operations.search"
+assert search.__module__ == "pipelines.operations.search.warm"
 assert not hasattr(pipelines, "serch")
 """
     subprocess.run([sys.executable, "-c", code], cwd=CODE_ROOT, check=True)

@@ -68,7 +68,7 @@ def test_a_name_that_modules_of_ours_have_too(folder: Path, name: str):
     assert name in pipeline_names()
     module = sys.modules[type(find_pipeline(name)).__module__]
     assert module.__name__ == "pipelines.framework.pipeline"
-    assert search.__module__ == "pipelines.operations.search"
+    assert search.__module__ == "pipelines.operations.search.warm"
 
 
 def test_what_declares_no_pipeline_is_not_imported(folder: Path):

@@ -72,6 +72,24 @@ def test_turns_come_in_the_order_of_asking(in_a_loop):
     in_a_loop(work)
 
 
+def test_what_is_urgent_goes_first(in_a_loop):
+    async def work():
+        pace, turns = Pace(1), []
+
+        async def one(name: str, *, urgent: bool) -> None:
+            async with pace.turn(1, urgent=urgent):
+                turns.append(name)
+
+        async with pace.turn(1):
+            names = ["a", "b", "c", "d"]
+            waiting = [asyncio.create_task(one(name, urgent=name in "bd")) for name in names]
+            await asyncio.sleep(0)
+        await asyncio.gather(*waiting)
+        assert turns == ["b", "d", "a", "c"]
+
+    in_a_loop(work)
+
+
 def test_a_turn_that_is_given_to_who_is_gone_is_the_next_ones(in_a_loop):
     async def work():
         pace = Pace(1)

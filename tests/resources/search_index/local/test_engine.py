@@ -17,8 +17,7 @@ from bson import ObjectId
 from resources.batch_store import files as batch_files
 from resources.core.errors import LeaseError, SearchIndexError
 from resources.registry.indexes import Indexes
-from resources.search_index.local import engine as engine_module
-from resources.search_index.local import merging
+from resources.search_index.local import merging, versions
 from resources.search_index.local.files import FolderWriter
 from resources.search_index.query import Query
 from tests.resources.search_index.local.building import clustered
@@ -237,15 +236,15 @@ def test_most_of_it_changed_is_built_from_nothing(stored: Stored) -> None:
 def test_what_no_version_needs_is_removed(stored: Stored, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(batch_files, "PRUNED_AFTER", timedelta(0))
     names = iter(f"20261123T{number:06}-abcdef" for number in range(1_000))
-    monkeypatch.setattr(engine_module, "version_name", lambda: next(names))
+    monkeypatch.setattr(versions, "version_name", lambda: next(names))
     engine = due(stored)
     before = engine.serve().entry.version
     engine.merge(silent)
     files = batch_files.Files(f"{stored.folder}/indexes/films/vector_index")
-    versions = [name for name in files.names("") if name != "segments"]
-    assert versions == [before, engine.serve().entry.version]
-    engine_module._load.cache_clear()
-    engine_module.open_version(engine._folder, before)
+    there = [name for name in files.names("") if name != "segments"]
+    assert there == [before, engine.serve().entry.version]
+    versions.forget()
+    engine._versions.open(before)
     for _ in range(3):
         stored.put([("new", VECTORS[500])])
         engine.reconcile(silent)
@@ -262,7 +261,7 @@ def test_a_damaged_segment_is_built_again(stored: Stored) -> None:
     files = batch_files.Files(segment.folder)
     del segment
     files.write("ids.bson", b"torn")
-    engine_module._load.cache_clear()
+    versions.forget()
     with pytest.raises(SearchIndexError, match=r"torn or foreign ids\.bson"):
         engine.serve()
     said: list[str] = []
@@ -327,7 +326,7 @@ def test_killed_anywhere_it_serves_and_the_next_run_mends_it(
 ) -> None:
     monkeypatch.setattr(batch_files, "PRUNED_AFTER", timedelta(0))
     names = iter(f"20261123T{number:06}-abcdef" for number in range(10_000))
-    monkeypatch.setattr(engine_module, "version_name", lambda: next(names))
+    monkeypatch.setattr(versions, "version_name", lambda: next(names))
     engine = stored.engine(exact_below=0)
     engine.reconcile(silent)
     draw = np.random.default_rng(4)
@@ -342,7 +341,7 @@ def test_killed_anywhere_it_serves_and_the_next_run_mends_it(
                 engine.reconcile(silent)
             work = getattr(engine, kind)
             dead = killed_at(number, lambda work=work: work(silent))
-            engine_module._load.cache_clear()
+            versions.forget()
             served = engine.serve()  # whole, old or new
             assert len(served) == COUNT
             assert served.nearest(VECTORS[0], Query(limit=3, exact=True))
@@ -366,7 +365,7 @@ def test_an_index_of_format_2_serves_until_it_is_built_again(stored: Stored) -> 
     engine.reconcile(silent)
     wanted = ids(engine)
     as_format_2(stored, engine)
-    engine_module._load.cache_clear()
+    versions.forget()
     assert ids(engine) == wanted
     assert not engine.reconcile(silent).changed
     stored.put([(7, VECTORS[1_000])])
@@ -378,7 +377,7 @@ def test_an_index_of_format_2_serves_until_it_is_built_again(stored: Stored) -> 
 
 def as_format_2(stored: Stored, engine: Any) -> None:
     """What a version was before there were segments: a folder with all of it."""
-    index = Path(engine._folder)
+    index = Path(engine._versions.folder)
     (segment,) = segments(engine)
     name = engine.serve().entry.version
     shutil.rmtree(index / name)

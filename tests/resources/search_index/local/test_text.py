@@ -23,8 +23,10 @@ from resources.core.lineage import Lineage
 from resources.core.space import EmbeddingSpace
 from resources.registry.registry import Registry
 from resources.search_index.declaration import IndexDeclaration, TextDeclaration
-from resources.search_index.local.engine import LocalEngine, _load
+from resources.search_index.local import versions
+from resources.search_index.local.engine import LocalEngine
 from resources.search_index.local.served import ServedLocally
+from resources.search_index.local.texts import Texts
 from resources.search_index.query import Hit, Query
 from resources.sources.inline import TextsOrigin
 from resources.sources.resource import SourceResource
@@ -256,7 +258,7 @@ def test_texts_lie_in_an_object_store_too(mongod_uri: str, tmp_path: Path, monke
         assert list(tmp_path.iterdir())
         client.drop_database(name)
     del served
-    _load.cache_clear()
+    versions._open.cache_clear()
     gc.collect()
     assert not list(tmp_path.iterdir())
 
@@ -274,7 +276,7 @@ def test_a_damaged_text_is_built_again(bench: Bench) -> None:
     bench.serve()
     (file,) = Path(bench.folder).rglob("text.sqlite")
     file.write_bytes(file.read_bytes().replace(b"text", b"next"))
-    _load.cache_clear()
+    versions._open.cache_clear()
     gc.collect()
     said: list[str] = []
     engine = bench.engine()
@@ -375,3 +377,13 @@ def test_what_changes_while_words_are_indexed_anew_is_right_by_the_next_run(
         assert words(served, query) == words(fresh, query)
     every = Query(40, exact=True)
     assert served.nearest(vector(3), every) == fresh.nearest(vector(3), every)
+
+
+def test_long_texts_are_read_few_at_a_time(bench: Bench) -> None:
+    bench.put({number: "words " * 600_000 for number in range(6)})
+    texts = Texts(bench.store, TextDeclaration())
+    fields = [*texts.fields]
+    batches = list(bench.store.vectors(SPACE.id, fields, size_of=texts.size))
+    assert [len(batch) for batch in batches] == [4, 2]
+    assert len(list(bench.store.vectors(SPACE.id, fields))) == 1
+    assert len(ids(bench.serve(), "words")) == 6

@@ -1,0 +1,278 @@
+"""What answers many questions: model, client and index are loaded once."""
+
+import asyncio
+import dataclasses
+import threading
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Unpack
+
+import numpy as np
+from pymongo.errors import PyMongoError
+
+from assets.work.opened import Opened
+from pipelines.framework.catalog import open_pipeline
+from pipelines.framework.pipeline import EmbeddingPipeline
+from pipelines.operations.search.answer import SearchAnswer, SearchHit
+from pipelines.operations.search.finding import Asked, Finding, Reranking
+from pipelines.operations.search.passages import contexts
+from pipelines.operations.search.queries import QueryEmbedder
+from pipelines.operations.search.request import Request, SearchOptions
+from pipelines.operations.search.serving import Follower, Serving
+from resources.core.errors import QueryRefused
+from resources.core.keys import key
+from resources.core.space import EmbeddingSpace
+from resources.mongodb.deployment import explain
+from resources.sources.fields import MISSING, lookup
+from resources.vector_store.store import SOURCE_FIELD
+
+Asking = str | Sequence[float] | np.ndarray
+"""A text, or one vector in the index's space, as its provider returns it."""
+
+
+@contextmanager
+def open_searcher(
+    pipeline: EmbeddingPipeline | str,
+    overrides: Sequence[str | Path] = (),
+    *,
+    follow: bool = True,
+) -> Iterator["Searcher"]:
+    """A searcher, to be held for as long as questions come.
+
+    Args:
+        pipeline: Itself or its name.
+        overrides: YAML run configs merged on top of the pipeline's own.
+        follow: Look for new versions of the index in a thread of its own; else a search does, when
+            the last look was a second ago.
+
+    Raises:
+        EmbeddingsError: Wrong settings, no server, no key. That there is no index yet is said when
+            something is asked.
+    """
+    with open_pipeline(pipeline, overrides) as opened, ExitStack() as stack:
+        searcher = Searcher(opened, stack, follow=follow)
+        stack.callback(searcher.close)
+        yield searcher
+
+
+class Searcher:
+    """Any number of threads may ask it.
+
+    Every answer is of one version of the index: the newest, which it notices within a second.
+    """
+
+    def __init__(self, opened: Opened, stack: ExitStack, *, follow: bool = True) -> None:
+        self._opened = opened
+        opened.client  # noqa: B018  (now, and not in one of the threads that ask)
+        embedder = stack.enter_context(opened.embedder.open())
+        self._queries = QueryEmbedder(embedder)
+        self._opening = threading.Lock()
+        self._follower = Follower(opened, in_background=follow)
+
+    @property
+    def name(self) -> str:
+        """Of the pipeline."""
+        return self._opened.name
+
+    @property
+    def space(self) -> EmbeddingSpace:
+        """That queries are embedded in."""
+        return self._opened.space
+
+    def serving(self) -> Serving:
+        """The index as it is now, with what it can be asked for.
+
+        Raises:
+            EmbeddingsError: As `search`.
+        """
+        try:
+            return self._follower.current()
+        except PyMongoError as error:
+            raise explain(error, self._opened.mongodb.describe()) from error
+
+    def search(self, query: Asking, **options: Unpack[SearchOptions]) -> SearchAnswer:
+        """The documents nearest to a text, or to a vector.
+
+        Args:
+            query: A text, embedded as a query; or a vector in the index's space, as its provider
+                returns it: shape (columns,).
+            options: See `SearchOptions`.
+
+        Raises:
+            QueryRefused: The answer would be wrong: another space, an undeclared filter field, …
+            EmbeddingsError: No index yet, no server, no key.
+        """
+        return self.search_many([query], **options)[0]
+
+    def search_many(
+        self, queries: Sequence[Asking], **options: Unpack[SearchOptions]
+    ) -> list[SearchAnswer]:
+        """As `search`, of several questions in their order: embedded as one batch, and answered by
+        one version of the index.
+        """
+        start = time.monotonic()
+        request = Request.of(options)
+        try:
+            serving = self._follower.current()
+            placed = serving.store.placed(request.filter)
+            request = dataclasses.replace(request, filter=placed)
+            reranking = self._reranking if request.rerank else None
+            asked = self._asked(queries, request, serving)
+            findings = [Finding.of(serving, each, request, reranking) for each in asked]
+            return self._answers(serving, request, findings, start)
+        except PyMongoError as error:
+            raise explain(error, self._opened.mongodb.describe()) from error
+
+    async def asearch(self, query: Asking, **options: Unpack[SearchOptions]) -> SearchAnswer:
+        """As `search`, in a thread."""
+        return await asyncio.to_thread(self.search, query, **options)
+
+    async def asearch_many(
+        self, queries: Sequence[Asking], **options: Unpack[SearchOptions]
+    ) -> list[SearchAnswer]:
+        """As `search_many`, in a thread."""
+        return await asyncio.to_thread(self.search_many, queries, **options)
+
+    def embed_queries(self, texts: Sequence[str]) -> np.ndarray:
+        """Vectors of texts as queries: of the space's element type, shape (texts, columns)."""
+        return self._queries.embed(texts)
+
+    def embed_documents(self, texts: Sequence[str]) -> np.ndarray:
+        """Vectors of texts as documents: of the space's element type, shape (texts, columns).
+
+        Raises:
+            ProviderError: It refuses a text.
+        """
+        return self._queries.embed(texts, "document")
+
+    def prepare(self) -> None:
+        """Load a model that lies on this machine, so that no question waits for it."""
+        self._queries.prepare()
+
+    def close(self) -> None:
+        self._follower.close()
+
+    # --- one call
+
+    @property
+    def _reranking(self) -> Reranking | None:
+        with self._opening:
+            return self._opened_reranking
+
+    @cached_property
+    def _opened_reranking(self) -> Reranking | None:
+        """Opened for the first question that wants it, and before that is paid for."""
+        reranker = self._opened.open_reranker()
+        if reranker is None:
+            return None
+        reranker.prepare()
+        return Reranking(reranker, self._opened.reranker.candidates)
+
+    def _asked(self, queries: Sequence[Asking], request: Request, serving: Serving) -> list[Asked]:
+        """The questions with their vectors; refuses what cannot be answered before it embeds."""
+        texts = {at: query for at, query in enumerate(queries) if isinstance(query, str)}
+        for text in texts.values():
+            if not text.strip():
+                raise QueryRefused("the query is empty: say what to look for")
+        if len(texts) < len(queries) and request.mode != "vector":
+            raise QueryRefused(
+                f"a vector has no words for `mode: {request.mode}`: ask with a text, or by vector"
+            )
+        serving.index.check(request.query)
+        if request.mode == "text":
+            return [Asked(text, None) for text in texts.values()]
+        vectors: dict[int, np.ndarray] = {}
+        if texts:
+            vectors = dict(zip(texts, self._queries.embed(list(texts.values())), strict=True))
+        found = []
+        for at, query in enumerate(queries):
+            if isinstance(query, str):
+                found.append(Asked(query, vectors[at]))
+            else:
+                found.append(Asked("", _vector(query, serving.space)))
+        return found
+
+    def _answers(
+        self, serving: Serving, request: Request, findings: Sequence[Finding], start: float
+    ) -> list[SearchAnswer]:
+        """All documents that no engine brought along come with one request."""
+        missing = [
+            best.hit.id for found in findings for best in found.best if best.hit.document is None
+        ]
+        documents = serving.store.documents(missing, serving.fetched) if missing else {}
+        known = {
+            key(best.hit.id): best.hit.document or documents.get(key(best.hit.id))
+            for found in findings
+            for best in found.best
+        }
+        # Those that were removed since the index was built are none.
+        present = {name: document for name, document in known.items() if document is not None}
+        around = contexts(serving.store, present, request.expand) if request.expand else {}
+        answers = []
+        for found in findings:
+            hits = [
+                _hit(serving, best.hit, present[key(best.hit.id)], best.others, around)
+                for best in found.best
+                if key(best.hit.id) in present
+            ]
+            answers.append(
+                SearchAnswer(
+                    found.asked.shown,
+                    hits,
+                    serving.space,
+                    serving.index.entry.engine,
+                    serving.key,
+                    0.0,
+                    found.scored_by,
+                    found.stage(),
+                    "" if hits else found.why_empty(),
+                    request.mode,
+                    serving.index.entry.version,
+                    found.notes,
+                )
+            )
+        seconds = time.monotonic() - start
+        return [dataclasses.replace(answer, seconds=seconds) for answer in answers]
+
+
+def _vector(values: Any, space: EmbeddingSpace) -> np.ndarray:
+    try:
+        vector = np.asarray(values)
+    except ValueError as error:
+        raise QueryRefused(f"the query is neither a text nor a vector: {error}") from None
+    if vector.dtype.kind not in "fiu" or vector.ndim != 1:
+        raise QueryRefused(
+            "the query is neither a text nor a vector of numbers: ask with one text, or one vector "
+            f"of {space.width} values"
+        )
+    if len(vector) != space.width:
+        raise QueryRefused(
+            f"the query has {len(vector)} values, the vectors of {space.id} have {space.width}"
+        )
+    if space.element == "float32":
+        return vector.astype(np.float32)
+    return vector  # the index refuses another element type
+
+
+def _hit(
+    serving: Serving,
+    hit: Any,
+    document: Mapping[str, Any],
+    others: int,
+    around: Mapping[str, str],
+) -> SearchHit:
+    values = {name: lookup(document, at) for name, at in serving.shown.items()}
+    return SearchHit(
+        hit.id,
+        hit.score,
+        serving.store.text(document),
+        {name: value for name, value in values.items() if value is not MISSING},
+        serving.store.lineage(document) or {},
+        document.get(SOURCE_FIELD, hit.id),
+        hit.ranks,
+        others,
+        around.get(key(hit.id)),
+    )

@@ -1,0 +1,149 @@
+"""What a search goes by: one state of a pipeline's index, and the newest one at all times."""
+
+import threading
+import time
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+
+from pymongo.errors import PyMongoError
+
+from assets.work.opened import Opened
+from resources.core.errors import EmbeddingsError, QueryRefused
+from resources.core.space import EmbeddingSpace
+from resources.registry.indexes import IndexEntry
+from resources.search_index.engine import ServedIndex
+from resources.sources.chunking import PLACE_FIELD
+from resources.vector_store.store import SOURCE_FIELD, VectorStore
+
+LOOK_SECONDS = 0.5
+"""So often the registry is asked for a newer version of the index."""
+STALE_SECONDS = 1.0
+"""A search does not go by what was looked up longer ago."""
+
+
+@dataclass(frozen=True)
+class Serving:
+    """One state of a pipeline's index, with all that an answer from it needs.
+
+    Attributes:
+        shown: The fields of a hit: what the pipeline carries or filters by, by name, each with
+            where it lies in a document.
+        fetched: All fields that are read of a hit's document.
+    """
+
+    opened: Opened
+    index: ServedIndex
+    space: EmbeddingSpace
+    store: VectorStore
+    key: str
+    shown: Mapping[str, str]
+    fetched: Sequence[str]
+
+    @classmethod
+    def of(cls, opened: Opened) -> "Serving":
+        """As the registry has it now.
+
+        Raises:
+            QueryRefused: There is no index yet, or it is of another space than the embedder's.
+            SearchIndexError: It is missing or damaged.
+        """
+        key, entry = opened.index_key, opened.registry.indexes.get(opened.index_key)
+        if entry is None:
+            raise QueryRefused(
+                f"pipeline {opened.name} has no index {key} yet: materialize it first, e.g. "
+                f"`embeddings run {opened.name}`"
+            )
+        space = _space(opened, entry.space_id)
+        store = opened.store
+        if store.format.unscaled:
+            raise QueryRefused(
+                f"{store.key} holds no vector stored as {store.format} yet: materialize "
+                f"{opened.name} first, e.g. `embeddings run {opened.name}`"
+            )
+        names = [*opened.source.carry, *opened.search_index.filter_fields]
+        shown = {name: store.place(name) for name in names}
+        beside = [] if store.in_place else [SOURCE_FIELD, PLACE_FIELD]
+        fetched = [*shown.values(), *store.text_shape.fields, store.lineage_path, *beside]
+        return cls(opened, opened.engine.serve(), space, store, key, shown, fetched)
+
+    @property
+    def one_chunk_each(self) -> bool:
+        """Whether every source document is one chunk."""
+        return self.store.in_place
+
+
+def _space(opened: Opened, space_id: str) -> EmbeddingSpace:
+    """The index's space, which must be the one the embedder puts queries in."""
+    mine = opened.space
+    if mine.id == space_id:
+        return mine
+    theirs = opened.registry.spaces.get(space_id)
+    why = mine.difference(theirs) if theirs else "its meaning is not in the registry"
+    raise QueryRefused(
+        f"the index of {opened.name} holds vectors of the space {space_id}, but the "
+        f"embedder would put the query into {mine.id} ({why}): run the pipeline with this "
+        "embedder first, or search with the one that made the index"
+    )
+
+
+class Follower:
+    """The newest state of an index, however long it is held.
+
+    Args:
+        opened: The pipeline; it stays open for as long as this is used.
+        in_background: Look in a thread of its own, so that no search waits for a new version.
+    """
+
+    def __init__(self, opened: Opened, *, in_background: bool) -> None:
+        self._opened = opened
+        self._lock = threading.Lock()
+        self._serving: Serving | None = None
+        self._looked = float("-inf")
+        self._closed = threading.Event()
+        if in_background:
+            name = f"searcher-{opened.name}"
+            threading.Thread(target=self._follow, name=name, daemon=True).start()
+
+    def current(self) -> Serving:
+        """The newest, seen no longer than `STALE_SECONDS` ago.
+
+        Raises:
+            QueryRefused: As `Serving.of`; likewise what follows.
+            SearchIndexError: There is none that can be read.
+            DeploymentError: The deployment is out of reach.
+        """
+        serving = self._serving
+        if serving is not None and time.monotonic() - self._looked < STALE_SECONDS:
+            return serving
+        return self._look()
+
+    def close(self) -> None:
+        self._closed.set()
+        self._serving = None
+
+    def _look(self) -> Serving:
+        with self._lock:
+            serving = self._serving
+            if serving is not None and time.monotonic() - self._looked < LOOK_SECONDS:
+                return serving  # another thread just looked
+            begun = time.monotonic()
+            if serving is None or self._newer(serving):
+                # What is refused now must not be answered from before.
+                self._serving = None
+                self._serving = serving = Serving.of(self._opened.again())
+            self._looked = begun
+            return serving
+
+    def _newer(self, serving: Serving) -> bool:
+        entry = self._opened.registry.indexes.get(serving.key)
+        return entry is None or _identity(entry) != _identity(serving.index.entry)
+
+    def _follow(self) -> None:
+        while not self._closed.wait(LOOK_SECONDS):
+            with suppress(EmbeddingsError, PyMongoError):
+                self._look()  # else the next search looks for itself, and says what is wrong
+
+
+def _identity(entry: IndexEntry) -> tuple[object, ...]:
+    return (entry.engine, entry.space_id, entry.version, entry.definition, entry.fingerprint)
