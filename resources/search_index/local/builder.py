@@ -14,6 +14,7 @@ from resources.search_index.local.faiss_index import Vectors
 from resources.search_index.local.segment import Segment, as_floats, lengths
 from resources.search_index.local.shape import IndexShape
 from resources.search_index.local.signatures import Signatures, unknown
+from resources.search_index.local.text.building import TextBuilder
 
 
 class SegmentBuilder:
@@ -32,6 +33,7 @@ class SegmentBuilder:
         self._ids: list[Any] = []
         self._signatures: list[Signatures] = []
         self._waiting: list[Vectors] = []
+        self._text = TextBuilder(shape.tokenizer) if shape.tokenizer else None
         self._expected = expected
         self._exact_below = float("inf") if flat else shape.exact_below
         self._index = self._graph() if expected > self._exact_below else self._flat()
@@ -57,6 +59,7 @@ class SegmentBuilder:
         vectors: NDArray[Any],
         fields: Sequence[Mapping[str, Any]],
         signatures: Signatures | None = None,
+        texts: Sequence[str | None] | None = None,
     ) -> None:
         """Adds a batch, all of it or nothing.
 
@@ -67,9 +70,11 @@ class SegmentBuilder:
             vectors: (n, dimensions) of the element type; packed bits (n, dimensions / 8).
             fields: (n,) documents with the filter fields, nested or under their dotted path.
             signatures: (n, 2) of what the rows are made of; without any they count as out of date.
+            texts: (n,) None: that document has none. Left out where the index has no texts.
 
         Raises:
-            SearchIndexError: names the first vector that cannot be indexed.
+            SearchIndexError: names the first vector that cannot be indexed; there is no room for
+                temporary files.
         """
         if not len(ids) == len(vectors) == len(fields):
             raise SearchIndexError(
@@ -91,6 +96,8 @@ class SegmentBuilder:
             norms = lengths(batch)
             _refuse(norms == 0, ids, "is all zeros, which has no cosine")
             batch = (batch / norms[:, None]).astype(np.float32)
+        if self._text is not None:
+            self._text.add([None] * len(ids) if texts is None else texts)
         for column in self._columns:
             column.append(fields)
         self._ids.extend(ids)
@@ -99,6 +106,8 @@ class SegmentBuilder:
 
     def extend(self, segment: Segment, rows: NDArray[np.int64]) -> None:
         """Adds rows of another segment of the index, in their order and as they are."""
+        if self._text is not None and segment.text is not None:
+            self._text.extend(segment.text, rows)
         for start in range(0, len(rows), faiss_index.ADD_BATCH):
             part = rows[start : start + faiss_index.ADD_BATCH]
             for column in self._columns:
@@ -134,7 +143,8 @@ class SegmentBuilder:
             self._move_to(self._flat())  # fewer vectors than expected
         columns = {column.path: column.finish() for column in self._columns}
         signatures = np.concatenate([unknown(0), *self._signatures])
-        return Segment(self._ids, columns, signatures, self._index)
+        text = None if self._text is None else self._text.finish()
+        return Segment(self._ids, columns, signatures, self._index, text)
 
 
 def _refuse(wrong: ArrayLike, ids: Sequence[Any], what: str) -> None:

@@ -4,6 +4,7 @@ import hashlib
 import json
 import time
 from collections.abc import Callable, Iterator, Sequence
+from typing import Any
 
 import numpy as np
 
@@ -23,10 +24,12 @@ from resources.search_index.local import merging
 from resources.search_index.local.builder import SegmentBuilder
 from resources.search_index.local.changes import Changes, compare
 from resources.search_index.local.faiss_index import ADD_BATCH
+from resources.search_index.local.retexting import Retexting
 from resources.search_index.local.segment import Segment
 from resources.search_index.local.served import ServedLocally
 from resources.search_index.local.shape import IndexShape
 from resources.search_index.local.signatures import Lookup, of_ids, unknown
+from resources.search_index.local.texts import Texts
 from resources.search_index.local.version import Version
 from resources.search_index.local.versions import Part, Versions
 from resources.vector_store.store import StoredVector, VectorStore
@@ -59,6 +62,11 @@ class LocalEngine(SearchEngine):
             **{name: getattr(declared, name) for name in names},
             "element": store.element,
         }
+        self._texts = Texts(store, declared.text) if declared.text else None
+        if self._texts:
+            self._declaration["text"] = self._texts.declaration
+        self._marked = [*declared.filter_fields, *(self._texts.marked if self._texts else ())]
+        self._fields = [*declared.filter_fields, *(self._texts.fields if self._texts else ())]
 
     @property
     def _shape(self) -> IndexShape:
@@ -71,6 +79,7 @@ class LocalEngine(SearchEngine):
             declared.max_edges,
             declared.num_edge_candidates,
             self._store.element,
+            declared.text.tokenizer if declared.text else None,
         )
 
     # --- following the store
@@ -83,10 +92,13 @@ class LocalEngine(SearchEngine):
         before = self._opened(entry, log)
         if entry is not None and before is not None and entry.fingerprint == fingerprint:
             return self._report(before, stored, start)
+        retexted = before is None
+        if before is None and entry is not None:
+            before = self._retexted(entry, stored, log, lease)
         changes = self._changes(before, stored, lease)
         if before is not None and changes.nothing:
             self._record(before, fingerprint, lease)
-            return self._report(before, stored, start)
+            return self._report(before, stored, start, changes if retexted else None)
         if before is None or len(changes.ids) > changes.kept:
             made = self._rebuilt(before, changes, log, lease)
         else:
@@ -98,9 +110,15 @@ class LocalEngine(SearchEngine):
         return self._report(made, stored, start, changes)
 
     def _opened(self, entry: IndexEntry | None, log: Callable[[str], None]) -> Version | None:
-        """The version that serves, if what is declared now can be made of it."""
-        if entry is None or (entry.engine, entry.space_id, entry.store, entry.declaration) != (
-            self.name, self._space.id, str(self._store.key), self._declaration,
+        """The version that serves, if it is what is declared now."""
+        if entry is None or entry.declaration != self._declaration:
+            return None
+        return self._usable(entry, log)
+
+    def _usable(self, entry: IndexEntry, log: Callable[[str], None]) -> Version | None:
+        """The version that serves, if it is ours and whole."""
+        if (entry.engine, entry.space_id, entry.store) != (
+            self.name, self._space.id, str(self._store.key),
         ):  # fmt: skip
             return None
         try:
@@ -109,8 +127,48 @@ class LocalEngine(SearchEngine):
             log(f"{error}; building it again")
             return None
 
-    def _changes(self, before: Version | None, stored: int, lease: Lease | None) -> Changes:
-        fields = self._declared.filter_fields
+    def _retexted(
+        self, entry: IndexEntry, stored: int, log: Callable[[str], None], lease: Lease | None
+    ) -> Version | None:
+        """The version that serves with the texts that are declared now, if nothing else differs."""
+        was = dict(entry.declaration or {})
+        text_was = was.pop("text", {})
+        if was != {name: value for name, value in self._declaration.items() if name != "text"}:
+            return None
+        before = self._usable(entry, log)
+        if before is None:
+            return None
+        log("the vectors stay as they are, the words are indexed anew")
+        shape = self._shape
+        retexting = Retexting(before, shape.tokenizer)
+        now = self._changes(None, stored, lease)
+        if self._texts:
+            progress = Progress(log, "texts indexed", stored)
+            for ids, texts in self._texts.read(self._space.id, stored):
+                if lease:
+                    lease.check()
+                retexting.add(ids, texts)
+                progress.advance(len(ids))
+            progress.finish()
+        marked = [*self._declared.filter_fields, *text_was.get("marked", ())]
+        then = self._changes(before, stored, lease, marked)
+        if lease:
+            lease.check()
+        segments = retexting.finish(now, then.deleted)
+        made: list[Part] = [
+            (self._versions.save(segment, shape), len(segment), mask if mask.any() else None)
+            for segment, mask in zip(segments, then.deleted, strict=True)
+        ]
+        return self._versions.make(shape, made)
+
+    def _changes(
+        self,
+        before: Version | None,
+        stored: int,
+        lease: Lease | None,
+        marked: Sequence[str] | None = None,
+    ) -> Changes:
+        fields = self._marked if marked is None else marked
         marks = self._store.marks(self._space.id, fields, expected=stored)
         codec = self._store.collection.codec_options
         return compare(marks, before, codec, lease.check if lease else lambda: None)
@@ -128,14 +186,13 @@ class LocalEngine(SearchEngine):
         made_of, lookup = changes.signatures, Lookup(of_ids(changes.ids))
         builder = SegmentBuilder(self._shape, expected=len(changes.ids))
         progress = Progress(log, "vectors indexed", len(changes.ids))
-        fields, read = self._declared.filter_fields, self._read_at_once
-        for rows in ahead(self._store.vectors(self._space.id, fields, read)):
+        for rows in ahead(self._vectors(self._read_at_once)):
             if lease:
                 lease.check()
             found = lookup.rows(of_ids(row.id for row in rows))
             signatures = unknown(len(rows))  # of what came since the comparison
             signatures[found >= 0] = made_of[found[found >= 0]]
-            _add(builder, rows, signatures)
+            self._add(builder, rows, signatures)
             progress.advance(len(rows))
         segment = builder.finish()
         progress.finish()
@@ -165,19 +222,35 @@ class LocalEngine(SearchEngine):
         for rows, signatures in self._read(changes):
             if lease:
                 lease.check()
-            _add(builder, rows, signatures)
+            self._add(builder, rows, signatures)
             progress.advance(len(rows))
         progress.finish()
         return self._saved(builder.finish(), before.segments[:kept], changes.deleted[:kept], lease)
 
     def _read(self, changes: Changes) -> Iterator[tuple[list[StoredVector], np.ndarray]]:
         """The vectors of what changed; those that vanished meanwhile are left out."""
-        fields = self._declared.filter_fields
         for at in windows(range(len(changes.ids)), READ):
             ids = [changes.ids[number] for number in at]
             numbers = {key(each): number for each, number in zip(ids, at, strict=True)}
-            for rows in self._store.vectors(self._space.id, fields, READ, ids=ids):
+            for rows in self._vectors(READ, ids):
                 yield rows, changes.signatures[[numbers[key(row.id)] for row in rows]]
+
+    def _vectors(
+        self, at_once: int, ids: Sequence[Any] | None = None
+    ) -> Iterator[list[StoredVector]]:
+        size = self._texts.size if self._texts else None
+        return self._store.vectors(self._space.id, self._fields, at_once, ids=ids, size_of=size)
+
+    def _add(
+        self, builder: SegmentBuilder, rows: Sequence[StoredVector], signatures: np.ndarray
+    ) -> None:
+        builder.add(
+            [row.id for row in rows],
+            np.stack([row.vector for row in rows]),
+            [row.fields for row in rows],
+            signatures,
+            [self._texts.of(row.fields) for row in rows] if self._texts else None,
+        )
 
     def _saved(
         self,
@@ -236,6 +309,7 @@ class LocalEngine(SearchEngine):
                 "segments": len(version.segments),
                 "vectors read": len(changes.ids) if changes else 0,
                 "rows deleted": changes.gone if changes else 0,
+                **({} if version.text is None else {"texts": version.text.rows}),
             },
             merge_due=merging.merge_due(version),
         )
@@ -282,12 +356,3 @@ class LocalEngine(SearchEngine):
     def serve(self) -> ServedLocally:
         entry, version = self._serving()
         return ServedLocally(entry, version, folder=self._versions.folder, path=self._store.path)
-
-
-def _add(builder: SegmentBuilder, rows: Sequence[StoredVector], signatures: np.ndarray) -> None:
-    builder.add(
-        [row.id for row in rows],
-        np.stack([row.vector for row in rows]),
-        [row.fields for row in rows],
-        signatures,
-    )

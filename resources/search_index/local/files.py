@@ -8,10 +8,10 @@ import hashlib
 import io
 import json
 import os
-import tempfile
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any, TypeVar, cast
 
 import fsspec.core
@@ -93,8 +93,26 @@ class FolderReader:
         Raises:
             Damaged: It is not what was written.
         """
+        copy = None if self._local else f"{self._folder()}/{name}"
+        return self._checked(name, copy)
+
+    def kept(self, name: str) -> tuple[str, TemporaryDirectory | None]:
+        """A local path of a file that is opened anew later; if it is a copy, the folder of it.
+
+        Raises:
+            Damaged: It is not what was written.
+        """
+        if self._local:
+            return self._checked(name, None), None
+        folder = TemporaryDirectory(prefix="search-index-")
+        return self._checked(name, f"{folder.name}/{name}"), folder
+
+    @property
+    def _local(self) -> bool:
+        return isinstance(self._files, LocalFileSystem)
+
+    def _checked(self, name: str, copy: str | None) -> str:
         path, expected = f"{self._root}/{name}", self.manifest["files"][name]
-        copy = None if isinstance(self._files, LocalFileSystem) else f"{self._folder()}/{name}"
         with ExitStack() as stack:
             source = stack.enter_context(self._files.open(path, "rb"))
             sink = None if copy is None else stack.enter_context(open(copy, "wb"))
@@ -109,7 +127,7 @@ class FolderReader:
 
     def _folder(self) -> str:
         if not self._scratch:
-            folder = tempfile.TemporaryDirectory(prefix="search-index-")
+            folder = TemporaryDirectory(prefix="search-index-")
             self._scratch = self._stack.enter_context(folder)
         return self._scratch
 

@@ -7,10 +7,12 @@ The folder holds
     ids.bson         ids of the documents, in chunks
     fields.npz       the filter columns
     signatures.npy   what each row was made of
+    text.sqlite      the texts, where the index has them; see `text.postings`
 
 An index of format 2 is one such folder without signatures, whose manifest is `index.json`.
 """
 
+import shutil
 from collections.abc import Mapping
 from typing import Any, cast
 from weakref import WeakValueDictionary
@@ -22,10 +24,17 @@ from bson.codec_options import CodecOptions, DatetimeConversion
 
 from resources.search_index.filters.columns import FilterColumn
 from resources.search_index.local import faiss_index
-from resources.search_index.local.files import Damaged, FolderReader, FolderWriter, reading
+from resources.search_index.local.files import (
+    READ_BLOCK,
+    Damaged,
+    FolderReader,
+    FolderWriter,
+    reading,
+)
 from resources.search_index.local.segment import Segment
 from resources.search_index.local.shape import IndexShape
 from resources.search_index.local.signatures import unknown
+from resources.search_index.local.text.postings import TextSegment
 
 IDS_PER_CHUNK = 10_000
 
@@ -36,7 +45,7 @@ MANIFEST, INDEX_FILE, IDS_FILE, FIELDS_FILE = (
     "ids.bson",
     "fields.npz",
 )
-SIGNATURES_FILE = "signatures.npy"
+SIGNATURES_FILE, TEXT_FILE = "signatures.npy", "text.sqlite"
 
 _CODEC: CodecOptions = CodecOptions(
     uuid_representation=UuidRepresentation.STANDARD,
@@ -64,6 +73,9 @@ def save_segment(segment: Segment, shape: IndexShape, folder: str) -> None:
         np.savez(cast(Any, file), **cast(Any, arrays))
     with out.file(SIGNATURES_FILE) as file:
         np.save(cast(Any, file), segment.signatures)
+    if segment.text is not None:
+        with out.file(TEXT_FILE) as file, open(segment.text.path, "rb") as source:
+            shutil.copyfileobj(source, file, READ_BLOCK)
     out.finish(
         {
             "format": FORMAT,
@@ -118,9 +130,11 @@ def read_segment(reader: FolderReader, folder: str) -> Segment:
     signatures = unknown(len(ids))
     if manifest["format"] == FORMAT:
         signatures = np.load(reader.path(SIGNATURES_FILE), allow_pickle=False)
-    _check(manifest, index, {index.ntotal, len(ids), len(signatures), *map(len, columns)})
+    text = TextSegment(*reader.kept(TEXT_FILE)) if TEXT_FILE in manifest["files"] else None
+    counts = {index.ntotal, len(ids), len(signatures), *map(len, columns)}
+    _check(manifest, index, counts if text is None else {*counts, len(text)})
     by_path = {column.path: column for column in columns}
-    return Segment(ids, by_path, signatures, index, folder, manifest["files"])
+    return Segment(ids, by_path, signatures, index, text, folder, manifest["files"])
 
 
 def _check(manifest: Mapping[str, Any], index: Any, counts: set[int]) -> None:

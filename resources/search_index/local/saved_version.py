@@ -102,6 +102,8 @@ def _read(reader: FolderReader, index: str, name: str) -> Version:
 def _check(segment: Segment, rows: int, shape: IndexShape) -> None:
     if len(segment) != rows or tuple(segment.columns) != tuple(shape.filter_paths):
         raise Damaged(f"has a segment {segment.name} that is not the one of its {MANIFEST}")
+    if (None if segment.text is None else segment.text.tokenizer) != shape.tokenizer:
+        raise Damaged(f"has a segment {segment.name} with other texts than its {MANIFEST} says")
     found = segment.faiss_index
     if (found.d, found.metric_type) != (shape.dimensions, faiss_index.metric(shape.similarity)):
         raise Damaged(f"has other dimensions or another similarity than its {MANIFEST}")

@@ -13,6 +13,7 @@ from resources.search_index.filters.columns import FilterColumn
 from resources.search_index.local import faiss_index
 from resources.search_index.local.faiss_index import Vectors
 from resources.search_index.local.signatures import Signatures
+from resources.search_index.local.text.postings import TextSegment
 
 
 @dataclass(frozen=True, eq=False)
@@ -24,6 +25,7 @@ class Segment:
         columns: By filter path, one value set a row.
         signatures: (rows, 2) of what each row was made of; see `signatures`.
         faiss_index: The vectors; of unit length where the similarity is cosine.
+        text: Of the same rows; None where the index holds vectors only.
         folder: Where it is saved, a path or URL; empty before it is.
         files: Names of the files there, with what is known of each.
     """
@@ -32,6 +34,7 @@ class Segment:
     columns: Mapping[str, FilterColumn]
     signatures: Signatures
     faiss_index: Any
+    text: TextSegment | None = None
     folder: str = ""
     files: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
 

@@ -37,28 +37,53 @@ class ServedLocally(ServedIndex):
         return self.version.search(vector, query)
 
     def why_no_text(self) -> str:
-        return "this index holds vectors only"
+        if self.version.shape.tokenizer:
+            return ""
+        return (
+            f"the index over {self.entry.store} holds vectors only: add `text: {{}}` to "
+            "search_index and materialize search_index"
+        )
 
     def matching(self, text: str, query: Query, fields: Sequence[str] = ()) -> list[Hit]:
-        raise QueryRefused(self.why_no_text())
+        if why := self.why_no_text():
+            raise QueryRefused(why)
+        return self.version.matching(text, query)
 
     def explain(self, vector: np.ndarray | None, text: str, query: Query) -> Mapping[str, Any]:
         version = self.version
-        stage: dict[str, Any] = {
-            "index": self._folder,
-            "path": self._path,
-            "limit": query.limit,
-            **({"exact": True} if query.exact else {"numCandidates": query.candidates}),
-        }
+        stage: dict[str, Any] = {"index": self._folder, "limit": query.limit}
         if query.filter is not None:
             stage["filter"] = dict(query.filter)
             stage["passing the filter"] = version.count(query.filter)
-        return {
-            "local engine": {
-                **stage,
+        if query.mode != "text":
+            stage |= {
+                "path": self._path,
+                **({"exact": True} if query.exact else {"numCandidates": query.candidates}),
                 "vectors": len(version),
                 "similarity": version.shape.similarity,
             }
+        if query.mode != "vector":
+            stage["text"] = self._explained(text)
+        if query.mode == "hybrid":
+            weights = dict(zip(("vector", "text"), query.weights, strict=True))
+            stage["fused by"] = {"weights": weights, "rank_constant": query.rank_constant}
+        return {"local engine": stage}
+
+    def _explained(self, text: str) -> dict[str, Any]:
+        """What is looked for: each term, in how many documents it is, and its weight in BM25."""
+        texts = self.version.text
+        if texts is None:
+            raise QueryRefused(self.why_no_text())
+        return {
+            "tokenizer": self.version.shape.tokenizer,
+            "documents": texts.rows,
+            "terms": {
+                f"{use.term.text.decode(errors='replace')}{'*' * use.term.prefix}": {
+                    "documents": use.rows,
+                    "weight": round(use.weight, 6),
+                }
+                for use in texts.uses(text)
+            },
         }
 
     def why_empty(self, query: Query) -> str:

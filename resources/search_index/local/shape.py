@@ -7,6 +7,7 @@ from typing import get_args
 from resources.core.errors import SearchIndexError
 from resources.core.vectors import Element, Similarity
 from resources.search_index.declaration import EXACT_BELOW
+from resources.search_index.local.text.tokens import Tokenizer
 from resources.search_index.scores import meaning
 
 
@@ -22,6 +23,7 @@ class IndexShape:
         max_edges: MongoDB's `hnswOptions.maxEdges`.
         num_edge_candidates: MongoDB's `hnswOptions.numEdgeCandidates`.
         element: Type of the vectors that are added, and of queries.
+        tokenizer: By which texts become words; None where there are no texts beside the vectors.
 
     Raises:
         SearchIndexError: Such vectors cannot be compared so.
@@ -34,6 +36,7 @@ class IndexShape:
     max_edges: int = 16
     num_edge_candidates: int = 100
     element: Element = "float32"
+    tokenizer: Tokenizer | None = None
 
     def __post_init__(self) -> None:
         if self.similarity not in get_args(Similarity):

@@ -26,6 +26,7 @@ from resources.search_index.local.faiss_index import Vectors
 from resources.search_index.local.order import order
 from resources.search_index.local.segment import Segment, as_floats, lengths
 from resources.search_index.local.shape import IndexShape
+from resources.search_index.local.text.ranking import FullText
 from resources.search_index.query import Hit, Query, checked_vector
 
 # From benchmarks/local_index.py: one step through the graph takes as long as 16 comparisons with
@@ -121,6 +122,29 @@ class Version:
         rest = [at for at, part in enumerate(parts) if at not in found and part.count]
         found |= self._compare(asked, parts, rest, query.limit)
         return self._best(asked, found, query.limit)
+
+    def matching(self, text: str, query: Query) -> list[Hit]:
+        """Finds the documents with any of the words, the best first; of equal scores by id.
+
+        Raises:
+            QueryRefused: As `search`.
+        """
+        if self.text is None:
+            return []
+        parts = self.parts if query.filter is None else self.passing(query.filter)
+        matches = self.text.matching(text, query.limit, [part.mask for part in parts])
+        return [Hit(self.segments[at].ids[row], score) for at, row, score in matches]
+
+    @cached_property
+    def text(self) -> FullText | None:
+        """The texts of all segments; None where the index holds vectors only."""
+        if self.shape.tokenizer is None:
+            return None
+        texts = [segment.text for segment in self.segments if segment.text is not None]
+        ids = [segment.ids for segment in self.segments]
+        return FullText(
+            texts, self.alive, self.shape.tokenizer, lambda at, row: order(ids[at][row])
+        )
 
     def passing(self, filter: Mapping[str, Any]) -> list[Passing]:  # noqa: A002
         """By segment, which rows are not deleted and pass a filter.
