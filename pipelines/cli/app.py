@@ -9,7 +9,7 @@ import typer
 from bson import json_util
 from dotenv import load_dotenv
 
-from pipelines.cli import index, init, models, quarantine, render
+from pipelines.cli import index, init, models, quarantine, render, serve
 from pipelines.cli.options import AsJson, Configs, Pipeline, print_json, sentences
 from pipelines.framework import catalog, execution, modules
 from pipelines.framework.console import console
@@ -182,6 +182,7 @@ def doctor_(
 
 app.command("init")(init.init)
 app.command("models")(models.models)
+app.command("serve")(serve.serve)
 app.add_typer(index.app, name="index")
 app.add_typer(quarantine.app, name="quarantine")
 

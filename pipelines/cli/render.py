@@ -1,10 +1,9 @@
 """How results look in a terminal, and as JSON."""
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
-from bson import json_util
 from rich import box
 from rich.markup import escape as plain
 from rich.table import Table
@@ -18,13 +17,14 @@ from pipelines.operations.doctor import Finding
 from pipelines.operations.lineage import ModelSummary, VectorLineage
 from pipelines.operations.plan import DryRun
 from pipelines.operations.search import SearchAnswer
+from pipelines.operations.search.as_json import answer_as_json, jsonable
 from resources.core.keys import shown
 from resources.core.progress import duration
 from resources.registry.ledger import Spend
 from resources.registry.quarantine import Quarantined
 from resources.search_index.mongodb.lifecycle import IndexState
 
-__all__ = ["plain"]
+__all__ = ["answer_as_json", "plain"]
 
 
 def run(pipeline: str, outcome: RunOutcome) -> None:
@@ -151,30 +151,7 @@ def answer(found: SearchAnswer, *, explain: bool = False) -> None:
     )
     if explain:
         console.print(f"[dim]score: {plain(found.scored_by)}[/dim]", soft_wrap=True)
-        console.print_json(json.dumps(_jsonable(dict(found.stage)), ensure_ascii=False))
-
-
-def answer_as_json(found: SearchAnswer) -> dict[str, Any]:
-    return {
-        "query": found.query,
-        "index": found.index,
-        "engine": found.engine,
-        "space": found.space.id,
-        "model": found.space.model,
-        "score": found.scored_by,
-        "stage": _jsonable(dict(found.stage)),
-        "why_empty": found.why_empty,
-        "hits": [
-            {
-                "id": _jsonable(hit.id),
-                "score": hit.score,
-                "text": hit.text,
-                "fields": _jsonable(dict(hit.fields)),
-                "lineage": _jsonable(dict(hit.lineage)),
-            }
-            for hit in found.hits
-        ],
-    }
+        console.print_json(json.dumps(jsonable(dict(found.stage)), ensure_ascii=False))
 
 
 def indexes(found: Sequence[IndexState], where: str, declared: str) -> None:
@@ -317,8 +294,8 @@ def quarantine(pipeline: str, found: Sequence[Quarantined]) -> None:
 
 def lineage_as_json(found: VectorLineage) -> dict[str, Any]:
     return {
-        "id": _jsonable(found.id),
-        "lineage": _jsonable(dict(found.lineage)),
+        "id": jsonable(found.id),
+        "lineage": jsonable(dict(found.lineage)),
         "meaning": found.meaning.to_document() if found.meaning else None,
         "batch": found.details,
     }
@@ -360,10 +337,3 @@ def _table(**options: Any) -> Table:
 def _shortened(text: str, width: int = 160) -> Text:
     line = " ".join(text.split())
     return Text(line if len(line) <= width else line[: width - 1] + "…")
-
-
-def _jsonable(value: Any) -> Any:
-    wrapped: Mapping[str, Any] = json.loads(
-        json_util.dumps({"value": value}, json_options=json_util.RELAXED_JSON_OPTIONS)
-    )
-    return wrapped["value"]

@@ -79,6 +79,17 @@ class Searcher:
         """That queries are embedded in."""
         return self._opened.space
 
+    def serving(self) -> Serving:
+        """The index as it is now, with what it can be asked for.
+
+        Raises:
+            EmbeddingsError: As `search`.
+        """
+        try:
+            return self._follower.current()
+        except PyMongoError as error:
+            raise explain(error, self._opened.mongodb.describe()) from error
+
     def search(self, query: Asking, **options: Unpack[SearchOptions]) -> SearchAnswer:
         """The documents nearest to a text, or to a vector.
 
@@ -130,6 +141,10 @@ class Searcher:
             ProviderError: It refuses a text.
         """
         return self._queries.embed(texts, "document")
+
+    def prepare(self) -> None:
+        """Load a model that lies on this machine, so that no question waits for it."""
+        self._queries.prepare()
 
     def close(self) -> None:
         self._follower.close()
