@@ -76,7 +76,7 @@ async function describe() {
   const line = `${plural(found.vectors, "vector")} of ${found.dimensions} dimensions by ${found.model} · engine ${found.engine} · ${found.index}`;
   about.replaceChildren(line);
   if (why.length) {
-    about.append(make("span", "", sentence(`mode ${why.map(([mode]) => mode).join(" and ")} cannot be had: ${why[0][1]}`)));
+    about.append(make("span", "", sentence(`${why.map(([mode]) => mode).join(" and ")} cannot be had: ${why[0][1]}`)));
   }
   byId("fields").replaceChildren(...found.filter_fields.map(fieldChip));
   if (!found.filter_fields.length) byId("fields").append("this index has no filter fields");
@@ -187,13 +187,25 @@ function show(sides, replies, state) {
 function welcome() {
   document.title = "Search";
   const list = make("ul", "", listing.map((each) =>
-    make("li", "", make("strong", "", each.name), 
+    make("li", "",
+      each.fault ? make("strong", "", each.name) : chooser(each.name),
       each.fault ? make("p", "fault", sentence(`broken: ${each.fault}`)) : null,
       each.missing.length ? make("p", "lacks", `Needs ${each.missing.join(" and ")} in the server's environment.`) : null)));
   const hint = listing.length
     ? make("h2", "", "Type a question and press ", make("kbd", "", "Enter"), ". The pipelines of this project:")
     : make("h2", "", "This project has no pipeline yet: add a module to pipelines/.");
   results.replaceChildren(make("div", "welcome", hint, list));
+}
+
+function chooser(name) {
+  const button = make("button", "name", name);
+  button.type = "button";
+  button.addEventListener("click", () => {
+    form.elements.pipeline.value = name;
+    describe();
+    form.elements.query.focus();
+  });
+  return button;
 }
 
 // --- what people do
@@ -204,7 +216,16 @@ function refresh() {
   byId("set").hidden = !count;
   byId("set").textContent = String(count);
   form.querySelector(".other").hidden = state.compare !== "pipeline";
+  apart();
   for (const each of form.querySelectorAll(".hybrid")) each.hidden = state.mode !== "hybrid";
+}
+
+/** A pipeline beside itself shows nothing: another one is chosen, where there is one. */
+function apart() {
+  const { pipeline, other } = form.elements;
+  if (other.value !== pipeline.value) return;
+  const free = [...other.options].find((option) => !option.disabled && option.value !== pipeline.value);
+  if (free) other.value = free.value;
 }
 
 function submit() {
