@@ -21,7 +21,7 @@ from tests.pipelines.helpers import environment, write_config
 pytestmark = pytest.mark.slow
 
 TOKEN = "correct horse battery staple"
-EMBEDDINGS = "from pipelines.cli.app import main; main()"
+EMBEDDINGS = "from pipelines.cli.start import main; main()"
 
 MODULE = """\
 from pipelines import EmbeddingPipeline
