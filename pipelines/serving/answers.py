@@ -4,10 +4,12 @@ import json
 from collections.abc import Callable, Sequence
 from typing import Any, get_args
 
+from assets.work.opened import Opened
 from pipelines.operations.search import SearchAnswer, Searcher
 from pipelines.operations.search.as_json import answer_as_json
 from pipelines.serving.question import Question
 from pipelines.serving.sentences import discreet, discreet_values
+from resources.core.errors import EmbeddingsError
 from resources.search_index.query import Mode
 
 
@@ -35,8 +37,17 @@ def about(name: str, searcher: Searcher) -> dict[str, Any]:
         "dimensions": serving.space.dimensions,
         "fields": list(serving.shown),
         "filter_fields": list(serving.index.filter_fields),
+        "reranker": _reranker(serving.opened),
         "modes": {mode: "" if mode == "vector" else no_text for mode in get_args(Mode)},
     }
+
+
+def _reranker(opened: Opened) -> dict[str, str]:
+    try:
+        chosen = opened.reranker
+        return {"name": str(chosen.facts()) if chosen.chosen else "", "fault": ""}
+    except EmbeddingsError as error:  # searches without it can be had all the same
+        return {"name": "", "fault": discreet(str(error))}
 
 
 def _answer(

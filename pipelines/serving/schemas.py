@@ -39,6 +39,11 @@ class Modes(_Shape):
     hybrid: str
 
 
+class Reranker(_Shape):
+    name: str = Field(description="Empty where the pipeline has none.")
+    fault: str = Field(description="Why it cannot be had; empty where it can.")
+
+
 class PipelineDetails(_Shape):
     name: str
     index: str = Field(description="`database.collection:path:index`.")
@@ -49,6 +54,7 @@ class PipelineDetails(_Shape):
     dimensions: int
     fields: list[str] = Field(description="Of a hit.")
     filter_fields: list[str] = Field(description="By which searches may filter.")
+    reranker: Reranker
     modes: Modes
 
 

@@ -8,13 +8,20 @@ function column(title, reply, marks = []) {
     section.append(make("p", "say", `Nothing found: ${answer.why_empty || "nothing is near enough"}.`));
     return section;
   }
-  const best = Math.max(...answer.hits.map((hit) => hit.score));
-  // Scores of vectors go from 0 to 1; others are measured by the best.
-  const whole = best <= 1 && answer.mode === "vector" ? 1 : best;
+  const share = measure(answer);
   const list = make("ol", "hits");
-  answer.hits.forEach((hit, at) => list.append(hitCard(hit, at, hit.score / (whole || 1), marks[at])));
+  answer.hits.forEach((hit, at) => list.append(hitCard(hit, at, share(hit.score), marks[at])));
   section.append(list);
   return section;
+}
+
+/** How long a score's bar is: of vectors the score itself, of others by the best and the worst. */
+function measure(answer) {
+  const scores = answer.hits.map((hit) => hit.score);
+  const [least, best] = [Math.min(...scores), Math.max(...scores)];
+  if (answer.mode === "vector" && least >= 0 && best <= 1) return (score) => score;
+  const from = Math.min(least, 0);
+  return (score) => (score - from) / (best - from || 1);
 }
 
 function facts(answer) {
@@ -67,7 +74,7 @@ function texts(hit) {
 function tags(hit) {
   const found = Object.entries(hit.fields).map(([name, value]) => {
     const shown = plain(value);
-    return make("span", "tag", make("b", "", name), shown.length > 160 ? `${shown.slice(0, 160)}…` : shown);
+    return make("span", "tag", make("b", "", name), " ", shown.length > 160 ? `${shown.slice(0, 160)}…` : shown);
   });
   if (hit.others) found.push(make("span", "tag", `+ ${plural(hit.others, "more chunk")} of this document`));
   return found.length ? make("div", "tags", found) : null;

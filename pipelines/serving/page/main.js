@@ -55,6 +55,7 @@ async function describe() {
   const about = byId("about");
   byId("fields").replaceChildren();
   modes({});
+  reranker(null);
   about.className = "about";
   about.replaceChildren();
   if (!name) return;
@@ -81,6 +82,16 @@ async function describe() {
   byId("fields").replaceChildren(...found.filter_fields.map(fieldChip));
   if (!found.filter_fields.length) byId("fields").append("this index has no filter fields");
   modes(found.modes);
+  reranker(found.reranker);
+  if (found.reranker.fault) about.append(make("span", "bad", sentence(found.reranker.fault)));
+}
+
+function reranker(found) {
+  const tick = form.elements.rerank;
+  const none = found !== null && !found.name && !found.fault;
+  tick.disabled = none;
+  tick.nextElementSibling.textContent =
+    none ? "Rerank: this pipeline has no reranker" : found?.name ? `Rerank: ${found.name}` : "Rerank";
 }
 
 function fieldChip(name) {
