@@ -132,7 +132,7 @@ def stored(outcome: Stored) -> dict[str, Any]:
         "seconds": round(written.seconds, 3),
         "vectors per second": round(written.vectors / max(written.seconds, 1e-9), 1),
         "vectors by space": dg.MetadataValue.md(_spaces(outcome.spaces)),
-        **_formats(outcome.formats, outcome.stored_as, outcome.total),
+        **_formats(outcome.formats, outcome.values_as, outcome.total),
     }
 
 

@@ -92,6 +92,8 @@ def examine(
 def _shape_fault(document: Examined, store: VectorStore) -> str:
     if document.dtype is None:
         return "without a vector"
+    if not document.readable:
+        return f"not as {store.layout} reads it"
     return f"not stored as {store.dtype}" if document.dtype != store.dtype else "of another width"
 
 

@@ -141,6 +141,9 @@ def compare(
                     if size := excess(chunk):
                         rejected.append(_too_large(source, chunk, size))
                         continue
+                    if reason := store.why_unreadable(chunk):
+                        rejected.append(set_aside(chunk, source.describe(), reason))
+                        continue
                     found.characters += len(chunk.text)
                     if len(found.preview) < PREVIEW_ROWS:
                         found.preview.append(chunk)

@@ -3,13 +3,16 @@
 from pymongo import MongoClient
 
 from resources.core.errors import ConfigurationError
+from resources.core.lineage import lineage_path
 from resources.core.space import EmbeddingSpace
+from resources.core.vectors import VectorFormat
 from resources.registry.registry import Registry
 from resources.search_index.resource import SearchIndexResource
+from resources.sources.chunking import PLACE_FIELD
 from resources.sources.collection import CollectionOrigin
 from resources.sources.resource import SourceResource
 from resources.vector_store.resource import VectorStoreResource
-from resources.vector_store.store import VectorStore
+from resources.vector_store.store import SOURCE_FIELD, TEXT_FIELD, VectorStore, at_path
 
 
 def check_settings(
@@ -25,6 +28,12 @@ def check_settings(
     """
     vector_store.namespace(source)
     search_index.check(space, vector_store.format(space).dtype, vector_store.path)
+    # What a hit brings along.
+    fields = [*source.text_shape().fields, *source.carry]
+    if not vector_store.in_place:
+        fields = [TEXT_FIELD, SOURCE_FIELD, PLACE_FIELD, *source.carry]
+        search_index.check_stored(fields)
+    search_index.check_stored_source([*fields, vector_store.lineage_path])
 
 
 def check_deployment(
@@ -42,8 +51,9 @@ def check_deployment(
         ConfigurationError: The vectors cannot be put where they should be.
         SearchIndexError: `engine: mongodb` on a deployment without Vector Search.
     """
-    search_index.check_deployment(client, store.collection.database.name)
+    search_index.check_deployment(client, store.collection.database.name, store.dtype)
     _check_collections(client, source, store)
+    _check_layouts(store, registry)
     _check_neighbours(store, registry, space)
 
 
@@ -72,6 +82,26 @@ def _check_collections(client: MongoClient, source: SourceResource, store: Vecto
             "vectors would be put: name a collection of their own in `vector_store`, or read that "
             "collection itself, with `in_place: true`"
         )
+
+
+def _check_layouts(store: VectorStore, registry: Registry) -> None:
+    """A framework's reader would take a second vector of a document for metadata."""
+    collection = store.collection
+    for path in registry.stores.paths(collection.full_name):
+        lineage = lineage_path(path)
+        if path == store.path:
+            continue
+        found = collection.find_one({f"{lineage}.space": {"$exists": True}}, {lineage: 1})
+        theirs = at_path(found or {}, lineage) or {}
+        layout = VectorFormat.parse("float32", theirs.get("stored_as") or "").layout
+        for which, here in ((layout, "there"), (store.layout, "here")):
+            if found and which != "plain":
+                raise ConfigurationError(
+                    f"{collection.full_name} holds vectors at {path!r}, and this pipeline would "
+                    f"put some at {store.path!r}: the reader of `layout: {which}`, declared "
+                    f"{here}, knows one vector a document; name another `collection` in "
+                    "vector_store"
+                )
 
 
 def _check_neighbours(store: VectorStore, registry: Registry, space: EmbeddingSpace) -> None:
@@ -103,5 +133,6 @@ def _check_neighbours(store: VectorStore, registry: Registry, space: EmbeddingSp
     if owner:
         raise ConfigurationError(
             f"{store.key} holds vectors of the pipeline {owner} that are not stored as "
-            f"{format_name}: give both the same `dtype` and `rescore`, or choose another `path`"
+            f"{format_name}: give both the same `dtype`, `rescore` and `layout`, or choose another "
+            "`path`"
         )

@@ -56,6 +56,7 @@ class Stored:
     """What the asset `stored_vectors` comes to.
 
     Attributes:
+        values_as: The same without how documents are laid out around the vectors.
         aside: Chunks that MongoDB refused, or whose place is somebody else's.
         clipped: Values cut off at the ends of int8; None where nothing is stored as int8.
         removed: Old batches that nothing needs any more; None where all are kept.
@@ -69,6 +70,7 @@ class Stored:
     where: str
     lineage_path: str
     stored_as: str
+    values_as: str
     aside: int
     clipped: int | None
     removed: int | None
@@ -119,6 +121,7 @@ def store(o: Opened) -> Stored:
         where=f"{o.mongodb.describe()}, {vectors.key}",
         lineage_path=vectors.lineage_path,
         stored_as=str(vectors.format),
+        values_as=vectors.format.values,
         aside=len(aside),
         clipped=writer.clipped if vectors.format.needs_scale else None,
         removed=removed,
@@ -147,7 +150,7 @@ def open_writer(o: Opened) -> VectorWriter:
     before = registry.stores.get(store.key)
     stored_as = before.stored_as if before else None
     drops = bool(stored_as and "rescored" in stored_as and not store.format.rescore)
-    claim = registry.stores.add_claim(store.key, store.pipeline, store.carried)
+    claim = registry.stores.add_claim(store.key, store.pipeline, store.owned)
     carried = claim.carried.get(store.pipeline, ())
     writer = VectorWriter(store, o.lease, drops_rescore=drops, carried_before=carried)
     if store.pipeline not in claim.marked:

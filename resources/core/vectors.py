@@ -6,7 +6,7 @@ the first dimension in the highest bit, as BSON and `numpy.packbits` have it.
 """
 
 import struct
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal, cast, get_args
 
 import bson
@@ -19,6 +19,8 @@ Element = Literal["float32", "int8", "packed_bit"]
 Dtype = Literal["float32", "int8", "packed_bit", "array"]
 Similarity = Literal["cosine", "dotProduct", "euclidean"]
 Quantization = Literal["none", "scalar", "binary"]
+Layout = Literal["plain", "langchain", "llamaindex"]
+"""Of a document beside its vector: ours, or as a framework's own reader wants it."""
 
 MAX_DIMENSIONS = 8192
 """Of a `$vectorSearch` index (MongoDB's index reference)."""
@@ -133,6 +135,9 @@ def dtype_of(value: Any) -> Dtype | None:
     return "array" if isinstance(value, list) else None
 
 
+_RESCORED, _LAID_OUT = ", rescored by ", ", laid out for "
+
+
 @dataclass(frozen=True, slots=True)
 class VectorFormat:
     """How vectors of one space are stored.
@@ -142,21 +147,40 @@ class VectorFormat:
         dtype: Of the indexed field.
         rescore: Of the second, finer field that is not indexed, if there is one.
         scale: Brings float32 to int8, one factor for the whole space; None until it is fixed.
+        layout: Of the document around it.
     """
 
     element: Element
     dtype: Dtype
     rescore: Literal["int8", "float32"] | None = None
     scale: float | None = None
+    layout: Layout = "plain"
 
     def __str__(self) -> str:
-        return f"{self.dtype}, rescored by {self.rescore}" if self.rescore else self.dtype
+        return self.values if self.layout == "plain" else f"{self.values}{_LAID_OUT}{self.layout}"
+
+    @property
+    def values(self) -> str:
+        """The name as far as it is about vectors."""
+        return f"{self.dtype}{_RESCORED}{self.rescore}" if self.rescore else self.dtype
 
     @classmethod
     def parse(cls, element: Element, name: str) -> "VectorFormat":
         """The format that has this name; without the scale, which reading does not need."""
-        dtype, _, rescore = name.partition(", rescored by ")
-        return cls(element, cast(Dtype, dtype), cast(Any, rescore or None))
+        values, _, layout = name.partition(_LAID_OUT)
+        dtype, _, rescore = values.partition(_RESCORED)
+        kept, laid_out = cast(Any, rescore or None), cast(Layout, layout or "plain")
+        return cls(element, cast(Dtype, dtype), kept, layout=laid_out)
+
+    def alike(self) -> list["VectorFormat"]:
+        """The formats that keep the same values: doubles of an array are float32 all the same."""
+        exact: tuple[Dtype, ...] = ("float32", "array")
+        dtypes = exact if self.rescore is None and self.dtype in exact else (self.dtype,)
+        return [
+            replace(self, dtype=dtype, layout=layout)
+            for dtype in dtypes
+            for layout in get_args(Layout)
+        ]
 
     @property
     def needs_scale(self) -> bool:
@@ -190,13 +214,16 @@ def stored_bytes(vector: np.ndarray, dtype: Dtype) -> int:
 
 
 def check_dtype(dtype: Dtype, similarity: Similarity, quantization: Quantization) -> None:
-    """Refuse what a MongoDB vector index leaves out silently.
+    """Refuse what a MongoDB vector index leaves out silently, on whatever deployment.
+
+    Atlas makes bits of int8 as of floats, which others are not known to do: the deployment decides.
 
     Raises:
         ConfigurationError: With the reason and the way out. Source: "Vector Quantization" of the
             Vector Search documentation.
     """
-    if quantization != "none" and dtype in ("int8", "packed_bit"):
+    taken = quantization == "none" or quantizes(element_of(dtype), quantization, int8_too=True)
+    if not taken:
         raise ConfigurationError(
             f"search_index has `quantization: {quantization}`, which the server does by itself to "
             f"float vectors, but vector_store has `dtype: {dtype}`, which it would leave out of "
@@ -207,6 +234,19 @@ def check_dtype(dtype: Dtype, similarity: Similarity, quantization: Quantization
             f"vectors of `dtype: packed_bit` can only be compared by `similarity: euclidean` (the "
             f"bits that differ), not {similarity}"
         )
+
+
+def quantizes(element: Element, quantization: Quantization, *, int8_too: bool) -> bool:
+    """Whether an index that quantizes takes such vectors.
+
+    Args:
+        element: Of the vectors.
+        quantization: What the index does.
+        int8_too: The deployment makes bits of int8 as well, as Atlas does since 19 October 2026.
+    """
+    if element == "int8":
+        return quantization == "binary" and int8_too
+    return element == "float32"
 
 
 def check_dimensions(dimensions: int, dtype: Dtype, quantization: Quantization) -> None:

@@ -7,27 +7,59 @@ from pymongo import MongoClient
 from resources.batch_store.store import BatchStore
 from resources.core.errors import SearchIndexError
 from resources.core.space import EmbeddingSpace
-from resources.mongodb.deployment import Deployment, inspect_deployment
+from resources.core.vectors import Dtype
+from resources.mongodb.deployment import Deployment, inspect_deployment, server_version
 from resources.registry.registry import Registry
 from resources.search_index.declaration import IndexDeclaration
 from resources.search_index.engine import SearchEngine
 from resources.search_index.local.engine import LocalEngine
 from resources.search_index.mongodb.engine import MongoDBEngine
 from resources.search_index.mongodb.lifecycle import THREE_WAYS
+from resources.search_index.mongodb.server_fusion import SCORE_FUSION, too_old
 from resources.vector_store.store import VectorStore
 
 
 class SearchIndexResource(IndexDeclaration):
     """The index over the vectors: how it compares them, and what searches may filter by."""
 
-    def check_deployment(self, client: MongoClient, database: str) -> None:
+    def check_deployment(self, client: MongoClient, database: str, dtype: Dtype) -> None:
         """To be asked before a run spends anything.
 
+        Args:
+            client: A connected client.
+            database: Of the vectors.
+            dtype: Of the stored vectors.
+
         Raises:
-            SearchIndexError: `engine: mongodb` on a deployment without Vector Search.
+            SearchIndexError: `engine: mongodb` on a deployment without Vector Search; a fusion or a
+                quantization that it does not do.
         """
         if self.engine == "mongodb":  # the others work on any
             self._deployment(client, database)
+        if self.text and self.text.fusion == "score":
+            self._check_score_fusion(client, database)
+        if self.engine != "local" and self.quantization != "none" and dtype == "int8":
+            self._check_int8(client, database)
+
+    def _check_int8(self, client: MongoClient, database: str) -> None:
+        found = self._deployment(client, database)
+        if found.vector_search and found.kind != "Atlas":
+            raise SearchIndexError(
+                f"search_index has `quantization: {self.quantization}` and vector_store `dtype: "
+                f"int8`, which Atlas takes together and this, a {found}, is not known to: it might "
+                "leave the vectors out of the index without a word; remove `quantization`, or "
+                "store floats"
+            )
+
+    def _check_score_fusion(self, client: MongoClient, database: str) -> None:
+        if self.engine == "local" or not self._deployment(client, database).vector_search:
+            raise SearchIndexError(
+                "search_index has `text: {fusion: score}`, which the local engine does not do: "
+                "remove it, and places are added up instead"
+            )
+        version = server_version(client)
+        if version < SCORE_FUSION:
+            raise SearchIndexError(too_old(version))
 
     def _deployment(self, client: MongoClient, database: str) -> Deployment:
         found = inspect_deployment(client, database)
@@ -37,6 +69,16 @@ class SearchIndexResource(IndexDeclaration):
                 f"{THREE_WAYS}"
             )
         return found
+
+    def _placed(self, store: VectorStore) -> IndexDeclaration:
+        """The same with fields named as the store's layout has them."""
+        if store.layout == "plain":
+            return self
+        text = self.text
+        if text is not None:
+            text = text.model_copy(update={"fields": [*map(store.place, text.fields)]})
+        fields = [*map(store.place, self.filter_fields)]
+        return self.model_copy(update={"filter_fields": fields, "text": text})
 
     def open(
         self,
@@ -65,6 +107,7 @@ class SearchIndexResource(IndexDeclaration):
         Raises:
             SearchIndexError: `engine: mongodb` on a deployment without Vector Search.
         """
+        declared = self._placed(store)
         engine = served_by if served_by and self.engine in ("auto", served_by) else self.engine
         if engine != "local" and engine != served_by:
             found = self._deployment(client, store.collection.database.name)
@@ -72,12 +115,12 @@ class SearchIndexResource(IndexDeclaration):
                 log(f"{found} ({found.reason}): the local engine serves the index")
             engine = "mongodb" if found.vector_search else "local"
         if engine == "mongodb":
-            return MongoDBEngine(store=store, registry=registry, space=space, declared=self)
+            return MongoDBEngine(store=store, registry=registry, space=space, declared=declared)
         return LocalEngine(
             store=store,
             batches=batches,
             registry=registry,
             space=space,
             pipeline=pipeline,
-            declared=self,
+            declared=declared,
         )

@@ -2,9 +2,9 @@
 
 import dataclasses
 from collections.abc import Callable
-from typing import Literal
+from typing import Literal, Self
 
-from pydantic import Field, field_validator
+from pydantic import Field, field_validator, model_validator
 from pymongo import MongoClient
 
 from resources.core.config import StrictResource
@@ -17,6 +17,7 @@ from resources.sources.collection import CollectionOrigin
 from resources.sources.fields import overlap
 from resources.sources.filter_paths import depends_on
 from resources.sources.resource import SourceResource
+from resources.vector_store.layout import METADATA, TAKEN
 from resources.vector_store.ownership import INSERTED_FIELD
 from resources.vector_store.store import SOURCE_FIELD, TEXT_FIELD, VectorStore
 
@@ -46,6 +47,12 @@ class VectorStoreResource(StrictResource):
         description="Keep a second, finer field beside an int8 or packed_bit one, not indexed; "
         "searches rank their candidates anew by it.",
     )
+    layout: Literal["plain", "langchain", "llamaindex"] = Field(
+        default="plain",
+        description="Of the documents. langchain, llamaindex: as MongoDBAtlasVectorSearch of "
+        "langchain-mongodb or of llama-index-vector-stores-mongodb reads them; implies "
+        "`dtype: array`, and one vector a document.",
+    )
     max_delete_fraction: float = Field(
         default=0.2,
         ge=0,
@@ -73,6 +80,36 @@ class VectorStoreResource(StrictResource):
             raise ValueError(f"path {path!r} is taken: choose a field of its own, e.g. embedding")
         return path
 
+    @model_validator(mode="after")
+    def _layout_alone(self) -> Self:
+        """A framework's reader knows one vector a document, of doubles, in a field of its own."""
+        if self.layout == "plain":
+            return self
+        says = f"vector_store has `layout: {self.layout}`"
+        if self.in_place:
+            raise ValueError(
+                f"{says}, which needs a collection of its own, and `in_place: true`: remove one "
+                "of the two"
+            )
+        if self.dtype not in ("auto", "array"):
+            raise ValueError(
+                f"{says}, whose reader takes arrays of numbers only, and `dtype: {self.dtype}`: "
+                "remove one of the two"
+            )
+        if self.rescore != "none":
+            raise ValueError(
+                f"{says}, whose reader would take a second vector for metadata, and `rescore: "
+                f"{self.rescore}`: remove one of the two"
+            )
+        if "." in self.path:
+            raise ValueError(
+                f"{says}, whose reader does not look into fields, and the path {self.path!r}: "
+                "choose one without a dot, e.g. embedding"
+            )
+        if self.layout == "llamaindex" and self.path == METADATA:
+            raise ValueError(f"{says}, which needs {METADATA!r} for itself: choose another `path`")
+        return self
+
     @property
     def lineage_path(self) -> str:
         return lineage_path(self.path)
@@ -93,8 +130,16 @@ class VectorStoreResource(StrictResource):
             ConfigurationError: They cannot be: finer than the provider returns them, or a rescore
                 field that is no finer than the indexed one.
         """
-        dtype: Dtype = space.element if self.dtype == "auto" else self.dtype
         fineness: list[Element] = ["packed_bit", "int8", "float32"]
+        if self.layout != "plain":
+            if space.element != "float32":
+                raise ConfigurationError(
+                    f"vector_store has `layout: {self.layout}`, whose reader takes arrays of "
+                    f"numbers only, but the embedder returns {space.element}: let the provider "
+                    "return floats, or remove `layout`"
+                )
+            return VectorFormat(space.element, "array", layout=self.layout)
+        dtype: Dtype = space.element if self.dtype == "auto" else self.dtype
         if fineness.index(element_of(dtype)) > fineness.index(space.element):
             raise ConfigurationError(
                 f"vector_store has `dtype: {dtype}`, but the embedder returns {space.element}: "
@@ -119,8 +164,10 @@ class VectorStoreResource(StrictResource):
 
         Raises:
             ConfigurationError: The vectors' own collection is the source's, without `in_place`;
-                or, in place, the source reads or filters by what the run writes.
+                or, in place, the source reads or filters by what the run writes; or it carries
+                what the layout's reader needs for itself.
         """
+        self._check_carried(source)
         origin = source.origin
         if not isinstance(origin, CollectionOrigin):
             return
@@ -147,6 +194,14 @@ class VectorStoreResource(StrictResource):
                         f"the source's `{setting}` reads {path!r}, which the run itself writes: "
                         "take it out, or choose another `path` in vector_store"
                     )
+
+    def _check_carried(self, source: SourceResource) -> None:
+        clash = sorted({name for name in source.carry if name.split(".")[0] in TAKEN[self.layout]})
+        if clash:
+            raise ConfigurationError(
+                f"the source carries {', '.join(clash)}, which the reader of `layout: "
+                f"{self.layout}` needs for itself: do not carry it, or remove `layout`"
+            )
 
     def namespace(self, source: SourceResource) -> tuple[str, str]:
         """Database and collection.

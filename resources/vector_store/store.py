@@ -16,6 +16,7 @@ from resources.core.store_key import StoreKey
 from resources.core.vectors import (
     Dtype,
     Element,
+    Layout,
     VectorFormat,
     element_of,
     from_bson,
@@ -24,6 +25,7 @@ from resources.sources.chunking import PLACE_FIELD
 from resources.sources.fields import without_nested
 from resources.sources.rejection import BadRecord
 from resources.sources.text import TextField, TextTemplate
+from resources.vector_store import layout as layouts
 from resources.vector_store.ownership import Occupant, why_not_ours, why_not_shared
 
 TEXT_FIELD, SOURCE_FIELD = "text", "source_id"
@@ -110,6 +112,24 @@ class VectorStore:
         return element_of(self.format.dtype)
 
     @property
+    def layout(self) -> Layout:
+        return self.format.layout
+
+    @property
+    def owned(self) -> tuple[str, ...]:
+        """Paths of documents in a collection of vectors that hold what is carried."""
+        extra = (layouts.METADATA,) if self.layout == "llamaindex" else ()
+        return (*self.carried, *extra)
+
+    def place(self, name: str) -> str:
+        """Where in a document a field lies that searches name as the source names it."""
+        return layouts.place(self.layout, name, self.carried)
+
+    def placed(self, clause: Mapping[str, Any] | None) -> Mapping[str, Any] | None:
+        """A filter that names fields as the source names them, for the documents here."""
+        return layouts.placed(self.layout, clause, self.carried)
+
+    @property
     def keeps_all(self) -> bool:
         """Whether the vectors that the provider returned can be had back from here."""
         return self.format.element in (self.element, self.format.rescore)
@@ -180,8 +200,19 @@ class VectorStore:
             )
         return self.why_not_shared(chunk, state.occupant) if state.occupant else ""
 
+    def why_unreadable(self, chunk: Chunk) -> str:
+        """Why the framework that the documents are laid out for could not read this one."""
+        return layouts.why_unreadable(self.layout, chunk)
+
     def why_not_shared(self, chunk: Chunk, there: Occupant) -> str:
         """Why a chunk may not be written into a document that holds other vectors, or none."""
+        others = sorted(there.pipelines - {self.pipeline})
+        if self.layout != "plain" and others:
+            return (
+                f"the document with this _id holds a vector of the pipeline {others[0]}, which "
+                f"{self.layout} would take for metadata: it is left as it is; give the vectors a "
+                "collection of their own"
+            )
         return why_not_shared(chunk, there, pipeline=self.pipeline, text_field=TEXT_FIELD)
 
     def occupants(self, ids: Sequence[Any]) -> dict[str, Occupant]:
@@ -233,7 +264,9 @@ class VectorStore:
             **({} if cut else {f"{lineage}.cut": {"$ne": True}}),
             f"{lineage}.space": space_id,
             f"{lineage}.text_hash": {"$in": list(text_hashes)},
-            f"{lineage}.stored_as": {"$in": names_of(self.format)},
+            f"{lineage}.stored_as": {
+                "$in": [name for alike in self.format.alike() for name in names_of(alike)]
+            },
             self.path: {"$exists": True},
         }
 

@@ -1,7 +1,7 @@
 """Writing vectors with their lineage, and refreshing what is carried along."""
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,6 +15,7 @@ from resources.core.vectors import to_bson
 from resources.mongodb.lease import Lease
 from resources.sources.fields import store as put
 from resources.sources.records import EXCERPT_LENGTH
+from resources.vector_store.layout import laid_out
 from resources.vector_store.ownership import (
     INSERTED_FIELD,
     Occupant,
@@ -38,10 +39,17 @@ Row = tuple[Chunk, np.ndarray, Lineage]
 
 @dataclass(frozen=True)
 class _Change:
-    """What shall be set in a chunk's document: with its vector, or of its fields only."""
+    """What shall be set in a chunk's document: with its vector, or of its fields only.
+
+    Attributes:
+        values: By path.
+        fields: What the chunk carries, as it is laid out here.
+        gone: What shall not be there any more.
+    """
 
     chunk: Chunk
     values: dict[str, Any]
+    fields: Mapping[str, Any]
     vector: bool
     gone: Sequence[str] = ()
 
@@ -64,7 +72,7 @@ class VectorWriter(VectorRemover):
         store: Where to.
         lease: Held for as long as there is something to write.
         drops_rescore: Remove the finer field that an earlier format kept.
-        carried_before: Paths that an earlier setting of `carry` has left in documents.
+        carried_before: Paths that an earlier setting of `carry` or `layout` has left in documents.
 
     Attributes:
         clipped: Values so far that were out of the range of int8.
@@ -83,7 +91,7 @@ class VectorWriter(VectorRemover):
         super().__init__(store, lease, drops_rescore=drops_rescore)
         self.clipped = 0
         self.aside: list[tuple[Chunk, str]] = []
-        self._carried = {path.split(".")[0] for path in (*store.carried, *carried_before)}
+        self._owned = {path.split(".")[0] for path in (*store.owned, *carried_before)}
 
     def write(self, rows: Sequence[Row]) -> int:
         """Store vectors with their lineage, in unordered bulk writes.
@@ -108,8 +116,8 @@ class VectorWriter(VectorRemover):
             values: dict[str, Any] = {store.path: to_bson(main[row], stored_as.dtype)}
             if fine is not None and stored_as.rescore:
                 values[store.rescore_path] = to_bson(fine[row], stored_as.rescore)
-            values[store.lineage_path] = self._lineage(chunk, lineage)
-            changes.append(_Change(chunk, values, vector=True))
+            values[store.lineage_path] = made = self._lineage(chunk, lineage)
+            changes.append(_Change(chunk, values, self._fields(chunk, made), vector=True))
         return self._settled(changes)
 
     def refresh(self, chunks: Sequence[Chunk]) -> int:
@@ -118,17 +126,31 @@ class VectorWriter(VectorRemover):
         token = {f"{lineage}.token": self._lease.token} if self._lease else {}
         named = {f"{lineage}.chunker": chunker} if chunker else {}
         gone = () if chunker else (f"{lineage}.chunker",)
+        made = self._made(chunks)
         return self._settled(
             [
                 _Change(
                     chunk,
                     {f"{lineage}.fields_hash": chunk.fields_hash, **named, **token},
+                    self._fields(chunk, made.get(key(chunk.id), {})),
                     vector=False,
                     gone=gone,
                 )
                 for chunk in chunks
             ]
         )
+
+    def _made(self, chunks: Sequence[Chunk]) -> dict[str, Mapping[str, Any]]:
+        """The lineage of stored vectors, by key, where fields are laid out with it."""
+        store = self._store
+        if store.layout != "llamaindex":
+            return {}
+        found = store.documents([chunk.id for chunk in chunks], [SOURCE_FIELD])
+        return {name: store.lineage(document) or {} for name, document in found.items()}
+
+    def _fields(self, chunk: Chunk, lineage: Mapping[str, Any]) -> Mapping[str, Any]:
+        store = self._store
+        return laid_out(store.layout, chunk, lineage, store.lineage_path)
 
     def _settled(self, wanted: list["_Change"]) -> int:
         """Write all that may be written; what others change meanwhile is looked at anew."""
@@ -206,7 +228,7 @@ class VectorWriter(VectorRemover):
             ready.append(change)
             # An insert costs the server half of an upsert.
             if state is None and makes and change.vector:
-                writes.append(InsertOne(self._document(change.chunk, change.values)))
+                writes.append(InsertOne(self._document(change)))
             else:
                 writes.append(self._update(change, there))
         return ready, writes
@@ -221,9 +243,9 @@ class VectorWriter(VectorRemover):
             if change.vector:
                 update["$set"] |= {TEXT_FIELD: chunk.text, SOURCE_FIELD: chunk.source_id}
             # Whole fields, so that one which changed its shape, or lost a part, is as it is now.
-            update["$set"] |= chunk.fields
+            update["$set"] |= change.fields
             if there is None or there.pipelines <= {store.pipeline}:
-                gone += [name for name in self._carried if name not in chunk.fields]
+                gone += [name for name in self._owned if name not in change.fields]
             if there is None:  # else it has been looked at
                 mine = {INSERTED_FIELD: store.pipeline}
                 found["$and"] = [{"$or": [mine, only_lineage(store.lineage_path)]}]
@@ -246,7 +268,7 @@ class VectorWriter(VectorRemover):
             return 0
         self._check()
         ours = ["_id", TEXT_FIELD, SOURCE_FIELD, store.path, store.lineage_path, store.rescore_path]
-        nothing_else = nothing_but([*ours, INSERTED_FIELD, *self._carried, *paths])
+        nothing_else = nothing_but([*ours, INSERTED_FIELD, *self._owned, *paths])
         unmarked = {**store.mine, INSERTED_FIELD: {"$exists": False}, **nothing_else}
         mark = {"$set": {INSERTED_FIELD: store.pipeline}}
         return self._collection.update_many(unmarked, mark).modified_count
@@ -268,10 +290,11 @@ class VectorWriter(VectorRemover):
             **({"token": self._lease.token} if self._lease else {}),
         }
 
-    def _document(self, chunk: Chunk, values: dict[str, Any]) -> dict[str, Any]:
+    def _document(self, change: "_Change") -> dict[str, Any]:
+        chunk = change.chunk
         document = {"_id": chunk.id, SOURCE_FIELD: chunk.source_id, TEXT_FIELD: chunk.text}
-        document |= chunk.fields
-        for path, value in values.items():
+        document |= change.fields
+        for path, value in change.values.items():
             put(document, path, value)
         document[INSERTED_FIELD] = self._store.pipeline
         return document

@@ -9,9 +9,12 @@ from dataclasses import dataclass
 from typing import Any
 
 import bson
+from bson.binary import UuidRepresentation
 
 OP_MSG = 2013
 CHECKSUM, MORE_TO_COME, EXHAUST_ALLOWED = 1, 1 << 1, 1 << 16
+# The proxy reads them as UUIDs; a client gets back what is stored.
+_UUIDS: bson.CodecOptions = bson.CodecOptions(uuid_representation=UuidRepresentation.STANDARD)
 _HEADER = struct.Struct("<iiii")
 
 
@@ -61,7 +64,7 @@ def read(connection: socket.socket) -> Message | None:
 
 
 def reply(to: Message, body: dict[str, Any]) -> bytes:
-    section = b"\0" + bson.encode(body)
+    section = b"\0" + bson.encode(body, codec_options=_UUIDS)
     header = _HEADER.pack(16 + 4 + len(section), 0, to.request, OP_MSG)
     return header + struct.pack("<I", 0) + section
 

@@ -117,6 +117,8 @@ class Searcher:
         request = Request.of(options)
         try:
             serving = self._follower.current()
+            placed = serving.store.placed(request.filter)
+            request = dataclasses.replace(request, filter=placed)
             reranking = self._reranking if request.rerank else None
             asked = self._asked(queries, request, serving)
             findings = [Finding.of(serving, each, request, reranking) for each in asked]
@@ -262,7 +264,7 @@ def _hit(
     others: int,
     around: Mapping[str, str],
 ) -> SearchHit:
-    values = {name: lookup(document, name) for name in serving.shown}
+    values = {name: lookup(document, at) for name, at in serving.shown.items()}
     return SearchHit(
         hit.id,
         hit.score,

@@ -2,7 +2,7 @@
 
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 
@@ -27,7 +27,8 @@ class Serving:
     """One state of a pipeline's index, with all that an answer from it needs.
 
     Attributes:
-        shown: The fields of a hit: what the pipeline carries or filters by.
+        shown: The fields of a hit: what the pipeline carries or filters by, by name, each with
+            where it lies in a document.
         fetched: All fields that are read of a hit's document.
     """
 
@@ -36,7 +37,7 @@ class Serving:
     space: EmbeddingSpace
     store: VectorStore
     key: str
-    shown: Sequence[str]
+    shown: Mapping[str, str]
     fetched: Sequence[str]
 
     @classmethod
@@ -60,9 +61,10 @@ class Serving:
                 f"{store.key} holds no vector stored as {store.format} yet: materialize "
                 f"{opened.name} first, e.g. `embeddings run {opened.name}`"
             )
-        shown = list(dict.fromkeys([*opened.source.carry, *opened.search_index.filter_fields]))
+        names = [*opened.source.carry, *opened.search_index.filter_fields]
+        shown = {name: store.place(name) for name in names}
         beside = [] if store.in_place else [SOURCE_FIELD, PLACE_FIELD]
-        fetched = [*shown, *store.text_shape.fields, store.lineage_path, *beside]
+        fetched = [*shown.values(), *store.text_shape.fields, store.lineage_path, *beside]
         return cls(opened, opened.engine.serve(), space, store, key, shown, fetched)
 
     @property

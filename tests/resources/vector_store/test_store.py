@@ -125,6 +125,35 @@ def test_a_document_that_appears_while_it_is_written_is_left_as_it_is(store, mon
     assert store.count() == 1
 
 
+@pytest.mark.parametrize("layout", ["langchain", "llamaindex"])
+def test_a_layout_stands_in_its_way_only_where_another_pipeline_has_its_vector(
+    database, monkeypatch, layout
+):
+    resource = VectorStoreResource(database=database.name, collection="vectors", layout=layout)
+    store = resource.open(database.client, TEXTS, SPACE, "films", scale_of=lambda _: None)
+    chunks = [Chunk.whole(name, f"text {name}", {"kind": name}) for name in "ab"]
+    put(store, chunks[0])
+    find, looks = pymongo.collection.Collection.find, []
+
+    def before_it_was_written(self, *args, **options):
+        looks.append(args)
+        return [] if len(looks) == 1 else find(self, *args, **options)
+
+    later = Chunk.whole("a", "another text", {"kind": "b"})
+    other = VectorStoreResource(database=database.name, collection="vectors", path="second")
+    theirs = other.open(database.client, TEXTS, SPACE, "others", scale_of=lambda _: None)
+    put(theirs, chunks[1])
+    writer = VectorWriter(store)
+    monkeypatch.setattr(pymongo.collection.Collection, "find", before_it_was_written)
+    assert writer.write([(c, vector(1), lineage(c)) for c in (later, chunks[1])]) == 1
+    monkeypatch.undo()
+    ((aside, reason),) = writer.aside
+    assert aside.id == "b"
+    assert f"of the pipeline others, which {layout} would take for metadata" in reason
+    assert store.collection.find_one({"_id": "a"})["text"] == "another text"
+    assert "embedding" not in store.collection.find_one({"_id": "b"})
+
+
 @pytest.mark.parametrize(
     "chunk_id",
     ["a", 7, ObjectId("65f0a1b2c3d4e5f601234567"), {"part": 1, "of": "b"}, 2.5],
