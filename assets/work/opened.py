@@ -19,6 +19,9 @@ from resources.mongodb.lease import Lease, held
 from resources.mongodb.resource import MongoDBResource
 from resources.registry.neighbours import Neighbours, neighbours
 from resources.registry.registry import Registry
+from resources.rerankers.base import Reranker
+from resources.rerankers.provider import Stored
+from resources.rerankers.resource import RerankResource
 from resources.search_index.engine import SearchEngine
 from resources.search_index.resource import SearchIndexResource
 from resources.sources.resource import SourceResource
@@ -32,6 +35,7 @@ RESOURCES: dict[str, type[StrictResource]] = {
     "vector_store": VectorStoreResource,
     "search_index": SearchIndexResource,
     "batch_store": BatchStoreResource,
+    "rerank": RerankResource,
 }
 """The same keys in every pipeline, so that any YAML fragment fits any of them."""
 
@@ -82,7 +86,7 @@ class Opened:
             warn=self.warn,
             finished=self.finished,
         )
-        kept = {*RESOURCES, "client", "batches"} & vars(self).keys()
+        kept = {*RESOURCES, "reranker", "client", "batches"} & vars(self).keys()
         vars(renewed).update({name: vars(self)[name] for name in kept})
         return renewed
 
@@ -109,6 +113,30 @@ class Opened:
     @cached_property
     def batch_store(self) -> BatchStoreResource:
         return self._resource("batch_store")
+
+    @cached_property
+    def reranker(self) -> RerankResource:
+        return self._resource("rerank")
+
+    def open_reranker(self) -> Reranker | None:
+        """The reranker over the stored texts, its bill kept; None where nothing is reranked.
+
+        It is closed with everything else that was opened.
+
+        Raises:
+            EmbeddingsError: The settings cannot be used.
+        """
+        chosen = self.reranker
+        if not chosen.chosen:
+            return None
+        facts, meter = chosen.facts(), None
+        if facts.paid:
+            meter = self.registry.reranked.meter(self.name, facts, self.warn)
+            self._stack.callback(meter.close)
+        found = chosen.open(Stored(self.store.collection, self.store.text_shape), meter)
+        if found is not None:
+            self._stack.callback(found.close)
+        return found
 
     @cached_property
     def client(self) -> MongoClient:

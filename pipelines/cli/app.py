@@ -3,19 +3,25 @@
 import dataclasses
 import sys
 from contextlib import nullcontext, redirect_stdout
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
-from bson import json_util
 from dotenv import load_dotenv
 
-from pipelines.cli import index, init, models, quarantine, render
-from pipelines.cli.options import AsJson, Configs, Pipeline, print_json, sentences
+from pipelines.cli import answers, index, init, models, quarantine, render, search
+from pipelines.cli.options import (
+    AsJson,
+    Configs,
+    Pipeline,
+    collect_from_now_on,
+    print_json,
+    sentences,
+)
 from pipelines.framework import catalog, execution, modules
 from pipelines.framework.console import console
-from pipelines.operations import audit, doctor, lineage, search
+from pipelines.operations import audit, doctor, lineage
 from pipelines.operations import plan as dry_run
-from resources.core.errors import QueryRefused
+from pipelines.operations.search import open_searcher
 from resources.core.paths import find_project, project_root
 from resources.mongodb import embedded
 from resources.mongodb.resource import Embedded
@@ -28,6 +34,13 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     help="Embedding pipelines for MongoDB on Dagster.",
 )
+
+
+@app.callback()
+def begin(context: typer.Context) -> None:
+    """Embedding pipelines for MongoDB on Dagster."""
+    if context.invoked_subcommand != "search":  # which still has a model's library to import
+        collect_from_now_on()
 
 
 @app.command("run")
@@ -61,49 +74,24 @@ def spend_(
     as_json: AsJson = False,
     config: Configs = None,
 ) -> None:
-    """Sum up what embedding took: tokens and money by day, pipeline and model."""
+    """Sum up what embedding and reranking took: tokens and money by day, pipeline and model."""
     with sentences():
         with catalog.open_pipeline(pipeline, config or []) as opened:
-            rows = opened.registry.ledger.spend(None if everything else opened.name)
+            whose = None if everything else opened.name
+            rows = opened.registry.ledger.spend(whose)
+            reranked = opened.registry.reranked.spend(whose)
         if as_json:
-            print_json([dataclasses.asdict(row) for row in rows])
+            found = {"embedding": rows, "reranking": reranked}
+            print_json(
+                [
+                    {"kind": kind, **dataclasses.asdict(row)}
+                    for kind, some in found.items()
+                    for row in some
+                ]
+            )
         else:
             render.spend(rows)
-
-
-@app.command("search")
-def search_(
-    pipeline: Pipeline,
-    query: Annotated[str, typer.Argument(help="What to look for.")],
-    limit: Annotated[int, typer.Option(help="At most this many results.")] = 5,
-    filter: Annotated[  # noqa: A002
-        str | None, typer.Option(help="MQL as JSON over the index's filter fields.")
-    ] = None,
-    exact: Annotated[bool, typer.Option("--exact", help="Compare with every vector.")] = False,
-    candidates: Annotated[
-        int | None, typer.Option(help="How many vectors an approximate search considers.")
-    ] = None,
-    explain: Annotated[
-        bool, typer.Option("--explain", help="Show the stage sent, and what a score stands for.")
-    ] = False,
-    as_json: AsJson = False,
-    config: Configs = None,
-) -> None:
-    """Find the documents nearest to a text."""
-    with sentences():
-        answer = search.search(
-            pipeline,
-            query,
-            limit=limit,
-            filter=_filter(filter),
-            exact=exact,
-            num_candidates=candidates,
-            overrides=config or [],
-        )
-        if as_json:
-            print_json(render.answer_as_json(answer))
-        else:
-            render.answer(answer, explain=explain)
+            render.reranked(reranked)
 
 
 @app.command("lineage")
@@ -182,6 +170,7 @@ def doctor_(
 
 app.command("init")(init.init)
 app.command("models")(models.models)
+app.command("search")(search.search)
 app.add_typer(index.app, name="index")
 app.add_typer(quarantine.app, name="quarantine")
 
@@ -192,8 +181,9 @@ def demo_() -> None:
     with sentences():
         console.print("[bold]quickstart[/bold]: 180 texts, a local model, the embedded server")
         render.run("quickstart", execution.run("quickstart"))
-        for query in DEMO_QUERIES:
-            render.answer(search.search("quickstart", query, limit=3))
+        with open_searcher("quickstart", follow=False) as searcher:
+            for query in DEMO_QUERIES:
+                answers.answer(searcher.search(query, limit=3))
     render.next_steps()
 
 
@@ -229,20 +219,6 @@ def stop_(
         console.print(f"stopped the embedded server in {folder}", soft_wrap=True)
     if not stopped:
         console.print("no embedded server is running")
-
-
-def _filter(text: str | None) -> dict[str, Any] | None:
-    if text is None:
-        return None
-    try:
-        value = json_util.loads(text)
-    except (ValueError, TypeError) as error:
-        raise QueryRefused(
-            f'--filter is not JSON ({error}); write it as \'{{"year": {{"$gte": 2000}}}}\''
-        ) from error
-    if not isinstance(value, dict):
-        raise QueryRefused('--filter must be a JSON object: \'{"kind": "film"}\'')
-    return value
 
 
 def main() -> None:

@@ -19,6 +19,7 @@ from resources.models.catalogue import STATUSES, ModelEntry, load_catalogue
 from resources.models.kinds import kinds
 
 _NAME_WIDTH = 31
+_OWN = {"embed": "its own", "rerank": ""}
 
 
 # Enums, because they are what every version of typer turns into a choice.
@@ -52,19 +53,23 @@ def models(
         bool | None,
         typer.Option("--local/--hosted", help="Only what runs here, or elsewhere."),
     ] = None,
+    rerank: Annotated[
+        bool, typer.Option("--rerank", help="Models that rerank, not those that embed.")
+    ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON, with every source.")] = False,
 ) -> None:
-    """List embedding models with their widths, limits, prices and states.
+    """List embedding models with their widths, limits, prices and states; or those that rerank.
 
     A file named by EMBEDDINGS_MODELS adds your own models and prices.
     """
     try:
-        catalogue = load_catalogue()
+        known = load_catalogue().values()
     except EmbeddingsError as error:
         errors.print(f"[red]error:[/red] {escape(str(error))}", soft_wrap=True)
         raise typer.Exit(1) from error
+    entries = [entry for entry in known if entry.task == ("rerank" if rerank else "embed")]
     found = chosen(
-        catalogue.values(),
+        entries,
         provider=provider,
         max_price=max_price,
         min_dims=min_dims,
@@ -77,12 +82,12 @@ def models(
         rows = [as_document(entry) for entry in found]
         sys.stdout.write(json.dumps(rows, indent=2, ensure_ascii=False) + "\n")
     elif not found:
-        console.print(f"none of the {len(catalogue)} models is like that")
+        console.print(f"none of the {len(entries)} models is like that")
     else:
-        families = Counter(entry.space for entry in catalogue.values())
+        families = Counter(entry.space for entry in entries)
         console.print(table(found, {space for space, members in families.items() if members > 1}))
         console.print(
-            f"[dim]{len(found)} of {len(catalogue)} models; list prices of the month below them; "
+            f"[dim]{len(found)} of {len(entries)} models; list prices of the month below them; "
             "-: not known.\nScores of different benchmarks do not compare; --json names every "
             "source.[/dim]"
         )
@@ -109,7 +114,7 @@ def chosen(
         return (
             (provider is None or entry.provider == provider)
             and (max_price is None or (price is not None and price <= max_price))
-            and (min_dims is None or max(entry.dimensions) >= min_dims)
+            and (min_dims is None or max(entry.dimensions, default=0) >= min_dims)
             and (max_size is None or (weights is not None and weights <= max_size))
             and (status is None or entry.status == status)
             and (local is None or entry.local == local)
@@ -146,7 +151,7 @@ def table(entries: Iterable[ModelEntry], shared_spaces: Container[str] = ()) -> 
             # A Text, as all that may be the user's own: brackets in it are no markup.
             Text(f"{entry.score.benchmark} {entry.score.value:g}" if entry.score else "-"),
             entry.status,
-            Text(entry.space) if shared else Text("its own", style="dim"),
+            Text(entry.space) if shared else Text(_OWN[entry.task], style="dim"),
             style="" if entry.status == "active" else "dim",
         )
     return made
@@ -168,6 +173,8 @@ def _fitting(name: str) -> str:
 
 
 def _dimensions(entry: ModelEntry) -> str:
+    if not entry.dimensions:
+        return ""
     default, narrowest, widest = entry.dimensions[0], min(entry.dimensions), max(entry.dimensions)
     if entry.shrinkable:
         return f"{default}\nor less"

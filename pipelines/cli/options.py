@@ -1,5 +1,6 @@
 """What the commands share: options, errors as sentences, JSON for programs."""
 
+import gc
 import json
 import sys
 from collections.abc import Iterator
@@ -31,8 +32,18 @@ def sentences() -> Iterator[None]:
     try:
         yield
     except EmbeddingsError as error:
-        errors.print(f"[red]error:[/red] {render.plain(str(error))}", soft_wrap=True)
+        say_error(error)
         raise typer.Exit(1) from error
+
+
+def collect_from_now_on() -> None:
+    """What is there by now stays; see `start`."""
+    gc.freeze()
+    gc.enable()
+
+
+def say_error(error: EmbeddingsError) -> None:
+    errors.print(f"[red]error:[/red] {render.plain(str(error))}", soft_wrap=True)
 
 
 def print_json(value: Any) -> None:

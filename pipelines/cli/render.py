@@ -1,10 +1,8 @@
 """How results look in a terminal, and as JSON."""
 
-import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
-from bson import json_util
 from rich import box
 from rich.markup import escape as plain
 from rich.table import Table
@@ -17,11 +15,12 @@ from pipelines.operations.audit import Audit
 from pipelines.operations.doctor import Finding
 from pipelines.operations.lineage import ModelSummary, VectorLineage
 from pipelines.operations.plan import DryRun
-from pipelines.operations.search import SearchAnswer
+from pipelines.operations.search.as_json import jsonable
 from resources.core.keys import shown
 from resources.core.progress import duration
 from resources.registry.ledger import Spend
 from resources.registry.quarantine import Quarantined
+from resources.registry.reranking import RerankSpend
 from resources.search_index.mongodb.lifecycle import IndexState
 
 __all__ = ["plain"]
@@ -30,7 +29,7 @@ __all__ = ["plain"]
 def run(pipeline: str, outcome: RunOutcome) -> None:
     found, counts = outcome.planned.found, outcome.planned.found.counts
     batches, report = outcome.embedded, outcome.indexed.report
-    table = _table()
+    table = new_table()
     table.add_column("asset")
     table.add_column("result")
     counted = f"{found.documents:,} documents"
@@ -74,7 +73,7 @@ def dry_run(pipeline: str, found: DryRun) -> None:
 
 def _compared(pipeline: str, found: DryRun) -> None:
     counts = found.counts
-    table = _table(show_header=False)
+    table = new_table(show_header=False)
     table.add_column(style="dim")
     table.add_column(overflow="fold")
     table.add_row(
@@ -111,7 +110,32 @@ def spend(rows: Sequence[Spend]) -> None:
     if not rows:
         console.print("nothing has been embedded yet")
         return
-    table = _table(show_footer=True)
+    console.print(_spent(rows))
+    if unanswered := sum(row.unanswered for row in rows):
+        tokens = sum(row.unanswered_tokens for row in rows)
+        console.print(
+            f"{unanswered:,} requests without an answer, at most {tokens:,} tokens as estimated: "
+            "under way, or cut off by a kill or a time-out, so nobody knows whether they are billed"
+        )
+
+
+def reranked(rows: Sequence[RerankSpend]) -> None:
+    """What reranking took, apart from embedding; nothing where nothing was."""
+    if not rows:
+        return
+    console.print("\nreranking")
+    console.print(_spent(rows))
+    if unbilled := sum(row.unbilled for row in rows):
+        tokens = sum(row.unbilled_tokens for row in rows)
+        cost = dollars(sum(row.unbilled_usd for row in rows))
+        console.print(
+            f"{unbilled:,} requests of which the bill is not known (no answer came, or none that "
+            f"says it, as of `$rerank`): besides, {tokens:,} tokens and {cost} as estimated"
+        )
+
+
+def _spent(rows: Sequence[Spend] | Sequence[RerankSpend]) -> Table:
+    table = new_table(show_footer=True)
     table.add_column("day", "total")
     table.add_column("pipeline")
     table.add_column("model", overflow="fold")
@@ -123,65 +147,14 @@ def spend(rows: Sequence[Spend]) -> None:
     for row in rows:
         numbers = (f"{getattr(row, name):,}" for name in ("texts", "tokens", "requests"))
         table.add_row(row.day, row.pipeline, row.model, *numbers, dollars(row.cost_usd))
-    console.print(table)
-    if unanswered := sum(row.unanswered for row in rows):
-        tokens = sum(row.unanswered_tokens for row in rows)
-        console.print(
-            f"{unanswered:,} requests without an answer, at most {tokens:,} tokens as estimated: "
-            "under way, or cut off by a kill or a time-out, so nobody knows whether they are billed"
-        )
-
-
-def answer(found: SearchAnswer, *, explain: bool = False) -> None:
-    console.print(f"\n[bold]{plain(found.query)}[/bold]")
-    if not found.hits:
-        console.print(f"nothing found: {plain(found.why_empty or 'nothing is near enough')}")
-    table = _table()
-    table.add_column("score", justify="right", style="green")
-    table.add_column("document", ratio=1)
-    table.add_column("vector made by", style="dim")
-    for hit in found.hits:
-        model = str(hit.lineage.get("model", "?")).split("/")[-1]
-        made = f"{model}\nrun {str(hit.lineage.get('run', '?'))[:8]}"
-        text = Text.assemble((str(hit.id), "cyan"), "\n", _shortened(hit.text or ""))
-        table.add_row(f"{hit.score:.4f}", text, made)
-    console.print(table)
-    console.print(
-        f"[dim]index space {found.space.id}, engine {found.engine}, {found.seconds:.2f} s[/dim]"
-    )
-    if explain:
-        console.print(f"[dim]score: {plain(found.scored_by)}[/dim]", soft_wrap=True)
-        console.print_json(json.dumps(_jsonable(dict(found.stage)), ensure_ascii=False))
-
-
-def answer_as_json(found: SearchAnswer) -> dict[str, Any]:
-    return {
-        "query": found.query,
-        "index": found.index,
-        "engine": found.engine,
-        "space": found.space.id,
-        "model": found.space.model,
-        "score": found.scored_by,
-        "stage": _jsonable(dict(found.stage)),
-        "why_empty": found.why_empty,
-        "hits": [
-            {
-                "id": _jsonable(hit.id),
-                "score": hit.score,
-                "text": hit.text,
-                "fields": _jsonable(dict(hit.fields)),
-                "lineage": _jsonable(dict(hit.lineage)),
-            }
-            for hit in found.hits
-        ],
-    }
+    return table
 
 
 def indexes(found: Sequence[IndexState], where: str, declared: str) -> None:
     if not found:
         console.print(f"{where} has no search index yet: run the pipeline to build {declared}")
         return
-    table = _table()
+    table = new_table()
     table.add_column("index", style="cyan")
     table.add_column("type")
     table.add_column("status")
@@ -209,7 +182,7 @@ def models(pipeline: str, found: Sequence[ModelSummary]) -> None:
     if not found:
         console.print(f"{pipeline} has no vectors yet: `embeddings run {pipeline}`")
         return
-    table = _table()
+    table = new_table()
     table.add_column("vectors", justify="right")
     table.add_column("model and space", overflow="fold")
     table.add_column("revision")
@@ -261,7 +234,7 @@ def lineage(found: VectorLineage) -> None:
         "pipeline": stored.get("pipeline"),
     }
     rows |= (found.details or {}).get("versions") or {}
-    table = _table(show_header=False)
+    table = new_table(show_header=False)
     table.add_column(style="dim")
     table.add_column(overflow="fold")
     for name, value in rows.items():
@@ -278,7 +251,7 @@ def audit(pipeline: str, found: Audit) -> None:
         console.print(f"[green]✓[/green] {pipeline}: {counted}: all fits", soft_wrap=True)
         return
     console.print(f"[red]✗[/red] {pipeline}: {counted}", soft_wrap=True)
-    table = _table()
+    table = new_table()
     table.add_column("between")
     table.add_column("count", justify="right")
     table.add_column("what", overflow="fold")
@@ -297,7 +270,7 @@ def quarantine(pipeline: str, found: Sequence[Quarantined]) -> None:
     if not found:
         console.print(f"nothing of {pipeline} is in quarantine")
         return
-    table = _table()
+    table = new_table()
     for name in ("id", "where", "reason", "text"):
         table.add_column(name, overflow="fold")
     for name in ("first seen", "last seen", "times"):
@@ -307,7 +280,7 @@ def quarantine(pipeline: str, found: Sequence[Quarantined]) -> None:
             Text("-" if entry.id is None else shown(entry.id)),
             Text(entry.where),
             Text(entry.reason),
-            _shortened(entry.excerpt, 60),
+            shortened(entry.excerpt, 60),
             f"{entry.first_seen:%Y-%m-%d %H:%M}",
             f"{entry.last_seen:%Y-%m-%d %H:%M}",
             f"{entry.count:,}",
@@ -317,8 +290,8 @@ def quarantine(pipeline: str, found: Sequence[Quarantined]) -> None:
 
 def lineage_as_json(found: VectorLineage) -> dict[str, Any]:
     return {
-        "id": _jsonable(found.id),
-        "lineage": _jsonable(dict(found.lineage)),
+        "id": jsonable(found.id),
+        "lineage": jsonable(dict(found.lineage)),
         "meaning": found.meaning.to_document() if found.meaning else None,
         "batch": found.details,
     }
@@ -353,17 +326,10 @@ def finding(found: Finding) -> None:
         console.print(f"    {plain(found.fix)}", soft_wrap=True)
 
 
-def _table(**options: Any) -> Table:
+def new_table(**options: Any) -> Table:
     return Table(box=box.SIMPLE_HEAD, pad_edge=False, **options)
 
 
-def _shortened(text: str, width: int = 160) -> Text:
+def shortened(text: str, width: int = 160) -> Text:
     line = " ".join(text.split())
     return Text(line if len(line) <= width else line[: width - 1] + "…")
-
-
-def _jsonable(value: Any) -> Any:
-    wrapped: Mapping[str, Any] = json.loads(
-        json_util.dumps({"value": value}, json_options=json_util.RELAXED_JSON_OPTIONS)
-    )
-    return wrapped["value"]

@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import dagster as dg
-from pydantic import BaseModel
+from pydantic import BaseModel, TypeAdapter, ValidationError
+from pydantic.fields import FieldInfo
 
 from assets.work.opened import Opened
 from pipelines.framework.modules import pipeline_names
@@ -94,7 +95,8 @@ def open_pipeline(
                 f"pipeline {found.name} needs {missing[0]} for its {key}: set that environment "
                 "variable, or choose another with `-c`"
             )
-        return _filled(settings).process_config_and_initialize()
+        # Dagster's own way of resolving variables makes an instance with a database for each.
+        return _resolved(settings)
 
     with ExitStack() as stack:
         yield Opened(found.name, resource, stack, run=run, log=log)
@@ -105,13 +107,23 @@ def as_pipeline(pipeline: EmbeddingPipeline | str) -> EmbeddingPipeline:
     return find_pipeline(pipeline) if isinstance(pipeline, str) else pipeline
 
 
-def _filled(settings: M) -> M:
-    """The settings with something in the place of environment variables that are not set."""
+def _resolved(settings: M) -> M:
+    """The settings with what the environment says; something for variables that are not set."""
     update: dict[str, Any] = {}
-    for field in type(settings).model_fields:
+    for field, info in type(settings).model_fields.items():
         value = getattr(settings, field)
-        if isinstance(value, dg.EnvVar) and not os.environ.get(value.env_var_name):
-            update[field] = f"({value.env_var_name} is not set)"
-        elif isinstance(value, BaseModel) and unset_variables(value):
-            update[field] = _filled(value)
+        if isinstance(value, dg.EnvVar):
+            name = value.env_var_name
+            said = os.environ.get(name)
+            update[field] = _read(name, said, info) if said else f"({name} is not set)"
+        elif isinstance(value, BaseModel):
+            update[field] = _resolved(value)
     return settings.model_copy(update=update) if update else settings
+
+
+def _read(name: str, said: str, field: FieldInfo) -> Any:
+    try:
+        return TypeAdapter[Any](field.annotation or str).validate_python(said)
+    except ValidationError as error:
+        wrong = error.errors()[0]["msg"]
+        raise ConfigurationError(f"{name} is {said!r}: {wrong}") from None

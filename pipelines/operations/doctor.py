@@ -17,11 +17,13 @@ from pipelines.framework.pipeline import EmbeddingPipeline
 from resources.batch_store.files import Files
 from resources.core.errors import EmbeddingsError
 from resources.core.paths import CODE_ROOT, project_root, state_home
-from resources.embedders.installed import refusals
-from resources.models.kinds import claims, package
+from resources.embedders.installed import providers
+from resources.models.installed import refusals
+from resources.models.kinds import EMBEDDERS, RERANKERS, package
 from resources.mongodb import embedded
 from resources.mongodb.deployment import inspect_deployment
 from resources.mongodb.resource import Embedded
+from resources.rerankers.installed import rerankers
 
 PACKAGES = (
     "dagster", "dagster-webserver", "pymongo", "sentence-transformers", "torch", "voyageai",
@@ -83,6 +85,8 @@ def examine(
     with open_pipeline(pipeline, overrides, without=missing) as opened:
         looks = {"source": _source, "model": _model, "MongoDB": _mongodb,
                  "vector store": _vector_store, "batch store": _batch_store}  # fmt: skip
+        if opened.reranker.chosen:
+            looks["reranker"] = _reranker
         if "mongodb" in missing.values():
             del looks["MongoDB"]
         found = []
@@ -148,13 +152,15 @@ def _packages() -> Iterator[Finding]:
 
 def _providers() -> Iterator[Finding]:
     """Those that other packages add; one that cannot be used stops only who chooses it."""
-    refused = refusals()
-    for kind, entries in claims().items():
-        if kind in refused:
-            yield Finding("provider", "note", refused[kind])
-        else:
-            version = entries[0].dist.version if entries[0].dist else ""
-            yield Finding("provider", "ok", f"{kind} of {package(entries[0])} {version}".rstrip())
+    for kinds, found in ((EMBEDDERS, providers()), (RERANKERS, rerankers())):
+        refused = refusals(kinds, found)
+        for kind, entries in kinds.claims().items():
+            if kind in refused:
+                yield Finding(kinds.what, "note", refused[kind])
+            else:
+                version = entries[0].dist.version if entries[0].dist else ""
+                text = f"{kind} of {package(entries[0])} {version}".rstrip()
+                yield Finding(kinds.what, "ok", text)
 
 
 def _source(opened: Opened) -> Finding:
@@ -168,6 +174,10 @@ def _source(opened: Opened) -> Finding:
 
 def _model(opened: Opened) -> Finding:
     return Finding("model", "ok", opened.embedder.provider.check())
+
+
+def _reranker(opened: Opened) -> Finding:
+    return Finding("reranker", "ok", opened.reranker.provider.check())
 
 
 def _mongodb(opened: Opened) -> Finding:

@@ -167,12 +167,7 @@ class SentenceTransformersProvider(Provider):
             ConfigurationError: The model cannot read `max_tokens` tokens.
             ProviderError: The model's files, the device or the backend do not allow it.
         """
-        runtime = _BACKENDS.get(self.backend)
-        if runtime and not all(map(importlib.util.find_spec, ("optimum", runtime))):
-            raise ProviderError(
-                f"backend {self.backend!r} is not installed: "
-                f"pip install 'sentence-transformers[{self.backend}]'"
-            )
+        check_backend(self.backend)
         import torch
         from sentence_transformers import SentenceTransformer
         from transformers.utils import logging as transformers_logging
@@ -199,10 +194,10 @@ class SentenceTransformersProvider(Provider):
             ) from error
         model.default_prompt_name = None  # `prompt` decides
         if self.max_tokens is not None:
-            positions = _positions(model)
-            if positions is not None and self.max_tokens > positions:
+            reads = positions(model)
+            if reads is not None and self.max_tokens > reads:
                 raise ConfigurationError(
-                    f"model {self.model} has positions for {positions} tokens: "
+                    f"model {self.model} has positions for {reads} tokens: "
                     f"`max_tokens: {self.max_tokens}` cannot be had"
                 )
             if _limit(model) is not None:  # a static model reads everything
@@ -273,12 +268,12 @@ class SentenceTransformersEmbedder(Embedder):
 
     def _too_long(self, tokens: int) -> str:
         model = self._model()
-        limit, positions = _limit(model), _positions(model)
+        limit, most = _limit(model), positions(model)
         ways = ["chunk it"]
-        if positions is None:
+        if most is None:
             ways.append("raise `max_tokens`")
-        elif limit is not None and limit < positions:
-            ways.append(f"raise `max_tokens` (at most {positions})")
+        elif limit is not None and limit < most:
+            ways.append(f"raise `max_tokens` (at most {most})")
         return (
             f"has {tokens} tokens, the model reads {limit}: {', '.join(ways)}, "
             "or set `truncate: true`"
@@ -402,7 +397,20 @@ def _limit(model: Any) -> int | None:
     return None if limit is None or limit == float("inf") else int(limit)
 
 
-def _positions(model: Any) -> int | None:
+def check_backend(backend: str) -> None:
+    """Refuse one whose packages are not there.
+
+    Raises:
+        ProviderError: With how to install them.
+    """
+    runtime = _BACKENDS.get(backend)
+    if runtime and not all(map(importlib.util.find_spec, ("optimum", runtime))):
+        raise ProviderError(
+            f"backend {backend!r} is not installed: pip install 'sentence-transformers[{backend}]'"
+        )
+
+
+def positions(model: Any) -> int | None:
     """Tokens that the model has position embeddings for; None where its kind has no such table."""
     for module in model.modules():
         table: Any = getattr(module, "position_embeddings", None)

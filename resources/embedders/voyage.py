@@ -76,8 +76,9 @@ class VoyageProvider(BatchedProvider):
         which is taken off.
 
         Raises:
-            ConfigurationError: The model has no such width, or no whole bytes of bits.
+            ConfigurationError: The model has no such width, no whole bytes of bits, or no vectors.
         """
+        catalogue.check_task(self.kind, self.model, "embed")
         entry = catalogue.find(self.kind, self.model)
         offered = entry.dimensions if entry else []
         if self.dimensions and offered and self.dimensions not in offered:

@@ -1,4 +1,4 @@
-"""What is known of embedding models: limits, prices, prompts, lifecycle, as data.
+"""What is known of embedding and reranking models: limits, prices, prompts, lifecycle, as data.
 
 `configs/models.yaml` comes with this code; a file of the user's own, named by the environment
 variable `EMBEDDINGS_MODELS`, adds models and overrides single keys.
@@ -22,6 +22,7 @@ from resources.models.kinds import kinds
 VARIABLE = "EMBEDDINGS_MODELS"
 PACKAGED = CODE_ROOT / "configs" / "models.yaml"
 
+Task = Literal["embed", "rerank"]
 Status = Literal["active", "legacy", "deprecated"]
 STATUSES: tuple[Status, ...] = get_args(Status)
 
@@ -75,7 +76,8 @@ class ModelEntry(_Strict):
 
     Attributes:
         space: The family whose members share one embedding space; the model itself by default.
-        dimensions: Widths on offer, the default first.
+        task: What it does with texts: makes vectors of them, or scores them against a query.
+        dimensions: Widths on offer, the default first; none of a model that reranks.
         shrinkable: Every width below the default can be asked for as well.
         local: Runs on this machine and costs nothing per token.
     """
@@ -83,7 +85,8 @@ class ModelEntry(_Strict):
     provider: str
     model: str = Field(min_length=1)
     space: str = Field(min_length=1)
-    dimensions: list[Positive] = Field(min_length=1)
+    task: Task = "embed"
+    dimensions: list[Positive] = []
     shrinkable: bool = False
     max_tokens: Positive | None = None
     max_texts: Positive | None = None
@@ -103,6 +106,13 @@ class ModelEntry(_Strict):
 
     @model_validator(mode="after")
     def _agrees_with_itself(self) -> "ModelEntry":
+        if self.task == "embed" and not self.dimensions:
+            named = "dimensions" in self.model_fields_set
+            raise ValueError(
+                "dimensions: name one width at least" if named else "dimensions is missing"
+            )
+        if self.task == "rerank" and (self.dimensions or self.prompts):
+            raise ValueError("`task: rerank` has neither `dimensions` nor `prompts`")
         if len(set(self.dimensions)) < len(self.dimensions):
             raise ValueError(f"`dimensions` names a width twice: {self.dimensions}")
         if self.prompts_required and self.prompts is None:
@@ -147,8 +157,24 @@ def load_catalogue(extra: Path | None = None) -> Catalogue:
     return _with_own(path, stat.st_mtime_ns, stat.st_size)
 
 
-def find(provider: str, model: str) -> ModelEntry | None:
-    return load_catalogue().get((provider, model))
+def find(provider: str, model: str, task: Task = "embed") -> ModelEntry | None:
+    """The entry of a model that does this; None where it is not known, or does something else."""
+    entry = load_catalogue().get((provider, model))
+    return entry if entry and entry.task == task else None
+
+
+def check_task(provider: str, model: str, task: Task) -> None:
+    """Refuse a model that is known to do something else.
+
+    Raises:
+        ConfigurationError: It does.
+    """
+    entry = load_catalogue().get((provider, model))
+    if entry and entry.task != task:
+        raise ConfigurationError(
+            f"{model} {entry.task}s, and does not {task}: choose another `model`, see "
+            f"`embeddings models{' --rerank' if task == 'rerank' else ''}`"
+        )
 
 
 def family(provider: str, model: str) -> str:
@@ -163,11 +189,11 @@ def cost_usd(provider: str, model: str, tokens: int) -> float | None:
     return None if price is None else price * tokens / 1_000_000
 
 
-def usd_per_million(provider: str, model: str) -> float | None:
+def usd_per_million(provider: str, model: str, task: Task = "embed") -> float | None:
     """List price of a million tokens; None where it is not known."""
     if provider == "sentence_transformers":
         return 0.0
-    entry = find(provider, model)
+    entry = find(provider, model, task)
     return entry.usd_per_million if entry else None
 
 

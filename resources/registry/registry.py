@@ -9,6 +9,7 @@ from resources.registry.indexes import Indexes
 from resources.registry.jobs import LaneJobs
 from resources.registry.ledger import Ledger
 from resources.registry.quarantine import Quarantine
+from resources.registry.reranking import RerankLedger
 from resources.registry.spaces import Spaces
 from resources.registry.stores import Stores
 
@@ -21,7 +22,7 @@ class Registry:
     what they carried; `search_indexes` what each index was built from;
     `embedding_quarantine` what cannot be embedded, and why; `embedding_spend` what every embedding
     batch took; `embedding_requests` the remote requests that are in no batch yet;
-    `embedding_jobs` the batch jobs under way.
+    `embedding_jobs` the batch jobs under way; `reranking_spend` what reranking took each day.
     """
 
     def __init__(self, client: MongoClient, database: str) -> None:
@@ -31,6 +32,7 @@ class Registry:
         self.indexes = Indexes(found["search_indexes"])
         self.quarantine = Quarantine(found["embedding_quarantine"])
         self.ledger = Ledger(found)
+        self.reranked = RerankLedger(found["reranking_spend"])
         self._jobs = found["embedding_jobs"]
 
     def prepare(self) -> None:

@@ -24,6 +24,9 @@ Fault = (
         "reordered",  # rows reversed, each with its true index
         "duplicate_index",  # two rows claim index 0
         "nan",
+        "nulls",  # of reranking: no score for any text
+        "constant",  # of reranking: one score for every text
+        "from_the_end",  # of reranking: positions counted from the end
         "wrong_width",  # every vector one dimension short
         "ragged",  # only the last vector one dimension short
         "not_unit",

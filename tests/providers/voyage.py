@@ -1,4 +1,4 @@
-"""Voyage AI's embeddings endpoint; limits and messages as its documentation and users quote them.
+"""Voyage AI's endpoints; limits and messages as its documentation and users quote them.
 
 The limits are those of MongoDB's documentation of November 2026.
 """
@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 from aiohttp import web
 
+from tests.providers import reranking
 from tests.providers.batches import VoyageBatches
 from tests.providers.behaviour import Behaviour, Fault, Request
 from tests.providers.server import ProviderServer, Refused, Reply, embedding
@@ -70,6 +71,11 @@ class VoyageServer(ProviderServer):
         return [*self.requests, *self.batches.lines]
 
     async def respond(self, http: web.Request, request: Request) -> Reply:
+        if request.path == "/rerank":
+            try:
+                return Reply(await reranking.rerank(self, http, request), headers=self.headers())
+            except reranking.Unfit as unfit:
+                raise Refused(400, str(unfit)) from unfit
         return await self.batches.respond(http, request)
 
     def vector(self, text: str, *, model: str = "voyage-4-large", width: int = 1024) -> np.ndarray:

@@ -13,6 +13,7 @@ from pymongo.uri_parser import parse_uri
 from tests.search_node import definitions, vector_search, wire
 from tests.search_node.definitions import Refused
 from tests.search_node.indexes import Index, Indexes
+from tests.search_node.rerank import Reranking
 
 NOT_ENABLED = (
     "Using Atlas Search Database Commands and the $listSearchIndexes aggregation stage requires "
@@ -35,6 +36,7 @@ class SearchNode:
         delete_polls: How often a dropped index is listed as DELETING.
         max_indexes: As on a free cluster; None for no limit.
         lag: So many documents have not reached the index.
+        reranking: The stage `$rerank`, which is off.
         commands: What was intercepted, as received.
     """
 
@@ -48,6 +50,7 @@ class SearchNode:
         self.lag = 0
         self.commands: list[dict[str, Any]] = []
         self.indexes = Indexes()
+        self.reranking = Reranking()
         self.client: pymongo.MongoClient = pymongo.MongoClient(
             mongod_uri, uuidRepresentation="standard"
         )
@@ -70,6 +73,8 @@ class SearchNode:
         Raises:
             ConnectionError: The connection is to be cut.
         """
+        if self.reranking.asked(body):
+            return self.reranking.answer(self.client, body)
         command = next(iter(body))
         explained = command == "explain"
         inner = body["explain"] if explained else body

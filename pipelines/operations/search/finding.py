@@ -1,6 +1,7 @@
 """How one question is answered: what the index finds, made finer, ordered anew, chosen from."""
 
 import dataclasses
+import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -11,6 +12,7 @@ from pipelines.operations.search.ranking import Best, diverse, grouped
 from pipelines.operations.search.request import Request
 from pipelines.operations.search.serving import Serving
 from resources.core.keys import key
+from resources.rerankers.base import Candidate, Reranker
 from resources.search_index import fusion
 from resources.search_index.query import MAX_CANDIDATES, Hit, Query
 from resources.search_index.rescoring import rescored
@@ -44,6 +46,18 @@ class Asked:
 
 
 @dataclass(frozen=True)
+class Reranking:
+    """How found texts are read again.
+
+    Attributes:
+        candidates: How many the first search hands over.
+    """
+
+    reranker: Reranker
+    candidates: int
+
+
+@dataclass(frozen=True)
 class Finding:
     """What was found of one question."""
 
@@ -56,9 +70,11 @@ class Finding:
     main: np.ndarray | None = None
 
     @classmethod
-    def of(cls, serving: Serving, asked: Asked, request: Request) -> "Finding":
+    def of(
+        cls, serving: Serving, asked: Asked, request: Request, reranking: Reranking | None
+    ) -> "Finding":
         """Ask the index, and choose from what it finds."""
-        return _Search(serving, asked, request).finding()
+        return _Search(serving, asked, request, reranking).finding()
 
     def stage(self) -> Mapping[str, Any]:
         return self.serving.index.explain(self.main, self.asked.text, self.query)
@@ -72,6 +88,7 @@ class _Search:
     serving: Serving
     asked: Asked
     request: Request
+    reranking: Reranking | None
     notes: list[str] = field(default_factory=list)
 
     def __post_init__(self) -> None:
@@ -81,40 +98,72 @@ class _Search:
         if self.asked.vector is not None:
             main, fine, _ = self.serving.store.format.fields(self.asked.vector[None])
             self.main, self.fine = main[0], None if fine is None else fine[0]
+        if self.reranking is not None and not self.asked.text:
+            self.reranking = None
+            self.notes.append("a vector has no words to rerank by: the first order stands")
 
     def finding(self) -> Finding:
-        request = self.request
-        wanted = request.limit
+        request, scored_by = self.request, self._scored_by()
+        choice = CHOICE * request.limit if request.diversity else request.limit
+        best, query = self._found(max(choice, self.reranking.candidates if self.reranking else 0))
+        if self.reranking:
+            best, model = self._reranked(best, self.reranking)
+            scored_by = model or scored_by
+        if request.min_score is not None:
+            best = [each for each in best if each.hit.score >= request.min_score]
         if request.diversity:
-            wanted = CHOICE * request.limit
-        chosen, query = self._chosen(wanted)
-        if request.diversity:
-            chosen = diverse(chosen, self._vectors(chosen), request.diversity, request.limit)
+            vectors = self.serving.store.indexed_vectors([each.hit.id for each in best])
+            best = diverse(best, vectors, request.diversity, request.limit)
         return Finding(
             self.serving,
             self.asked,
             query,
-            chosen[: request.limit],
-            self._scored_by(),
+            best[: request.limit],
+            scored_by,
             tuple(self.notes),
             self.main,
         )
 
-    def _chosen(self, wanted: int) -> tuple[list[Best], Query]:
-        """At least so many, where there are: of so many source documents if they are grouped."""
-        together = self.request.group_by_source and not self.serving.one_chunk_each
-        count = GROWTH * wanted if together else wanted
-        most = MAX_CANDIDATES if not self.request.exact else max(count, 2**31)
+    def _found(self, wanted: int) -> tuple[list[Best], Query]:
+        """So many, where there are: of so many source documents if they are grouped."""
+        most = sys.maxsize if self.request.exact else MAX_CANDIDATES
+        if not self.request.group_by_source or self.serving.one_chunk_each:
+            query = _for(self.request.query, min(wanted, most))
+            return [Best(hit) for hit in self._hits(query)], query
+        count = GROWTH * wanted
         while True:
             query = _for(self.request.query, min(count, most))
             hits = self._hits(query)
-            floor = self.request.min_score
-            kept = [hit for hit in hits if floor is None or hit.score >= floor]
-            best = self._grouped(kept) if together else [Best(hit) for hit in kept]
-            exhausted = len(hits) < query.limit or len(kept) < len(hits) or count >= most
-            if not together or len(best) >= wanted or exhausted:
+            best = self._grouped(hits)
+            # Past the floor of a score that stands there is nothing to be had.
+            floor = None if self.reranking else self.request.min_score
+            below = floor is not None and bool(hits) and hits[-1].score < floor
+            if len(best) >= wanted or len(hits) < query.limit or count >= most or below:
                 return best, query
             count *= GROWTH
+
+    def _reranked(self, best: Sequence[Best], by: Reranking) -> tuple[list[Best], str]:
+        """The first of them in the order of a model that reads them, and what its scores are."""
+        best = self._with_documents(best[: by.candidates])
+        text = self.serving.store.text
+        candidates = [Candidate(each.hit.id, text(each.hit.document or {})) for each in best]
+        if not candidates:
+            return [], ""
+        ranking = by.reranker.scores(self.asked.text, candidates)
+        self.notes += ranking.notes
+        known = [score for score in ranking.scores if score is not None]
+        if ranking.flat or not known:
+            return best, ""
+        ordered = []
+        for at in ranking.order():
+            score = ranking.scores[at]
+            hit = dataclasses.replace(
+                best[at].hit,
+                score=min(known) if score is None else score,
+                ranks={**best[at].hit.ranks, "found": at + 1},
+            )
+            ordered.append(dataclasses.replace(best[at], hit=hit))
+        return ordered, f"how well {by.reranker.facts} finds the text to fit"
 
     def _hits(self, query: Query) -> list[Hit]:
         serving, index = self.serving, self.serving.index
@@ -146,19 +195,25 @@ class _Search:
         return rescored(hits, self.fine, finer, store.format.rescore, limit)
 
     def _grouped(self, hits: Sequence[Hit]) -> list[Best]:
-        missing = [hit.id for hit in hits if hit.document is None]
-        store = self.serving.store
-        documents = store.documents(missing, self.serving.fetched) if missing else {}
-        present, sources = [], {}
-        for hit in hits:
-            document = hit.document or documents.get(key(hit.id))
-            if document is not None:
-                present.append(dataclasses.replace(hit, document=document))
-                sources[key(hit.id)] = key(document.get(SOURCE_FIELD, hit.id))
-        return grouped(present, sources)
+        present = self._with_documents([Best(hit) for hit in hits])
+        sources = {
+            key(best.hit.id): key((best.hit.document or {}).get(SOURCE_FIELD, best.hit.id))
+            for best in present
+        }
+        return grouped([best.hit for best in present], sources)
 
-    def _vectors(self, chosen: Sequence[Best]) -> dict[str, np.ndarray]:
-        return self.serving.store.indexed_vectors([best.hit.id for best in chosen])
+    def _with_documents(self, best: Sequence[Best]) -> list[Best]:
+        """Those that are still there, with their documents."""
+        store = self.serving.store
+        missing = [each.hit.id for each in best if each.hit.document is None]
+        documents = store.documents(missing, self.serving.fetched) if missing else {}
+        found = []
+        for each in best:
+            document = each.hit.document or documents.get(key(each.hit.id))
+            if document is not None:
+                hit = dataclasses.replace(each.hit, document=document)
+                found.append(dataclasses.replace(each, hit=hit))
+        return found
 
     def _scored_by(self) -> str:
         store, query = self.serving.store, self.request.query

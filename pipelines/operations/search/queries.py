@@ -4,6 +4,7 @@ import threading
 from collections import deque
 from collections.abc import Sequence
 from concurrent.futures import Future
+from contextlib import suppress
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -49,6 +50,12 @@ class QueryEmbedder:
             while not mine.result.done():
                 self._answer(self._taken())
         return mine.result.result()
+
+    def prepare(self) -> None:
+        """Load a model that lies on this machine; a remote one costs nothing before it is asked."""
+        if not self._embedder.concurrent:
+            with suppress(QueryRefused):  # it may make nothing of this text
+                self.embed(["a"])
 
     def _taken(self) -> list[_Waiting]:
         """The first who waits, and who can be answered together with it."""

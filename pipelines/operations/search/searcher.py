@@ -2,9 +2,11 @@
 
 import asyncio
 import dataclasses
+import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Unpack
 
@@ -15,7 +17,7 @@ from assets.work.opened import Opened
 from pipelines.framework.catalog import open_pipeline
 from pipelines.framework.pipeline import EmbeddingPipeline
 from pipelines.operations.search.answer import SearchAnswer, SearchHit
-from pipelines.operations.search.finding import Asked, Finding
+from pipelines.operations.search.finding import Asked, Finding, Reranking
 from pipelines.operations.search.passages import contexts
 from pipelines.operations.search.queries import QueryEmbedder
 from pipelines.operations.search.request import Request, SearchOptions
@@ -67,6 +69,7 @@ class Searcher:
         opened.client  # noqa: B018  (now, and not in one of the threads that ask)
         embedder = stack.enter_context(opened.embedder.open())
         self._queries = QueryEmbedder(embedder)
+        self._opening = threading.Lock()
         self._follower = Follower(opened, in_background=follow)
 
     @property
@@ -78,6 +81,17 @@ class Searcher:
     def space(self) -> EmbeddingSpace:
         """That queries are embedded in."""
         return self._opened.space
+
+    def serving(self) -> Serving:
+        """The index as it is now, with what it can be asked for.
+
+        Raises:
+            EmbeddingsError: As `search`.
+        """
+        try:
+            return self._follower.current()
+        except PyMongoError as error:
+            raise explain(error, self._opened.mongodb.describe()) from error
 
     def search(self, query: Asking, **options: Unpack[SearchOptions]) -> SearchAnswer:
         """The documents nearest to a text, or to a vector.
@@ -105,8 +119,9 @@ class Searcher:
             serving = self._follower.current()
             placed = serving.store.placed(request.filter)
             request = dataclasses.replace(request, filter=placed)
+            reranking = self._reranking if request.rerank else None
             asked = self._asked(queries, request, serving)
-            findings = [Finding.of(serving, each, request) for each in asked]
+            findings = [Finding.of(serving, each, request, reranking) for each in asked]
             return self._answers(serving, request, findings, start)
         except PyMongoError as error:
             raise explain(error, self._opened.mongodb.describe()) from error
@@ -133,10 +148,28 @@ class Searcher:
         """
         return self._queries.embed(texts, "document")
 
+    def prepare(self) -> None:
+        """Load a model that lies on this machine, so that no question waits for it."""
+        self._queries.prepare()
+
     def close(self) -> None:
         self._follower.close()
 
     # --- one call
+
+    @property
+    def _reranking(self) -> Reranking | None:
+        with self._opening:
+            return self._opened_reranking
+
+    @cached_property
+    def _opened_reranking(self) -> Reranking | None:
+        """Opened for the first question that wants it, and before that is paid for."""
+        reranker = self._opened.open_reranker()
+        if reranker is None:
+            return None
+        reranker.prepare()
+        return Reranking(reranker, self._opened.reranker.candidates)
 
     def _asked(self, queries: Sequence[Asking], request: Request, serving: Serving) -> list[Asked]:
         """The questions with their vectors; refuses what cannot be answered before it embeds."""

@@ -47,7 +47,7 @@ def test_the_choices_are_the_catalogues():
 
 def test_nothing_is_hidden_and_active_models_come_first():
     found = rows()
-    assert len(found) == len(load_catalogue())
+    assert len(found) + len(rows("--rerank")) == len(load_catalogue())
     states = [row["status"] for row in found]
     assert states == sorted(states, key=STATUSES.index)
     assert found[0]["model"] == "voyage-4-large"
@@ -114,7 +114,15 @@ def test_legacy_models_are_dimmed():
 def test_no_model_is_like_that():
     result = run("--provider", "openai", "--local")
     assert result.exit_code == 0
-    assert f"none of the {len(load_catalogue())} models is like that" in result.output
+    assert f"none of the {len(rows())} models is like that" in result.output
+
+
+def test_models_that_rerank_have_a_list_of_their_own():
+    assert names("--rerank") == ["rerank-3", "rerank-3-lite", "rerank-2.5", "rerank-2.5-lite"]
+    assert names("--rerank", "--max-price", "0.03") == ["rerank-2.5-lite"]
+    assert names("--rerank", "--min-dims", "1") == []
+    assert not set(names()) & set(names("--rerank"))
+    assert "→ rerank-3-lite" in run("--rerank").output
 
 
 def test_models_of_the_users_own_file(monkeypatch, tmp_path):

@@ -13,7 +13,7 @@ import pymongo
 import pytest
 
 from resources.core.paths import CODE_ROOT
-from resources.models.kinds import GROUP
+from resources.models.kinds import EMBEDDERS
 
 ACME = '''
 from typing import Literal
@@ -135,7 +135,7 @@ def install(site: Path, name: str, kind: str, module: str, source: str, target: 
     metadata = site / f"{name.replace('-', '_')}-1.0.dist-info"
     metadata.mkdir(parents=True)
     (metadata / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {name}\nVersion: 1.0\n")
-    entry = f"[{GROUP}]\n{kind} = {module}:{target}\n"
+    entry = f"[{EMBEDDERS.group}]\n{kind} = {module}:{target}\n"
     (metadata / "entry_points.txt").write_text(entry, "utf-8")
 
 

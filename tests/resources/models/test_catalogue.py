@@ -16,12 +16,14 @@ from resources.embedders.sentence_transformers import SentenceTransformersProvid
 from resources.models.catalogue import (
     PACKAGED,
     VARIABLE,
+    check_task,
     cost_usd,
     family,
     find,
     load_catalogue,
+    usd_per_million,
 )
-from resources.models.kinds import BUILT_IN
+from resources.models.kinds import EMBEDDERS
 
 MINILM = "sentence-transformers/all-MiniLM-L6-v2"
 
@@ -64,7 +66,7 @@ def test_the_packaged_file_loads_strictly_and_completely():
     entries = yaml.safe_load(PACKAGED.read_text("utf-8"))["models"]
     assert [entry.key for entry in load_catalogue().values()] == list(entries)
     assert len(re.findall(r"^  \w+/\S+:$", PACKAGED.read_text("utf-8"), re.M)) == len(entries)
-    assert {entry.provider for entry in load_catalogue().values()} == set(BUILT_IN)
+    assert {entry.provider for entry in load_catalogue().values()} == set(EMBEDDERS.built_in)
     assert load_catalogue() is load_catalogue()
 
 
@@ -105,7 +107,31 @@ def test_voyage():
 def test_voyage_successors_are_in_the_catalogue_and_active():
     for entry in load_catalogue().values():
         if entry.provider == "voyage" and entry.successor:
-            assert known("voyage", entry.successor).status == "active"
+            successor = load_catalogue()["voyage", entry.successor]
+            assert (successor.status, successor.task) == ("active", entry.task)
+
+
+def test_models_that_rerank_are_told_from_those_that_embed():
+    assert find("voyage", "rerank-2.5") is None, "whoever embeds does not find it"
+    lite = find("voyage", "rerank-2.5-lite", "rerank")
+    assert lite is not None
+    assert (lite.usd_per_million, lite.max_texts, lite.dimensions) == (0.02, 1000, [])
+    assert usd_per_million("voyage", "rerank-2.5", "rerank") == 0.05
+    assert usd_per_million("voyage", "rerank-3", "rerank") is None, "no source names it"
+    assert find("voyage", "voyage-4", "rerank") is None
+    check_task("voyage", "unheard-of", "rerank")
+    with pytest.raises(ConfigurationError, match=r"rerank-2\.5 reranks, and does not embed"):
+        check_task("voyage", "rerank-2.5", "embed")
+    with pytest.raises(ConfigurationError, match="voyage-4 embeds, and does not rerank"):
+        check_task("voyage", "voyage-4", "rerank")
+
+
+def test_a_model_of_the_users_own_that_reranks(own):
+    own("models: {voyage/rerank-9: {task: rerank, max_texts: 10}}")
+    assert find("voyage", "rerank-9", "rerank")
+    for entry in ("dimensions: [8]", "prompts: {query: q}"):
+        said = refusal(own, f"models: {{voyage/rerank-9: {{task: rerank, {entry}}}}}")
+        assert said == "voyage/rerank-9: `task: rerank` has neither `dimensions` nor `prompts`"
 
 
 def test_what_is_not_in_it():
