@@ -151,10 +151,11 @@ def _end(process: subprocess.Popen) -> None:
     family = []
     with suppress(psutil.NoSuchProcess):
         family = psutil.Process(process.pid).children(recursive=True)
-    # Its own way of stopping, which also ends what it started.
+    # Its own way of stopping, which also ends what it started; where it does not come to it, no
+    # test is about that.
     process.send_signal(signal.SIGINT)
     with suppress(subprocess.TimeoutExpired):
-        process.wait(timeout=60)
+        process.wait(timeout=10)
     # Whatever is left: of the process group, and of those that made a group of their own. The
     # embedded server is among them; it is stopped in its own way.
     left = [member for member in family if not _is_embedded_server(member)]

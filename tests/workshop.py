@@ -1,5 +1,6 @@
 """A pipeline to try things on: its own YAML, database, batch store, and a real Dagster run."""
 
+import functools
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -29,6 +30,12 @@ class Run:
 
     def __getattr__(self, asset: str) -> dict[str, Any]:
         return self.metadata[asset]
+
+
+@functools.cache
+def _instance() -> dg.DagsterInstance:
+    """One for all runs of a process: to make its database takes longer than many a run."""
+    return dg.DagsterInstance.ephemeral()
 
 
 @dataclass
@@ -89,7 +96,10 @@ class Workshop:
         job = self.pipeline.definitions().resolve_job_def(self.name)
         keys = [dg.AssetKey([self.name, asset]) for asset in assets]
         result = job.execute_in_process(
-            asset_selection=keys or None, run_config=config, raise_on_error=False
+            asset_selection=keys or None,
+            run_config=config,
+            raise_on_error=False,
+            instance=_instance(),
         )
         metadata = {
             event.asset_key.path[-1]: {

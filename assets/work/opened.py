@@ -121,7 +121,7 @@ class Opened:
     def open_reranker(self) -> Reranker | None:
         """The reranker over the stored texts, its bill kept; None where nothing is reranked.
 
-        It is closed with everything else that was opened.
+        Every call opens another; each is closed with everything else that was opened.
 
         Raises:
             EmbeddingsError: The settings cannot be used.

@@ -8,10 +8,11 @@ from resources.core.space import EmbeddingSpace
 from resources.core.vectors import VectorFormat
 from resources.registry.registry import Registry
 from resources.search_index.resource import SearchIndexResource
+from resources.sources.chunking import PLACE_FIELD
 from resources.sources.collection import CollectionOrigin
 from resources.sources.resource import SourceResource
 from resources.vector_store.resource import VectorStoreResource
-from resources.vector_store.store import VectorStore, at_path
+from resources.vector_store.store import SOURCE_FIELD, TEXT_FIELD, VectorStore, at_path
 
 
 def check_settings(
@@ -27,6 +28,12 @@ def check_settings(
     """
     vector_store.namespace(source)
     search_index.check(space, vector_store.format(space).dtype, vector_store.path)
+    # What a hit brings along.
+    fields = [*source.text_shape().fields, *source.carry]
+    if not vector_store.in_place:
+        fields = [TEXT_FIELD, SOURCE_FIELD, PLACE_FIELD, *source.carry]
+        search_index.check_stored(fields)
+    search_index.check_stored_source([*fields, vector_store.lineage_path])
 
 
 def check_deployment(
@@ -44,7 +51,7 @@ def check_deployment(
         ConfigurationError: The vectors cannot be put where they should be.
         SearchIndexError: `engine: mongodb` on a deployment without Vector Search.
     """
-    search_index.check_deployment(client, store.collection.database.name)
+    search_index.check_deployment(client, store.collection.database.name, store.dtype)
     _check_collections(client, source, store)
     _check_layouts(store, registry)
     _check_neighbours(store, registry, space)

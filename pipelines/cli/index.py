@@ -12,12 +12,8 @@ from pipelines.framework.catalog import open_pipeline
 from pipelines.framework.console import console
 from resources.core.errors import SearchIndexError
 from resources.mongodb.deployment import inspect_deployment
-from resources.search_index.mongodb.lifecycle import (
-    IndexState,
-    find_index,
-    index_errors,
-    list_indexes,
-)
+from resources.search_index.mongodb.lifecycle import IndexState, index_errors, list_indexes
+from resources.search_index.mongodb.text_definition import index_name
 
 app = typer.Typer(no_args_is_help=True, help="List a collection's search indexes, or drop one.")
 
@@ -28,7 +24,7 @@ def list_(pipeline: Pipeline, as_json: AsJson = False, config: Configs = None) -
     with sentences():
         with open_pipeline(pipeline, config or []) as opened:
             found = _indexes(opened)
-            where, declared = opened.store.collection.full_name, opened.search_index.name
+            where, declared = opened.store.collection.full_name, _declared(opened)
         if as_json:
             print_json([dataclasses.asdict(state) for state in found])
         else:
@@ -39,33 +35,43 @@ def list_(pipeline: Pipeline, as_json: AsJson = False, config: Configs = None) -
 def drop(
     pipeline: Pipeline,
     name: Annotated[
-        str | None, typer.Option(help="Of the index; default: the pipeline's own.")
+        str | None, typer.Option(help="Of the index; default: what is the pipeline's own.")
     ] = None,
     yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
     config: Configs = None,
 ) -> None:
     """Drop a search index; the vectors stay, and the next run can build it again."""
     with sentences(), open_pipeline(pipeline, config or []) as opened:
-        _indexes(opened)  # raises where the deployment has none at all
+        there = _indexes(opened)  # raises where the deployment has none at all
         collection = opened.store.collection
-        wanted = name or opened.search_index.name
-        with index_errors(collection, wanted):
-            state = find_index(collection, wanted)
-            if state is None:
-                there = ", ".join(each.name for each in list_indexes(collection)) or "none"
-                raise SearchIndexError(
-                    f"{collection.full_name} has no search index {wanted}; it has: {there}"
-                )
+        known = {state.name: state for state in there}
+        wanted = [name] if name else [each for each in _declared(opened) if each in known]
+        if not wanted or wanted[0] not in known:
+            raise SearchIndexError(
+                f"{collection.full_name} has no search index {name or opened.search_index.name}; "
+                f"it has: {', '.join(known) or 'none'}"
+            )
+        for each in wanted:
+            state = known[each]
             serves = "it serves searches now" if state.queryable else f"it is {state.status}"
-            question = f"Drop {wanted} of {collection.full_name}? ({serves})"
+            question = f"Drop {each} of {collection.full_name}? ({serves})"
             if not yes and not typer.confirm(question):
                 raise typer.Exit(1)
-            collection.drop_search_index(wanted)
+            with index_errors(collection, each):
+                collection.drop_search_index(each)
+            opened.registry.indexes.forget_maker(opened.store.key.index(each))
+            console.print(f"dropped {each} of {collection.full_name}", soft_wrap=True)
     console.print(
-        f"dropped {wanted} of {collection.full_name}; the vectors are still there, and "
-        f"`embeddings run {pipeline}` builds its index again",
+        f"the vectors are still there, and `embeddings run {pipeline}` builds what is declared "
+        "again",
         soft_wrap=True,
     )
+
+
+def _declared(opened: Opened) -> list[str]:
+    """The pipeline's own: over the vectors, and over the texts where that is declared."""
+    declared = opened.search_index
+    return [declared.name, *([index_name(declared.name)] if declared.text else [])]
 
 
 def _indexes(opened: Opened) -> list[IndexState]:

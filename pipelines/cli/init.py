@@ -34,13 +34,13 @@ made [bold]{folder}[/bold]
 
 
 def write(folder: Path) -> None:
-    """Copy the template, and the YAML fragments that choose a model and a deployment.
+    """Copy the template, and the YAML fragments that choose models and a deployment.
 
     Raises:
         ConfigurationError: A file is there already; then none is written.
     """
     files = {folder / path.relative_to(TEMPLATE): path for path in TEMPLATE.rglob("*")}
-    for kind in ("embedder", "mongodb"):
+    for kind in ("embedder", "mongodb", "rerank"):
         files |= {folder / "configs" / kind / path.name: path for path in CONFIGS.glob(f"{kind}/*")}
     # An installation compiles the template's module too.
     files = {to: path for to, path in files.items() if path.is_file() and path.suffix != ".pyc"}

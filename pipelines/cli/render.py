@@ -21,6 +21,7 @@ from resources.core.progress import duration
 from resources.registry.ledger import Spend
 from resources.registry.quarantine import Quarantined
 from resources.registry.reranking import RerankSpend
+from resources.search_index.mongodb import text_definition
 from resources.search_index.mongodb.lifecycle import IndexState
 
 __all__ = ["plain"]
@@ -150,9 +151,10 @@ def _spent(rows: Sequence[Spend] | Sequence[RerankSpend]) -> Table:
     return table
 
 
-def indexes(found: Sequence[IndexState], where: str, declared: str) -> None:
+def indexes(found: Sequence[IndexState], where: str, declared: Sequence[str]) -> None:
     if not found:
-        console.print(f"{where} has no search index yet: run the pipeline to build {declared}")
+        built = " and ".join(declared)
+        console.print(f"{where} has no search index yet: run the pipeline to build {built}")
         return
     table = new_table()
     table.add_column("index", style="cyan")
@@ -166,8 +168,9 @@ def indexes(found: Sequence[IndexState], where: str, declared: str) -> None:
             f"{field.get('path')} ({field.get('similarity') or field.get('type')})"
             for field in state.definition.get("fields", [])
         ]
+        fields += text_definition.described(state.definition)
         table.add_row(
-            state.name + (" *" if state.name == declared else ""),
+            state.name + (" *" if state.name in declared else ""),
             state.type,
             state.status,
             "yes" if state.queryable else "no",

@@ -170,6 +170,8 @@ def _merge_settings(
             ((kind, settings),) = value.items()
             variant = _variants(info)[kind]
             result[name] = {kind: _merge_settings(variant, old[kind] or {}, settings or {})}
+        elif (block := _block(info)) and isinstance(old, Mapping) and isinstance(value, Mapping):
+            result[name] = _merge_settings(block, old, value)
         else:
             result[name] = value
     return result
@@ -187,6 +189,12 @@ def with_defaults(cls: type[M], values: Mapping[str, Any]) -> type[M]:
         info = copy.copy(_fields(cls)[name])
         if info.discriminator:
             info.annotation, info.default = _union_default(info, value)
+        elif (block := _block(info)) and isinstance(value, Mapping):
+            own = with_defaults(block, value)
+            info.annotation = own if info.annotation is block else own | None
+            # Dagster's schema takes the default as it would stand in a run config; pydantic makes
+            # it an object where a resource is made without Dagster.
+            info.default, info.validate_default = dict(value), True
         else:
             info.default = _default(value)
         fields[attributes[name]] = (info.annotation, info)
@@ -215,6 +223,13 @@ def _fields(cls: type[BaseModel]) -> dict[str, FieldInfo]:
     return {info.alias or name: info for name, info in cls.model_fields.items()}
 
 
+def _block(info: FieldInfo) -> type[BaseModel] | None:
+    """The settings class of a block within a resource, which may be left out."""
+    choices = [kind for kind in typing.get_args(info.annotation) if kind is not type(None)]
+    kind = choices[0] if len(choices) == 1 else info.annotation
+    return kind if isinstance(kind, type) and issubclass(kind, BaseModel) else None
+
+
 def _variants(info: FieldInfo) -> dict[str, type[BaseModel]]:
     """Variants of a discriminated union by the key that selects them."""
     name = str(info.discriminator)
@@ -241,6 +256,8 @@ def _check(cls: type[BaseModel], values: Any, path: Path_) -> None:
                 raise _Misfit(at, f"choose exactly one of {', '.join(variants)}, not {len(value)}")
             ((kind, settings),) = value.items()
             _check(variants[kind], settings or {}, (*at, kind))
+        elif (block := _block(info)) and value is not None:
+            _check(block, value, at)
         elif _is_env(value):
             if info.annotation not in (str, str | None):
                 raise _Misfit(at, "only a text can come from an environment variable")

@@ -24,6 +24,7 @@ from resources.mongodb import embedded
 from resources.mongodb.deployment import inspect_deployment
 from resources.mongodb.resource import Embedded
 from resources.rerankers.installed import rerankers
+from resources.rerankers.mongodb import MongoDBReranking
 
 PACKAGES = (
     "dagster", "dagster-webserver", "pymongo", "sentence-transformers", "torch", "voyageai",
@@ -89,6 +90,8 @@ def examine(
             looks["reranker"] = _reranker
         if "mongodb" in missing.values():
             del looks["MongoDB"]
+            if isinstance(opened.reranker.provider, MongoDBReranking):
+                del looks["reranker"]
         found = []
         for topic, look in looks.items():
             found.append(_explained(topic, opened, look))
@@ -177,7 +180,20 @@ def _model(opened: Opened) -> Finding:
 
 
 def _reranker(opened: Opened) -> Finding:
-    return Finding("reranker", "ok", opened.reranker.provider.check())
+    provider = opened.reranker.provider
+    if isinstance(provider, MongoDBReranking):
+        return _server_reranker(opened)
+    return Finding("reranker", "ok", provider.check())
+
+
+def _server_reranker(opened: Opened) -> Finding:
+    if _sleeping(opened):
+        fix = "choose another reranker, such as `-c rerank/voyage.yaml`"
+        return Finding("reranker", "problem", "the embedded server has no `$rerank`", fix)
+    reranker = opened.open_reranker()
+    assert reranker is not None, "one is chosen"
+    reranker.prepare()
+    return Finding("reranker", "ok", str(reranker.facts))
 
 
 def _mongodb(opened: Opened) -> Finding:

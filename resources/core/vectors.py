@@ -214,13 +214,16 @@ def stored_bytes(vector: np.ndarray, dtype: Dtype) -> int:
 
 
 def check_dtype(dtype: Dtype, similarity: Similarity, quantization: Quantization) -> None:
-    """Refuse what a MongoDB vector index leaves out silently.
+    """Refuse what a MongoDB vector index leaves out silently, on whatever deployment.
+
+    Atlas makes bits of int8 as of floats, which others are not known to do: the deployment decides.
 
     Raises:
         ConfigurationError: With the reason and the way out. Source: "Vector Quantization" of the
             Vector Search documentation.
     """
-    if quantization != "none" and dtype in ("int8", "packed_bit"):
+    taken = quantization == "none" or quantizes(element_of(dtype), quantization, int8_too=True)
+    if not taken:
         raise ConfigurationError(
             f"search_index has `quantization: {quantization}`, which the server does by itself to "
             f"float vectors, but vector_store has `dtype: {dtype}`, which it would leave out of "
@@ -231,6 +234,19 @@ def check_dtype(dtype: Dtype, similarity: Similarity, quantization: Quantization
             f"vectors of `dtype: packed_bit` can only be compared by `similarity: euclidean` (the "
             f"bits that differ), not {similarity}"
         )
+
+
+def quantizes(element: Element, quantization: Quantization, *, int8_too: bool) -> bool:
+    """Whether an index that quantizes takes such vectors.
+
+    Args:
+        element: Of the vectors.
+        quantization: What the index does.
+        int8_too: The deployment makes bits of int8 as well, as Atlas does since 19 October 2026.
+    """
+    if element == "int8":
+        return quantization == "binary" and int8_too
+    return element == "float32"
 
 
 def check_dimensions(dimensions: int, dtype: Dtype, quantization: Quantization) -> None:

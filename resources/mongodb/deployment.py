@@ -56,7 +56,7 @@ def inspect_deployment(client: MongoClient, database: str) -> Deployment:
     version = build["version"]
     if "secantusVersion" in build:
         kind, version = "embedded server", f"SecantusDB {build['secantusVersion']}"
-    elif any(".mongodb.net" in host for host, _ in client.nodes):
+    elif is_atlas(client):
         kind = "Atlas"
     else:
         kind = "mongod"
@@ -68,6 +68,17 @@ def inspect_deployment(client: MongoClient, database: str) -> Deployment:
         text = server_message(error).split(". ")[0]
         return Deployment(kind, version, vector_search=False, reason=text)
     return Deployment(kind, version, vector_search=True)
+
+
+def is_atlas(client: MongoClient) -> bool:
+    """By the hosts' names: nothing else tells Atlas from a server of one's own."""
+    return any(".mongodb.net" in host for host, _ in client.nodes)
+
+
+def server_version(client: MongoClient) -> tuple[int, int]:
+    """Major and minor version, as `buildInfo` has them."""
+    major, minor, *_ = client.admin.command("buildInfo")["versionArray"]
+    return int(major), int(minor)
 
 
 def server_message(error: OperationFailure) -> str:

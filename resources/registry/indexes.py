@@ -23,6 +23,8 @@ class IndexEntry:
         declaration: What a local index was built by.
         definition: As the server had it when the index was last seen to serve.
         nothing_left_out: The state in which all was looked at, and nothing was missing.
+        text_definition: Of the search index over the texts beside it, as the server had it; None
+            where there is none.
     """
 
     engine: str
@@ -34,6 +36,7 @@ class IndexEntry:
     declaration: Mapping[str, Any] | None = None
     definition: Mapping[str, Any] | None = None
     nothing_left_out: Mapping[str, Any] | None = None
+    text_definition: Mapping[str, Any] | None = None
 
     @classmethod
     def of(cls, document: Mapping[str, Any]) -> "IndexEntry":
@@ -43,7 +46,9 @@ class IndexEntry:
     def to_document(self) -> dict[str, Any]:
         known = {name: value for name, value in asdict(self).items() if value is not None}
         space_id = known.pop("space_id")
-        return {**known, "space": space_id, "version": self.version}
+        # Said even where it is None: what was there before must go.
+        said = {"version": self.version, "text_definition": self.text_definition}
+        return {**known, "space": space_id, **said}
 
 
 class Indexes:
@@ -54,7 +59,8 @@ class Indexes:
 
     def get(self, index: str) -> IndexEntry | None:
         document = self._indexes.find_one({"_id": index})
-        return IndexEntry.of(document) if document else None
+        # Of an index that another one has beside it only its maker is noted.
+        return IndexEntry.of(document) if document and "engine" in document else None
 
     def record(self, index: str, entry: IndexEntry, lease: Lease | None = None) -> None:
         """Note what an index was built from.
@@ -71,3 +77,24 @@ class Indexes:
     def note_nothing_left_out(self, index: str, state: Mapping[str, Any]) -> None:
         """Whichever run has made the index: in this state of store and index nothing is missing."""
         self._indexes.update_one({"_id": index}, {"$set": {"nothing_left_out": state}})
+
+    def note_maker(self, index: str, pipeline: str, lease: Lease | None = None) -> None:
+        """An index on the server is about to be made: only its maker drops it again.
+
+        Raises:
+            LeaseError: A newer holder of the lease has noted it.
+        """
+        values = {"maker": pipeline, "at": now()}
+        if lease is None:
+            self._indexes.update_one({"_id": index}, {"$set": values}, upsert=True)
+        else:
+            lease.put(self._indexes, index, values)
+
+    def maker(self, index: str) -> str | None:
+        """The pipeline that made an index; None where it is nobody's that we know of."""
+        document = self._indexes.find_one({"_id": index}, {"maker": 1})
+        return document.get("maker") if document else None
+
+    def forget_maker(self, index: str) -> None:
+        """What was made is gone."""
+        self._indexes.update_one({"_id": index}, {"$unset": {"maker": ""}})

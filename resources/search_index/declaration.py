@@ -1,11 +1,13 @@
 """What an index is declared to be, and what of it cannot be served."""
 
-from typing import Literal
+from collections.abc import Iterable, Mapping
+from typing import Any, Literal
 
 from pydantic import Field
 
 from resources.core.config import StrictConfig, StrictResource
 from resources.core.errors import ConfigurationError
+from resources.core.lineage import lineage_path, rescore_path
 from resources.core.space import EmbeddingSpace
 from resources.core.vectors import (
     Dtype,
@@ -14,6 +16,7 @@ from resources.core.vectors import (
     check_dimensions,
     check_dtype,
 )
+from resources.sources.fields import check_path, inside, overlap
 
 EXACT_BELOW = 50_000
 """From benchmarks/local_index.py on two cores: comparing with all takes some 4 ms at 384 dimensions
@@ -33,6 +36,11 @@ class TextDeclaration(StrictConfig):
         default="unicode61",
         description="How texts become words (local). porter: by their English stems; trigram: by "
         "three letters, for languages that put no spaces between words.",
+    )
+    fusion: Literal["rank", "score"] = Field(
+        default="rank",
+        description="What `hybrid` adds up: places in both lists, or (mongodb, from 8.3 on) the "
+        "scores, each brought to 0..1.",
     )
 
 
@@ -75,6 +83,11 @@ class IndexDeclaration(StrictResource):
     stored_source_exclude: list[str] = Field(
         default=[], description="They keep a copy of all fields but these (mongodb)."
     )
+    return_stored_source: bool = Field(
+        default=False,
+        description="Searches answer from that copy, without a look-up in the collection: faster "
+        "of large documents, and behind a write for as long as the search nodes are (mongodb).",
+    )
     timeout_seconds: float = Field(
         default=3600, gt=0, description="How long a run waits for the index to serve (mongodb)."
     )
@@ -106,8 +119,9 @@ class IndexDeclaration(StrictResource):
 
         Raises:
             ConfigurationError: A similarity or a quantization that does not go with the dtype; a
-                filter over the vectors themselves; settings that exclude each other.
+                filter or a text over the vectors themselves; settings that exclude each other.
         """
+        self._check_text(path)
         if path in self.filter_fields:
             raise ConfigurationError(
                 f"search_index has {path!r} among its `filter_fields`, where the vectors are: "
@@ -128,3 +142,107 @@ class IndexDeclaration(StrictResource):
                 "search_index has both `stored_source_include` and `stored_source_exclude`: "
                 "remove one of them"
             )
+        if any(overlap(path, name) for name in self.stored_source_include):
+            raise ConfigurationError(
+                f"search_index has {path!r} among its `stored_source_include`, where the vectors "
+                "are, of which search nodes keep no second copy: remove it"
+            )
+        if self.return_stored_source and self.stored_source(path) is None:
+            raise ConfigurationError(
+                "search_index has `return_stored_source: true`, and nothing is stored: name the "
+                "fields in `stored_source_include`, or those to leave out in "
+                "`stored_source_exclude`"
+            )
+
+    def stored_source(self, path: str) -> dict[str, list[str]] | None:
+        """What search nodes keep a copy of, as a definition has it; None for nothing.
+
+        Args:
+            path: Of the vectors, which are never among it.
+        """
+        if self.stored_source_include:
+            return {"include": list(self.stored_source_include)}
+        if self.stored_source_exclude:
+            return {"exclude": list(dict.fromkeys([*self.stored_source_exclude, path]))}
+        return None
+
+    def check_stored_source(self, fields: Iterable[str]) -> None:
+        """Refuse to answer from a copy that lacks what an answer needs.
+
+        Args:
+            fields: That a hit brings along, besides those that are filtered by.
+
+        Raises:
+            ConfigurationError: Naming what is missing.
+        """
+        if not self.return_stored_source:
+            return
+        source = {"include": self.stored_source_include, "exclude": self.stored_source_exclude}
+        lacking = not_stored(source, [*fields, *self.filter_fields])
+        if lacking:
+            way = "name them in `stored_source_include`"
+            if self.stored_source_exclude:
+                way = "take them out of `stored_source_exclude`"
+            raise ConfigurationError(
+                "search_index has `return_stored_source: true`, but what search nodes keep lacks "
+                f"{', '.join(lacking)}, which every hit brings along: {way}"
+            )
+
+    def _check_text(self, path: str) -> None:
+        if self.text is None:
+            return
+        seen: set[str] = set()
+        for name in self.text.fields:
+            try:
+                check_path(name, "search_index: text.fields")
+            except ValueError as error:
+                raise ConfigurationError(str(error)) from None
+            if name in seen:
+                raise ConfigurationError(
+                    f"search_index has {name!r} twice among its `text.fields`: remove one of them"
+                )
+            seen.add(name)
+            for taken in (path, lineage_path(path), rescore_path(path)):
+                if overlap(name, taken):
+                    raise ConfigurationError(
+                        f"search_index has {name!r} among its `text.fields`, where the vectors or "
+                        f"their lineage are ({taken}): name fields that hold text"
+                    )
+
+    def check_stored(self, fields: Iterable[str]) -> None:
+        """Refuse texts in fields that the stored documents do not have.
+
+        Args:
+            fields: That they have.
+
+        Raises:
+            ConfigurationError: Naming the field.
+        """
+        known = list(fields)
+        for name in self.text.fields if self.text else []:
+            if not any(name == there or overlap(name, there) for there in known):
+                raise ConfigurationError(
+                    f"search_index has {name!r} among its `text.fields`, which the stored "
+                    f"documents do not have: carry it (`source: {{carry: [{name}]}}`), or name one "
+                    f"of {', '.join(known)}"
+                )
+
+
+def not_stored(source: Mapping[str, Any], fields: Iterable[str]) -> list[str]:
+    """Those fields, each once, that a stored source does not hold in full.
+
+    Args:
+        source: `{include: […]}` or `{exclude: […]}`.
+        fields: Dotted paths.
+    """
+    kept, left = source.get("include") or [], source.get("exclude") or []
+    return [
+        name
+        for name in dict.fromkeys(fields)
+        if name != "_id"
+        and (
+            any(overlap(name, other) for other in left)
+            if left
+            else not any(name == there or inside(name, there) for there in kept)
+        )
+    ]

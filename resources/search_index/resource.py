@@ -7,27 +7,59 @@ from pymongo import MongoClient
 from resources.batch_store.store import BatchStore
 from resources.core.errors import SearchIndexError
 from resources.core.space import EmbeddingSpace
-from resources.mongodb.deployment import Deployment, inspect_deployment
+from resources.core.vectors import Dtype
+from resources.mongodb.deployment import Deployment, inspect_deployment, server_version
 from resources.registry.registry import Registry
 from resources.search_index.declaration import IndexDeclaration
 from resources.search_index.engine import SearchEngine
 from resources.search_index.local.engine import LocalEngine
 from resources.search_index.mongodb.engine import MongoDBEngine
 from resources.search_index.mongodb.lifecycle import THREE_WAYS
+from resources.search_index.mongodb.server_fusion import SCORE_FUSION, too_old
 from resources.vector_store.store import VectorStore
 
 
 class SearchIndexResource(IndexDeclaration):
     """The index over the vectors: how it compares them, and what searches may filter by."""
 
-    def check_deployment(self, client: MongoClient, database: str) -> None:
+    def check_deployment(self, client: MongoClient, database: str, dtype: Dtype) -> None:
         """To be asked before a run spends anything.
 
+        Args:
+            client: A connected client.
+            database: Of the vectors.
+            dtype: Of the stored vectors.
+
         Raises:
-            SearchIndexError: `engine: mongodb` on a deployment without Vector Search.
+            SearchIndexError: `engine: mongodb` on a deployment without Vector Search; a fusion or a
+                quantization that it does not do.
         """
         if self.engine == "mongodb":  # the others work on any
             self._deployment(client, database)
+        if self.text and self.text.fusion == "score":
+            self._check_score_fusion(client, database)
+        if self.engine != "local" and self.quantization != "none" and dtype == "int8":
+            self._check_int8(client, database)
+
+    def _check_int8(self, client: MongoClient, database: str) -> None:
+        found = self._deployment(client, database)
+        if found.vector_search and found.kind != "Atlas":
+            raise SearchIndexError(
+                f"search_index has `quantization: {self.quantization}` and vector_store `dtype: "
+                f"int8`, which Atlas takes together and this, a {found}, is not known to: it might "
+                "leave the vectors out of the index without a word; remove `quantization`, or "
+                "store floats"
+            )
+
+    def _check_score_fusion(self, client: MongoClient, database: str) -> None:
+        if self.engine == "local" or not self._deployment(client, database).vector_search:
+            raise SearchIndexError(
+                "search_index has `text: {fusion: score}`, which the local engine does not do: "
+                "remove it, and places are added up instead"
+            )
+        version = server_version(client)
+        if version < SCORE_FUSION:
+            raise SearchIndexError(too_old(version))
 
     def _deployment(self, client: MongoClient, database: str) -> Deployment:
         found = inspect_deployment(client, database)

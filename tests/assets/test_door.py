@@ -129,19 +129,20 @@ def closed() -> None:
 
 def test_closing_holds_nothing_up(monkeypatch):
     """A driver that ends its sessions looks for a server, also for one that is gone."""
-    order, released = [], threading.Event()
+    order, released, ended = [], threading.Event(), threading.Event()
     handle = resources.mongodb.clients.ClientHandle("mongodb://127.0.0.1:1", 3600.5)
 
     def close() -> None:
         released.wait(60)
         order.append("closed")
+        ended.set()
 
     monkeypatch.setattr(handle.client, "close", close)
     del handle
     gc.collect()
     order.append("let go")
     released.set()
-    closed()
+    assert ended.wait(60)
     assert order == ["let go", "closed"]
 
 

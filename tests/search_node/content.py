@@ -45,7 +45,9 @@ def parse(value: Any) -> tuple[str, np.ndarray] | None:
     return None
 
 
-def indexable(value: Any, field: Mapping[str, Any]) -> tuple[str, np.ndarray] | None:
+def indexable(
+    value: Any, field: Mapping[str, Any], int8_too: bool = False
+) -> tuple[str, np.ndarray] | None:
     parsed = parse(value)
     if parsed is None:
         return None
@@ -54,7 +56,9 @@ def indexable(value: Any, field: Mapping[str, Any]) -> tuple[str, np.ndarray] | 
         return None
     if field["similarity"] == "cosine" and not vector.any():
         return None
-    if element != "float32" and field.get("quantization", "none") != "none":
+    quantization = field.get("quantization", "none")
+    of_int8 = element == "int8" and quantization == "binary" and int8_too
+    if element != "float32" and quantization != "none" and not of_int8:
         return None
     if element == "int1" and field["similarity"] != "euclidean":
         return None
@@ -62,17 +66,28 @@ def indexable(value: Any, field: Mapping[str, Any]) -> tuple[str, np.ndarray] | 
 
 
 def indexed(
-    collection: Collection, field: Mapping[str, Any], behind: int = 0
+    collection: Collection, field: Mapping[str, Any], behind: int = 0, int8_too: bool = False
 ) -> dict[int, tuple[Any, str, np.ndarray]]:
     """Id, element type and vector of the documents in the index, by their natural order.
 
     Args:
         behind: So many documents, the last ones, have not reached the index yet.
+        int8_too: Atlas, since 19 October 2026, makes bits of int8 as well.
     """
     documents = list(collection.find({}, {field["path"]: 1}).sort("$natural", 1))
     found = {}
     for place, document in enumerate(documents[: len(documents) - behind]):
-        parsed = indexable(at(document, field["path"]), field)
+        parsed = indexable(at(document, field["path"]), field, int8_too)
         if parsed is not None:
             found[place] = (document["_id"], *parsed)
     return found
+
+
+def stored(documents: list[Any], source: Any, collection: Collection) -> list[Any]:
+    """What the search nodes' own copy has of documents: the genuine mongod projects it."""
+    if not documents or source is True:
+        return documents
+    wanted = source.get("include")
+    how = dict.fromkeys(["_id", *wanted], 1) if wanted else dict.fromkeys(source["exclude"], 0)
+    given = {"$documents": {"$literal": documents}}
+    return list(collection.database.aggregate([given, {"$project": how}]))

@@ -23,7 +23,7 @@ def invalid(message: str) -> Refused:
 
 def validate(definition: Mapping[str, Any]) -> None:
     """Raises Refused as the server would."""
-    _known("definition", definition, {"fields", "storedSource", "nestedRoot", "numPartitions"})
+    known("definition", definition, {"fields", "storedSource", "nestedRoot", "numPartitions"})
     fields = definition.get("fields")
     if not isinstance(fields, list) or not fields:
         raise invalid('"fields" cannot be empty')
@@ -37,7 +37,7 @@ def validate(definition: Mapping[str, Any]) -> None:
             case "vector":
                 _vector(field)
             case "filter":
-                _known("fields", field, {"type", "path"})
+                known("fields", field, {"type", "path"})
             case other:
                 raise invalid(f'"fields.type" must be vector or filter, not {other!r}')
     if not any(field["type"] == "vector" for field in fields):
@@ -47,10 +47,16 @@ def validate(definition: Mapping[str, Any]) -> None:
         not isinstance(source, Mapping) or len(source) != 1 or set(source) - {"include", "exclude"}
     ):
         raise invalid('"storedSource" must be false, or an object with include or exclude')
+    if source:
+        vectors = {field["path"] for field in fields if field["type"] == "vector"}
+        if vectors & set(source.get("include", [])) or (
+            "exclude" in source and not vectors <= set(source["exclude"])
+        ):
+            raise invalid('"storedSource" must not hold fields of type vector')
 
 
 def _vector(field: Mapping[str, Any]) -> None:
-    _known("fields", field, VECTOR_KEYS)
+    known("fields", field, VECTOR_KEYS)
     width = field.get("numDimensions")
     if not isinstance(width, int) or not 1 <= width <= 8192:
         raise invalid('"fields.numDimensions" must be within bounds [1, 8192]')
@@ -68,13 +74,13 @@ def _vector(field: Mapping[str, Any]) -> None:
     if options is not None:
         if method == "flat":
             raise invalid('"fields.hnswOptions" cannot be given with indexingMethod flat')
-        _known("hnswOptions", options, {"maxEdges", "numEdgeCandidates"})
+        known("hnswOptions", options, {"maxEdges", "numEdgeCandidates"})
         for name, low, high in (("maxEdges", 16, 64), ("numEdgeCandidates", 100, 3200)):
             if name in options and not low <= options[name] <= high:
                 raise invalid(f'"hnswOptions.{name}" must be within bounds [{low}, {high}]')
 
 
-def _known(where: str, value: Mapping[str, Any], allowed: set[str]) -> None:
+def known(where: str, value: Mapping[str, Any], allowed: set[str]) -> None:
     unknown = sorted(set(value) - allowed)
     if unknown:
         raise invalid(f'"{where}" contains unrecognized field "{unknown[0]}"')

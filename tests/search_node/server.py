@@ -1,16 +1,20 @@
-"""The proxy: passes on what is not about search, and answers the rest."""
+"""What is about search is answered here."""
 
-import socket
-import socketserver
 import threading
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 import pymongo
-from pymongo.uri_parser import parse_uri
 
-from tests.search_node import definitions, vector_search, wire
+from tests.search_node import (
+    content,
+    definitions,
+    fusion,
+    text_definitions,
+    text_search,
+    vector_search,
+)
 from tests.search_node.definitions import Refused
 from tests.search_node.indexes import Index, Indexes
 from tests.search_node.rerank import Reranking
@@ -20,7 +24,9 @@ NOT_ENABLED = (
     "additional configuration. Please connect to Atlas or an AtlasCLI local deployment to enable. "
     "For more information on how to connect, see https://dochub.mongodb.org/core/atlas-cli-deploy-local-reqs"
 )
-_SCORE = "__vectorSearchScore"
+_METADATA = "__"
+"""Before the name of what `$meta` reads; nothing that begins so comes out."""
+_SEARCHES = ("$vectorSearch", "$search")
 _COMMANDS = ("createSearchIndexes", "updateSearchIndex", "dropSearchIndex")
 
 
@@ -36,6 +42,8 @@ class SearchNode:
         delete_polls: How often a dropped index is listed as DELETING.
         max_indexes: As on a free cluster; None for no limit.
         lag: So many documents have not reached the index.
+        int8_too: It makes bits of int8 as of floats, as Atlas does since 19 October 2026.
+        version: Of MongoDB, as `8.0.4`; None for the mongod's own.
         reranking: The stage `$rerank`, which is off.
         commands: What was intercepted, as received.
     """
@@ -48,6 +56,8 @@ class SearchNode:
         self.delete_polls = 0
         self.max_indexes: int | None = None
         self.lag = 0
+        self.int8_too = False
+        self.version: str | None = None
         self.commands: list[dict[str, Any]] = []
         self.indexes = Indexes()
         self.reranking = Reranking()
@@ -79,9 +89,14 @@ class SearchNode:
         explained = command == "explain"
         inner = body["explain"] if explained else body
         name = next(iter(inner))
+        if name.lower() == "buildinfo" and self.version:
+            parts = [int(part) for part in self.version.split(".")]
+            said = {"version": self.version, "versionArray": [*parts, 0]}
+            return {**self.client.admin.command("buildInfo"), **said}
         stages = inner.get("pipeline") or [{}] if name == "aggregate" else [{}]
         stage = next(iter(stages[0]), "")
-        if name not in _COMMANDS and stage not in ("$listSearchIndexes", "$vectorSearch"):
+        known = ("$listSearchIndexes", *_SEARCHES, *(fusion.STAGES if self.version else ()))
+        if name not in _COMMANDS and stage not in known:
             return None
         asked = name if name in _COMMANDS else stage
         with self._lock:
@@ -105,11 +120,13 @@ class SearchNode:
                     case "$listSearchIndexes":
                         rows = self._list(database, collection, stages[0][stage])
                         return self._cursor(database, collection, rows, stages[1:])
-                wanted = stages[0][stage]
+                if stage in fusion.STAGES:
+                    rows = self._fuse(database, collection, stage, stages[0][stage])
+                    return self._cursor(database, collection, rows, stages[1:])
                 if explained:
-                    vector_search.check(wanted)
-                    return {"stages": [{"$vectorSearch": wanted}], "ok": 1.0}
-                rows = self._search(database, collection, wanted)
+                    _KINDS[stage].check(stages[0][stage])
+                    return {"stages": [stages[0]], "ok": 1.0}
+                rows = self._search(database, collection, stage, stages[0][stage])
                 return self._cursor(database, collection, rows, stages[1:])
             except Refused as refused:
                 return {
@@ -132,8 +149,7 @@ class SearchNode:
         for given in wanted:
             name, kind = given.get("name", "default"), given.get("type", "search")
             definition = given["definition"]
-            if kind == "vectorSearch":
-                definitions.validate(definition)
+            _validate(kind, definition)
             index = self.indexes.find(database, collection, name)
             if index is None:
                 if self.max_indexes is not None and len(self.indexes) >= self.max_indexes:
@@ -164,7 +180,7 @@ class SearchNode:
 
     def _update(self, database: str, collection: str, given: dict[str, Any]) -> dict[str, Any]:
         index = self._found(database, collection, given["name"])
-        definitions.validate(given["definition"])
+        _validate(index.type, given["definition"])
         index.message = self.failure
         index.declare(given["definition"], self._script())
         return {"ok": 1.0}
@@ -191,94 +207,95 @@ class SearchNode:
         collection = self.client[index.database][index.collection]
         return max(0, collection.count_documents({}) - self.lag)
 
-    def _search(self, database: str, collection: str, stage: dict[str, Any]) -> list[Any]:
-        vector_search.check(stage)
-        index = self.indexes.find(database, collection, stage["index"])
+    def _search(
+        self, database: str, collection: str, kind: str, stage: dict[str, Any]
+    ) -> list[Any]:
+        """Documents with their scores, in order."""
+        how = _KINDS[kind]
+        how.check(stage)
+        index = self.indexes.find(database, collection, stage.get("index", "default"))
         if index is None or not index.queryable or index.served is None:
             return []  # and no error
+        if index.type != kind.strip("$"):
+            raise definitions.invalid(f"the index {index.name} is of type {index.type}")
         at = self.client[database][collection]
-        hits = vector_search.find(stage, index.served, at, self.lag)
-        documents = {
-            str(row["_id"]): row for row in at.find({"_id": {"$in": [h[0] for h in hits]}})
-        }
-        return [{**documents[str(key)], _SCORE: score} for key, score in hits]
+        hits = how.find(stage, index.served, at, self.lag, self.int8_too)
+        found = list(at.find({"_id": {"$in": [h[0] for h in hits]}}))
+        if stage.get("returnStoredSource"):
+            source = index.served.get("storedSource")
+            if not source:
+                raise definitions.invalid(
+                    f"returnStoredSource needs a storedSource, which {index.name} has not"
+                )
+            found = content.stored(found, source, at)
+        documents = {repr(row["_id"]): row for row in found}
+        # What was deleted since is not there to be looked up.
+        return [
+            {**documents[repr(key)], f"{_METADATA}{how.score}": score}
+            for key, score in hits
+            if repr(key) in documents
+        ]
+
+    def _fuse(self, database: str, collection: str, stage: str, body: dict[str, Any]) -> list[Any]:
+        assert self.version
+        fusion.check(stage, body, self.version)
+        lists = {}
+        for name, stages in body["input"]["pipelines"].items():
+            ((first, wanted),) = stages[0].items()
+            if first not in _SEARCHES:
+                raise definitions.invalid(f"the stand-in begins no input with {first}")
+            rows = self._search(database, collection, first, wanted)
+            score = f"{_METADATA}{_KINDS[first].score}"
+            lists[name] = [
+                (row, row.pop(score)) for row in self._continued(database, rows, stages[1:])
+            ]
+        rows = fusion.fused(stage, body, lists, f"{_METADATA}scoreDetails")
+        order = [{"$sort": {f"{_METADATA}scoreDetails.value": -1, "_id": 1}}]
+        return self._continued(database, rows, order)
 
     def _cursor(
         self, database: str, collection: str, rows: list[Any], stages: list[Any]
     ) -> dict[str, Any]:
-        """The mongod itself carries out what follows the first stage."""
-        if rows:
-            given = {"$documents": {"$literal": rows}}
-            pipeline = [given, *_with_score(stages), {"$unset": _SCORE}]
-            rows = list(self.client[database].aggregate(pipeline))
+        rows = self._continued(database, rows, [*stages, _without_metadata(rows)])
         name = f"{database}.{collection}"
         return {"ok": 1.0, "cursor": {"id": 0, "ns": name, "firstBatch": rows}}
 
+    def _continued(self, database: str, rows: list[Any], stages: list[Any]) -> list[Any]:
+        """The mongod itself carries out what follows the first stage."""
+        if not rows:
+            return []
+        given = {"$documents": {"$literal": rows}}
+        return list(self.client[database].aggregate([given, *_with_metadata(stages)]))
 
-def _with_score(value: Any) -> Any:
-    """`{$meta: "vectorSearchScore"}` as the field that holds it here."""
-    if value == {"$meta": "vectorSearchScore"}:
-        return f"${_SCORE}"
+
+def _without_metadata(rows: list[Any]) -> dict[str, Any]:
+    hidden = {name for row in rows for name in row if name.startswith(_METADATA)}
+    return {"$unset": sorted(hidden) or f"{_METADATA}none"}
+
+
+def _with_metadata(value: Any) -> Any:
+    """`{$meta: "searchScore"}` as the field that holds it here."""
     if isinstance(value, dict):
-        return {name: _with_score(inner) for name, inner in value.items()}
-    return [_with_score(inner) for inner in value] if isinstance(value, list) else value
+        if set(value) == {"$meta"}:
+            return f"${_METADATA}{value['$meta']}"
+        return {name: _with_metadata(inner) for name, inner in value.items()}
+    return [_with_metadata(inner) for inner in value] if isinstance(value, list) else value
 
 
-class _Proxy(socketserver.ThreadingTCPServer):
-    daemon_threads = True
-    allow_reuse_address = True
-
-    def __init__(self, node: SearchNode, upstream: tuple[str, int]) -> None:
-        super().__init__(("127.0.0.1", 0), _Connection)
-        self.node, self.upstream = node, upstream
-        self.sockets: set[socket.socket] = set()
+def _validate(kind: str, definition: dict[str, Any]) -> None:
+    (definitions if kind == "vectorSearch" else text_definitions).validate(definition)
 
 
-class _Connection(socketserver.BaseRequestHandler):
-    server: _Proxy  # pyright: ignore[reportIncompatibleVariableOverride]
+@dataclass(frozen=True)
+class _Kind:
+    """How one of the search stages is checked and carried out, and what `$meta` calls its score."""
 
-    def handle(self) -> None:
-        with socket.create_connection(self.server.upstream) as mongod:
-            self.server.sockets |= {mongod, self.request}
-            try:
-                with suppress(OSError):
-                    while (message := wire.read(self.request)) is not None:
-                        self._pass(message, mongod)
-            finally:
-                self.server.sockets -= {mongod, self.request}
-
-    def _pass(self, message: wire.Message, mongod: socket.socket) -> None:
-        if message.code == wire.OP_MSG:
-            answer = self.server.node.answer(message.body)
-            if answer is not None:
-                self.request.sendall(wire.reply(message, answer))
-                return
-            mongod.sendall(message.without_exhaust())
-            if message.flags & wire.MORE_TO_COME:
-                return
-        else:
-            mongod.sendall(message.raw)
-        reply = wire.read(mongod)
-        if reply is None:
-            raise ConnectionError
-        self.request.sendall(reply.raw)
+    check: Callable[..., Any]
+    find: Callable[..., list[tuple[Any, float]]]
+    score: str
 
 
-@contextmanager
-def search_node(mongod_uri: str) -> Iterator[SearchNode]:
-    """A stand-in in front of a mongod, for as long as the block runs."""
-    node = SearchNode(mongod_uri)
-    ((host, port),) = parse_uri(mongod_uri)["nodelist"]
-    with _Proxy(node, (host, port)) as proxy:
-        node.uri = f"mongodb://127.0.0.1:{proxy.server_address[1]}/?directConnection=true"
-        thread = threading.Thread(target=proxy.serve_forever, kwargs={"poll_interval": 0.05})
-        thread.start()
-        try:
-            yield node
-        finally:
-            proxy.shutdown()
-            thread.join()
-            for connection in list(proxy.sockets):
-                with suppress(OSError):
-                    connection.shutdown(socket.SHUT_RDWR)
-            node.client.close()
+_KINDS = {
+    "$vectorSearch": _Kind(vector_search.check, vector_search.find, "vectorSearchScore"),
+    "$search": _Kind(text_search.check, text_search.find, "searchScore"),
+}

@@ -49,7 +49,11 @@ def check(stage: Mapping[str, Any]) -> None:
 
 
 def find(
-    stage: Mapping[str, Any], definition: Mapping[str, Any], collection: Collection, behind: int
+    stage: Mapping[str, Any],
+    definition: Mapping[str, Any],
+    collection: Collection,
+    behind: int,
+    int8_too: bool,
 ) -> list[tuple[Any, float]]:
     """Ids and scores, best first; ties in natural order."""
     field = vector_fields(definition).get(stage["path"])
@@ -66,7 +70,7 @@ def find(
         raise invalid("int1 vectors can only be queried with euclidean similarity")
     if similarity == "cosine" and not query.any():
         raise invalid("Cosine similarity cannot be calculated against a zero vector")
-    held = indexed(collection, field, behind)
+    held = indexed(collection, field, behind, int8_too)
     if "filter" in stage:
         _check_filter(stage["filter"], filter_paths(definition))
         # The genuine mongod says what its own filter language means.

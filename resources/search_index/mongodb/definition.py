@@ -8,7 +8,7 @@ the same must compare equal, however the server spells them out.
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from resources.search_index.declaration import IndexDeclaration
+from resources.search_index.declaration import IndexDeclaration, not_stored
 
 TYPE = "vectorSearch"
 _GRAPH = {"maxEdges": 16, "numEdgeCandidates": 100}
@@ -45,10 +45,9 @@ def build_definition(
     definition: dict[str, Any] = {
         "fields": [vector, *({"type": "filter", "path": name} for name in filters)]
     }
-    if declared.stored_source_include:
-        definition["storedSource"] = {"include": list(declared.stored_source_include)}
-    elif declared.stored_source_exclude:
-        definition["storedSource"] = {"exclude": list(declared.stored_source_exclude)}
+    source = declared.stored_source(path)
+    if source:
+        definition["storedSource"] = source
     return definition
 
 
@@ -58,6 +57,12 @@ def vector_field(definition: Mapping[str, Any], path: str) -> dict[str, Any] | N
         if field.get("type") == "vector" and field.get("path") == path:
             return _vector(field)
     return None
+
+
+def answers_alone(definition: Mapping[str, Any], fields: Sequence[str]) -> bool:
+    """Whether the search nodes' own copy of the documents has all these fields."""
+    source = definition.get("storedSource")
+    return isinstance(source, Mapping) and not not_stored(source, fields)
 
 
 def filter_paths(definition: Mapping[str, Any]) -> list[str]:

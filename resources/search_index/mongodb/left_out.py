@@ -20,6 +20,7 @@ from resources.core.vectors import (
     dtype_of,
     element_of,
     from_bson,
+    quantizes,
     width,
 )
 from resources.sources.fields import lookup
@@ -43,6 +44,7 @@ def left_out(
     dimensions: int,
     similarity: Similarity,
     quantization: Quantization,
+    int8_too: bool,
 ) -> LeftOut:
     """The documents whose vector is not in the index; of the others nothing leaves the server.
 
@@ -55,25 +57,32 @@ def left_out(
         dimensions: Of the index; likewise what follows.
         similarity: How it compares.
         quantization: What it does to floats.
+        int8_too: See `quantizes`.
     """
     indexable: list[Dtype] = ["float32", "array"]
-    if quantization == "none":
+    if quantization == "none" or quantizes("int8", quantization, int8_too=int8_too):
         indexable.append("int8")
-        if similarity == "euclidean":
-            indexable.append("packed_bit")
+    if quantization == "none" and similarity == "euclidean":
+        indexable.append("packed_bit")
     zeros = similarity != "cosine"
     conditions = [{path: of_width(dtype, dimensions, zeros=zeros)} for dtype in indexable]
     found = LeftOut()
     suspects = {**wanted, "$nor": conditions}
     for document in collection.find(suspects, {path: 1}, batch_size=1_000):
-        reason = why_left_out(lookup(document, path), dimensions, similarity, quantization)
+        value = lookup(document, path)
+        reason = why_left_out(value, dimensions, similarity, quantization, int8_too=int8_too)
         if reason:
             found.add(reason, document["_id"])
     return found
 
 
 def why_left_out(
-    value: Any, dimensions: int, similarity: Similarity, quantization: Quantization
+    value: Any,
+    dimensions: int,
+    similarity: Similarity,
+    quantization: Quantization,
+    *,
+    int8_too: bool,
 ) -> str:
     """The reason for one stored value; empty where it is indexed."""
     dtype = dtype_of(value)
@@ -90,7 +99,7 @@ def why_left_out(
         reason = "NaN or infinity"
     elif element == "packed_bit" and similarity != "euclidean":
         reason = f"bits, which {similarity} cannot compare"
-    elif element != "float32" and quantization != "none":
+    elif quantization != "none" and not quantizes(element, quantization, int8_too=int8_too):
         reason = f"{element} in an index that quantizes floats"
     elif similarity == "cosine" and not vector.any():
         reason = "all zeros, which has no cosine"

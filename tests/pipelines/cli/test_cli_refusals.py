@@ -181,8 +181,10 @@ def test_doctor_ready(place: Place, first_run: str, monkeypatch: pytest.MonkeyPa
         ("vector_store", {"in_place": True}, "in_place: true"),
         ("search_index", {"similarity": "dot"}, "similarity"),
         ("search_index", {"engine": "mongodb"}, "search_index has `engine: mongodb`, but this is"),
+        ("rerank", {"provider": {"sentence_transformers": {"model": "a b"}}}, "no model 'a b'"),
+        ("rerank", {"provider": {"mongodb": {}}}, "this deployment has no `$rerank`"),
     ],
-    ids=["file", "model", "store", "yaml", "engine"],
+    ids=["file", "model", "store", "yaml", "engine", "reranker", "stage"],
 )
 def test_doctor_says_what_to_fix(
     place: Place, first_run: str, name: str, resources: dict[str, Any], words: str
@@ -200,6 +202,7 @@ def test_doctor_says_what_to_fix(
     [
         ("embedder", {"provider": {"voyage": {"api_key": {"env": "NO_KEY"}}}}, "NO_KEY"),
         ("mongodb", {"deployment": {"server": {}}}, "MONGODB_URI"),
+        ("rerank", {"provider": {"voyage": {"api_key": {"env": "NO_KEY"}}}}, "NO_KEY"),
     ],
 )
 def test_doctor_and_plan_list_what_must_be_set_and_a_run_refuses(

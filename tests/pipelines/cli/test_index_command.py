@@ -25,14 +25,18 @@ PIPELINE = "index_pipelines.films"
 
 @pytest.fixture
 def node(
-    tmp_path, mongod_uri: str, static_model: str, monkeypatch: pytest.MonkeyPatch
+    request: pytest.FixtureRequest,
+    tmp_path,
+    mongod_uri: str,
+    static_model: str,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> Iterator[SearchNode]:
     name = f"test_{secrets.token_hex(6)}"
     place = Place(tmp_path)
     write_jsonl(place.source, DOCUMENTS)
     with search_node(mongod_uri) as started:
         settings = corpus_settings(place.source, static_model, database=name)
-        settings["search_index"]["poll_seconds"] = 0.05
+        settings["search_index"] |= {"poll_seconds": 0.05, **getattr(request, "param", {})}
         settings["mongodb"] = {"deployment": {"server": {"uri": started.uri}}, "registry": name}
         configs = [place.config("films", **settings)]
         write_pipeline(place.folder / "index_pipelines", "films", configs)
@@ -80,3 +84,28 @@ def test_without_search_nodes_auto_says_what_it_does_instead(node):
     # once there are search nodes, the next run moves to them
     node.enabled = True
     assert "by the engine mongodb" in " ".join(succeeds("run", PIPELINE).split())
+
+
+@pytest.mark.parametrize("node", [{"text": {"analyzer": "lucene.english"}}], indirect=True)
+def test_both_indexes_of_a_pipeline_are_listed_and_dropped(node):
+    assert "build vector_index and vector_index_text" in " ".join(
+        succeeds("index", "list", PIPELINE).split()
+    )
+    succeeds("run", PIPELINE)
+    listed = succeeds("index", "list", PIPELINE)
+    assert "vector_index *" in listed
+    assert "vector_index_text *" in listed
+    assert "lucene.english" in listed
+    assert "dropped vector_index_text" in succeeds(
+        "index", "drop", PIPELINE, "--name", "vector_index_text", "--yes"
+    )
+    listed = succeeds("index", "list", PIPELINE)
+    assert "vector_index_text" not in listed
+    succeeds("run", PIPELINE)
+    dropped = succeeds("index", "drop", PIPELINE, "--yes")
+    assert "dropped vector_index of" in dropped
+    assert "dropped vector_index_text of" in dropped
+    succeeds("index", "list", PIPELINE)
+    assert "has no search index vector_index; it has: none" in " ".join(
+        refuses("index", "drop", PIPELINE, "--yes").split()
+    )

@@ -13,7 +13,7 @@ import pymongo
 import pytest
 
 from resources.core.paths import CODE_ROOT
-from resources.models.kinds import EMBEDDERS
+from resources.models.kinds import EMBEDDERS, Kinds
 
 ACME = '''
 from typing import Literal
@@ -129,13 +129,21 @@ found = {
 """
 
 
-def install(site: Path, name: str, kind: str, module: str, source: str, target: str) -> None:
+def install(
+    site: Path,
+    name: str,
+    kind: str,
+    module: str,
+    source: str,
+    target: str,
+    kinds: Kinds = EMBEDDERS,
+) -> None:
     """A package as pip leaves it."""
     (site / f"{module}.py").write_text(source, "utf-8")
     metadata = site / f"{name.replace('-', '_')}-1.0.dist-info"
     metadata.mkdir(parents=True)
     (metadata / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {name}\nVersion: 1.0\n")
-    entry = f"[{EMBEDDERS.group}]\n{kind} = {module}:{target}\n"
+    entry = f"[{kinds.group}]\n{kind} = {module}:{target}\n"
     (metadata / "entry_points.txt").write_text(entry, "utf-8")
 
 

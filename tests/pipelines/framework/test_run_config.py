@@ -6,7 +6,7 @@ import dagster as dg
 import pytest
 import yaml
 
-from pipelines.framework.catalog import unset_variables
+from pipelines.framework.catalog import missing_variables, unset_variables
 from pipelines.framework.pipeline import RESOURCES, EmbeddingPipeline
 from pipelines.framework.run_config import (
     CONFIGS,
@@ -21,6 +21,7 @@ from resources.core.paths import CODE_ROOT
 from resources.embedders.resource import EmbedderResource
 from resources.embedders.sentence_transformers import SentenceTransformersProvider
 from resources.embedders.voyage import VoyageProvider
+from resources.search_index.resource import SearchIndexResource
 
 NO_RUN_CONFIG = {"models.yaml"}  # the model catalogue; see test_catalogue.py
 FILES = sorted(
@@ -46,7 +47,7 @@ def test_every_file_is_a_run_config_and_makes_resources(file):
     assert set(resources) == set(RESOURCES)
 
 
-@pytest.mark.parametrize("folder", ["embedder", "mongodb"])
+@pytest.mark.parametrize("folder", ["embedder", "mongodb", "rerank"])
 def test_fragments_of_one_folder_choose_one_thing_only(folder):
     for path in (CONFIGS / folder).glob("*.yaml"):
         assert list(read_run_config(path)["resources"]) == [folder]
@@ -107,6 +108,14 @@ BAD = {
     "a validator of ours": (
         "resources: {vector_store: {config: {path: _id}}}",
         r"resources.vector_store.config.path: path '_id' is taken",
+    ),
+    "inside a block": (
+        "resources: {search_index: {config: {text: {analyser: x}}}}",
+        r"search_index.config.text: unknown key 'analyser'; allowed: analyzer, fields",
+    ),
+    "a block as text": (
+        "resources: {search_index: {config: {text: 'yes'}}}",
+        r"search_index.config.text: a mapping belongs here, not 'yes'",
     ),
     "item of a list": (
         "resources: {source: {config: {carry: [a, 1]}}}",
@@ -175,6 +184,50 @@ def test_overriding_one_key_keeps_the_others(override, expected):
     assert tuple(metadata[name].value for name in ("kind", "model", "batch")) == expected
 
 
+ENGLISH = {"text": {"analyzer": "lucene.english"}}
+
+
+@dg.asset
+def searched(search_index: SearchIndexResource) -> dg.MaterializeResult:
+    text = search_index.text
+    return dg.MaterializeResult(
+        metadata={"text": f"{text.analyzer} {text.fields}" if text else "none"}
+    )
+
+
+@pytest.mark.parametrize(
+    ("values", "override", "expected"),
+    [
+        ({}, {}, "none"),
+        ({}, {"text": {}}, "lucene.standard []"),
+        ({"text": {}}, {}, "lucene.standard []"),
+        (ENGLISH, {}, "lucene.english []"),
+        (ENGLISH, {"name": "other"}, "lucene.english []"),
+        (ENGLISH, {"text": {"fields": ["a"]}}, "lucene.english ['a']"),
+        (ENGLISH, {"text": None}, "none"),
+    ],
+)
+def test_overriding_one_key_of_a_block_keeps_the_others(values, override, expected):
+    resource = with_defaults(SearchIndexResource, values)()
+    assert (resource.text is None) == ("text" not in values)
+    config = {"resources": {"search_index": {"config": override}}} if override else None
+    result = dg.materialize([searched], resources={"search_index": resource}, run_config=config)
+    (event,) = result.get_asset_materialization_events()
+    metadata = event.step_materialization_data.materialization.metadata
+    assert metadata["text"].value == expected
+
+
+def test_blocks_of_several_files_merge_and_null_leaves_one_out(tmp_path):
+    first = write(tmp_path, "resources: {search_index: {config: {text: {analyzer: a}}}}", "1.yaml")
+    second = write(tmp_path, "resources: {search_index: {config: {text: {fields: [b]}}}}", "2.yaml")
+    found = resource_values([first, second], RESOURCES)["search_index"]
+    assert found == {"text": {"analyzer": "a", "fields": ["b"]}}
+    none = write(tmp_path, "resources: {search_index: {config: {text: null}}}", "3.yaml")
+    found = resource_values([first, none], RESOURCES)["search_index"]
+    assert found == {"text": None}
+    assert with_defaults(SearchIndexResource, found)().text is None
+
+
 def test_a_subclass_keeps_descriptions_and_constraints():
     resource = with_defaults(EmbedderResource, VALUES)
     field = resource.model_fields["max_batch_chunks"]
@@ -204,6 +257,17 @@ def test_unset_variables_are_found_wherever_they_stand(monkeypatch):
     unset = {key: unset_variables(resource) for key, resource in resources.items()}
     assert unset.pop("embedder") == ["VOYAGE_API_KEY"]
     assert not any(unset.values())
+
+
+def test_a_rerankers_key_is_missed_only_where_one_is_chosen(monkeypatch):
+    monkeypatch.delenv("VOYAGE_API_KEY")
+    base = ["quickstart.yaml", "embedder/minilm.yaml", "mongodb/embedded.yaml"]
+    pipeline = EmbeddingPipeline(name="p", configs=base)
+    assert missing_variables(pipeline) == {}
+    assert missing_variables(pipeline, ["rerank/voyage.yaml"]) == {"VOYAGE_API_KEY": "rerank"}
+    for other in ("none", "minilm", "mongodb"):
+        chosen = ["rerank/voyage.yaml", f"rerank/{other}.yaml"]
+        assert missing_variables(pipeline, chosen) == {}, "a later file wins"
 
 
 def test_another_variant_in_a_later_file_replaces_the_one_before():

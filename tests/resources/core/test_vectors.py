@@ -84,6 +84,7 @@ def test_vectors_do_not_become_finer():
         ("packed_bit", "euclidean", "binary", 64, "remove one of the two"),
         ("int8", "cosine", "scalar", 64, "remove one of the two"),
         ("float32", "cosine", "binary", 60, "multiple of 8"),
+        ("int8", "cosine", "binary", 60, "multiple of 8"),
         ("array", "cosine", "none", 8193, "at most 8192"),
     ],
 )
@@ -99,7 +100,11 @@ def test_what_the_server_would_leave_out_is_refused(
     ("dtype", "similarity", "quantization"),
     [
         ("packed_bit", "euclidean", "none"),
-        *(("int8", similarity, "none") for similarity in ("cosine", "dotProduct", "euclidean")),
+        *(
+            ("int8", similarity, quantization)
+            for similarity in ("cosine", "dotProduct", "euclidean")
+            for quantization in ("none", "binary")
+        ),
         *(
             (dtype, similarity, quantization)
             for dtype in ("float32", "array")

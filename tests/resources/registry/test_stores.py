@@ -1,5 +1,6 @@
 """What is noted of stores and indexes, in the shape that earlier versions read and wrote."""
 
+import dataclasses
 from contextlib import contextmanager
 
 import pytest
@@ -100,7 +101,30 @@ def test_an_index_entry_is_read_as_it_was_written(database):
     assert found.declaration == {"a": 1}
     document = database["search_indexes"].find_one({"_id": "i"})
     names = {"engine", "space", "store", "version", "fingerprint", "indexed", "declaration"}
-    assert document.keys() == names | {"_id", "at", "nothing_left_out"}
+    assert document.keys() == names | {"_id", "at", "nothing_left_out", "text_definition"}
+
+
+def test_an_index_over_texts_is_forgotten_once_there_is_none(database):
+    indexes = Indexes(database["search_indexes"])
+    indexes.record("i", dataclasses.replace(ENTRY, text_definition={"mappings": {}}))
+    found = indexes.get("i")
+    assert found is not None
+    assert found.text_definition == {"mappings": {}}
+    indexes.record("i", ENTRY)
+    found = indexes.get("i")
+    assert found is not None
+    assert found.text_definition is None
+
+
+def test_the_maker_of_an_index_is_known_until_it_is_gone(database):
+    indexes = Indexes(database["search_indexes"])
+    assert indexes.maker("i_text") is None
+    indexes.forget_maker("i_text")
+    indexes.note_maker("i_text", "films")
+    assert indexes.maker("i_text") == "films"
+    assert indexes.get("i_text") is None, "it is no index of its own"
+    indexes.forget_maker("i_text")
+    assert indexes.maker("i_text") is None
 
 
 def test_a_server_that_tells_no_version_of_an_index(database):

@@ -74,17 +74,21 @@ def collection(mongod_uri: str) -> Iterator[Collection]:
 
 
 @pytest.mark.parametrize(
-    ("similarity", "quantization"),
-    list(itertools.product(["cosine", "dotProduct", "euclidean"], ["none", "scalar", "binary"])),
+    ("similarity", "quantization", "int8_too"),
+    list(
+        itertools.product(
+            ["cosine", "dotProduct", "euclidean"], ["none", "scalar", "binary"], [True, False]
+        )
+    ),
 )
-def test_both_leave_out_the_same(collection, similarity, quantization):
+def test_both_leave_out_the_same(collection, similarity, quantization, int8_too):
     field = {
         "path": "e.v",
         "numDimensions": WIDTH,
         "similarity": similarity,
         "quantization": quantization,
     }
-    kept = {key for key, *_ in indexed(collection, field).values()}
+    kept = {key for key, *_ in indexed(collection, field, 0, int8_too).values()}
     found = left_out(
         collection,
         {},
@@ -92,7 +96,9 @@ def test_both_leave_out_the_same(collection, similarity, quantization):
         dimensions=WIDTH,
         similarity=similarity,
         quantization=quantization,
+        int8_too=int8_too,
     )
+    assert ("int8" in kept) == (quantization == "none" or (quantization == "binary" and int8_too))
     wanted = {*VALUES, "missing"} - kept
     assert 0 < len(kept) < len(wanted)
     assert found.count == len(wanted)
