@@ -77,8 +77,9 @@ class SearchIndexResource(IndexDeclaration):
         text = self.text
         if text is not None:
             text = text.model_copy(update={"fields": [*map(store.place, text.fields)]})
-        fields = [*map(store.place, self.filter_fields)]
-        return self.model_copy(update={"filter_fields": fields, "text": text})
+        named = ("filter_fields", "stored_source_include", "stored_source_exclude")
+        placed = {setting: [*map(store.place, getattr(self, setting))] for setting in named}
+        return self.model_copy(update={**placed, "text": text})
 
     def open(
         self,
