@@ -522,3 +522,30 @@ def test_which_reader_reads_what(workshop, settings, similarity, diverse, as_jso
         assert said(lambda: store.query(query).nodes) == nodes
         ours = PipelineRetriever(searcher=searcher, options={"diversity": 0.5})
         assert said(lambda: [json.dumps(d.metadata) for d in ours.invoke("hat")]) == "finds"
+
+
+def test_words_of_a_carried_field_are_found_where_the_layout_has_them(workshop):
+    laid_out(workshop, "llamaindex")
+    workshop.configure({"search_index": {"text": {"fields": ["text", "kind", "colour"]}}})
+    ran(workshop)
+    found = workshop.search("stone", mode="text", limit=9, filter={"colour": "blue"}).hits
+    assert [hit.text for hit in found] == ["blue stone"]
+    both = workshop.search("green hat", mode="hybrid", limit=3).hits
+    assert both[0].text == "green hat"
+    assert both[0].ranks == {"vector": 1, "text": 1}
+
+
+def test_search_nodes_keep_a_copy_of_fields_where_the_layout_has_them(node, workshop):
+    laid_out(workshop, "llamaindex")
+    kept = ["text", "source_id", "chunk", "embedding_lineage", *CARRIED]
+    workshop.configure(
+        {"search_index": {"stored_source_include": kept, "return_stored_source": True}}
+    )
+    ran(workshop)
+    found = workshop.search("green hat", limit=1, filter={"kind": "hat"})
+    (asked,) = [command for command in node.commands if "hat" in str(command.get("pipeline"))]
+    assert asked["pipeline"][0]["$vectorSearch"]["returnStoredSource"] is True
+    assert found.hits[0].fields.keys() == set(CARRIED)
+    assert found.hits[0].text == "green hat"
+    (index,) = workshop.vectors.list_search_indexes()
+    assert "metadata.kind" in index["latestDefinition"]["storedSource"]["include"]

@@ -101,7 +101,13 @@ def test_dates_as_text_are_in_the_order_of_dates(first, second):
 @pytest.mark.parametrize(
     ("chunk_id", "fits"),
     [
-        *[("a", True), (7, True), (2.5, True), (ObjectId(), True), (datetime(2026, 1, 1), True)],
+        *[
+            ("a", True),
+            (7, True),
+            (2.5, True),
+            (ObjectId("65f0a1b2c3d4e5f601234567"), True),
+            (datetime(2026, 1, 1), True),
+        ],
         *[(Binary.from_uuid(uuid.UUID(int=1)), False), ({"a": 1}, False), (True, False)],
         *[(Decimal128("1"), False), (b"\xff", False), (DatetimeMS(2**55), False)],
     ],
