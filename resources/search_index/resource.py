@@ -77,8 +77,9 @@ class SearchIndexResource(IndexDeclaration):
         text = self.text
         if text is not None:
             text = text.model_copy(update={"fields": [*map(store.place, text.fields)]})
-        fields = [*map(store.place, self.filter_fields)]
-        return self.model_copy(update={"filter_fields": fields, "text": text})
+        names = ("filter_fields", "stored_source_include", "stored_source_exclude")
+        placed = {name: [*map(store.place, getattr(self, name))] for name in names}
+        return self.model_copy(update={**placed, "text": text})
 
     def open(
         self,
