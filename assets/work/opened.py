@@ -2,7 +2,6 @@
 
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
-from functools import cached_property
 from typing import Any
 
 from pymongo import MongoClient
@@ -13,6 +12,7 @@ from resources.batch_store.resource import BatchStoreResource
 from resources.batch_store.store import BatchStore
 from resources.core.config import StrictResource
 from resources.core.lane import Finished, Lane, unknown
+from resources.core.once import once
 from resources.core.space import EmbeddingSpace
 from resources.embedders.resource import EmbedderResource
 from resources.mongodb.lease import Lease, held
@@ -90,31 +90,31 @@ class Opened:
         vars(renewed).update({name: vars(self)[name] for name in kept})
         return renewed
 
-    @cached_property
+    @once
     def source(self) -> SourceResource:
         return self._resource("source")
 
-    @cached_property
+    @once
     def embedder(self) -> EmbedderResource:
         return self._resource("embedder")
 
-    @cached_property
+    @once
     def mongodb(self) -> MongoDBResource:
         return self._resource("mongodb")
 
-    @cached_property
+    @once
     def vector_store(self) -> VectorStoreResource:
         return self._resource("vector_store")
 
-    @cached_property
+    @once
     def search_index(self) -> SearchIndexResource:
         return self._resource("search_index")
 
-    @cached_property
+    @once
     def batch_store(self) -> BatchStoreResource:
         return self._resource("batch_store")
 
-    @cached_property
+    @once
     def reranker(self) -> RerankResource:
         return self._resource("rerank")
 
@@ -138,20 +138,20 @@ class Opened:
             self._stack.callback(found.close)
         return found
 
-    @cached_property
+    @once
     def client(self) -> MongoClient:
         return self._stack.enter_context(self.mongodb.connect())
 
-    @cached_property
+    @once
     def registry(self) -> Registry:
         return Registry(self.client, self.mongodb.registry)
 
-    @cached_property
+    @once
     def embedder_space(self) -> EmbeddingSpace:
         """The space as the embedder names it; asks no server."""
         return self.embedder.space()
 
-    @cached_property
+    @once
     def space(self) -> EmbeddingSpace:
         """The same as the store knows it: only a provider's address makes a difference there."""
         space = self.embedder_space
@@ -159,7 +159,7 @@ class Opened:
             return space
         return self.registry.stores.settled_space(space, self.vector_store.key(self.source))
 
-    @cached_property
+    @once
     def store(self) -> VectorStore:
         return self.vector_store.open(
             self.client,
@@ -169,7 +169,7 @@ class Opened:
             scale_of=self.registry.spaces.int8_scale,
         )
 
-    @cached_property
+    @once
     def batches(self) -> BatchStore:
         return self.batch_store.open()
 
@@ -177,14 +177,14 @@ class Opened:
     def lane(self) -> Lane:
         return Lane(self.name, self.space.id)
 
-    @cached_property
+    @once
     def plan(self) -> Plan:
         """The plan that the run made, or chose at its first step; outside a run the newest."""
         return plan_of_run(
             self.batches, self.name, self.embedder_space, self.run, pin=self.holds, log=self.log
         )
 
-    @cached_property
+    @once
     def neighbours(self) -> Neighbours:
         return neighbours(
             self.store, self.client, self.registry, self.space, cut=self.embedder.truncates
@@ -194,13 +194,13 @@ class Opened:
     def index_key(self) -> str:
         return self.store.key.index(self.search_index.name)
 
-    @cached_property
+    @once
     def engine(self) -> SearchEngine:
         """What serves the index: `engine: auto` keeps to the engine that made it."""
         made = self.registry.indexes.get(self.index_key)
         return self._engine(made.engine if made else None, lambda line: None)
 
-    @cached_property
+    @once
     def wanted_engine(self) -> SearchEngine:
         """What an index that is made now gets; the log is told why."""
         return self._engine(None, self.log)

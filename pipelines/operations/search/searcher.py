@@ -6,7 +6,6 @@ import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
-from functools import cached_property
 from pathlib import Path
 from typing import Any, Unpack
 
@@ -24,6 +23,7 @@ from pipelines.operations.search.request import Request, SearchOptions
 from pipelines.operations.search.serving import Follower, Serving
 from resources.core.errors import QueryRefused
 from resources.core.keys import key
+from resources.core.once import once
 from resources.core.space import EmbeddingSpace
 from resources.mongodb.deployment import explain
 from resources.sources.fields import MISSING, lookup
@@ -162,7 +162,7 @@ class Searcher:
         with self._opening:
             return self._opened_reranking
 
-    @cached_property
+    @once
     def _opened_reranking(self) -> Reranking | None:
         """Opened for the first question that wants it, and before that is paid for."""
         reranker = self._opened.open_reranker()

@@ -2,13 +2,13 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from functools import cached_property
 from typing import Any
 
 import numpy as np
 from pymongo.errors import OperationFailure
 
 from resources.core.errors import QueryRefused
+from resources.core.once import once
 from resources.mongodb.deployment import server_version
 from resources.registry.indexes import IndexEntry
 from resources.search_index.declaration import IndexDeclaration
@@ -137,7 +137,7 @@ class ServedByMongoDB(ServedIndex):
     def _by_score(self) -> bool:
         return self._declared.text is not None and self._declared.text.fusion == "score"
 
-    @cached_property
+    @once
     def _version(self) -> tuple[int, int]:
         return server_version(self._collection.database.client)
 
