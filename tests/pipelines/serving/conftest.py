@@ -33,7 +33,10 @@ FAULT = "ImportError: no module named 'reviews_of' in /home/somebody/secret fold
 def workshops(
     tmp_path_factory: pytest.TempPathFactory, _servers: Servers, static_model: str
 ) -> Iterator[list[Workshop]]:
-    """Two pipelines over the same documents, which have been run, each with a model of its own."""
+    """Two pipelines over the same documents, which have been run, each with a model of its own.
+
+    Only the first has full text.
+    """
     uri = _servers.uri("mongod")
     made = []
     folder = tmp_path_factory.mktemp("serving")
@@ -41,6 +44,8 @@ def workshops(
     for name, model in (("films", static_model), ("others", other)):
         (folder / name).mkdir()
         workshop = Workshop(folder / name, uri, f"test_{secrets.token_hex(6)}", model, name)
+        if name == "films":
+            workshop.configure({"search_index": {"text": {}}})
         workshop.write([*DOCUMENTS, *HOSTILE])
         run = workshop.run()
         assert run.success, run.failures

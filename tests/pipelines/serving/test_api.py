@@ -68,10 +68,17 @@ def test_a_pipeline_says_what_it_can_be_asked_for(site: Site):
     details = site.get("/pipelines/films").json
     assert details["filter_fields"] == ["kind"]
     assert (details["vectors"], details["dimensions"]) == (9, 64)
-    assert details["modes"]["vector"] == ""
-    no_text = details["modes"]["text"]
-    if no_text:  # then asking says the same
-        assert no_text in site.post({"pipeline": "films", "query": "a", "mode": "text"}).error
+    assert details["reranker"] == {"name": "", "fault": ""}
+    # What it says of a mode is what asking in that mode comes to.
+    assert details["modes"] == {"vector": "", "text": "", "hybrid": ""}
+    for mode in ("text", "hybrid"):
+        (first, *_) = site.searched(pipeline="films", query="porch lamp moth", mode=mode)
+        assert first["id"] == "moth"
+    why = site.get("/pipelines/others").json["modes"]
+    assert why["vector"] == ""
+    assert why["text"] == why["hybrid"] != ""
+    for mode in ("text", "hybrid"):
+        assert why[mode] in site.post({"pipeline": "others", "query": "a", "mode": mode}).error
 
 
 def test_the_pipelines_are_listed_with_what_is_wrong(site: Site):

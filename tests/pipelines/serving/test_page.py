@@ -164,6 +164,28 @@ def test_exact_stands_beside_approximate_and_two_pipelines_beside_one_another(
             assert badge == f"{'↑' if was > at else '↓'} {abs(was - at)}"
 
 
+def test_a_mode_is_chosen_where_the_index_has_it_and_else_says_why(page: "Page", site: Site):
+    page.goto(f"{site.url}/#pipeline=films&query=porch lamp moth")
+    assert ids(page)[0] == "moth"
+    page.get_by_role("radio", name="Hybrid").check()
+    page.locator(".hit .move", has_text="text #1").first.wait_for()
+    assert ids(page)[0] == "moth"
+    ranks = page.locator(".hit").first.locator(".move").all_inner_texts()
+    assert sorted(ranks)[0] == "text #1"
+    assert re.fullmatch(r"vector #\d", sorted(ranks)[1])
+    assert page.get_by_label("Weight of text").is_hidden()
+    page.get_by_role("button", name="Options").click()
+    page.get_by_label("Weight of text").wait_for()
+    assert "mode=hybrid" in page.url
+
+    page.goto("about:blank")
+    page.goto(f"{site.url}/#pipeline=others")
+    page.get_by_text("Text and hybrid cannot be had").wait_for()
+    for mode in ("Text", "Hybrid"):
+        assert page.get_by_role("radio", name=mode).is_disabled()
+    assert page.get_by_role("radio", name="Vector").is_enabled()
+
+
 def test_what_stands_in_a_document_does_nothing(page: "Page", site: Site):
     page.goto(f"{site.url}/#pipeline=films&query=dragon&limit=9")
     found = ids(page)
