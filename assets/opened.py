@@ -22,11 +22,21 @@ def required(prefix: str) -> set[str]:
 
 @contextmanager
 def opened(
-    context: dg.AssetExecutionContext | dg.AssetCheckExecutionContext, pipeline: str, prefix: str
+    context: dg.AssetExecutionContext | dg.AssetCheckExecutionContext,
+    pipeline: str,
+    prefix: str,
+    *,
+    hold: bool = True,
 ) -> Iterator[Opened]:
     """Open the pipeline of a step: an asset holds it, a check only looks.
 
     A run's first asset has everything checked before it reads or spends anything.
+
+    Args:
+        context: Of the step.
+        pipeline: Name of the pipeline.
+        prefix: Of its resources' keys.
+        hold: An asset holds it.
 
     Raises:
         dagster.Failure: With the sentence of an error that a user can act on; not to be retried.
@@ -43,7 +53,7 @@ def opened(
             finished=partial(_finished, context.instance),
         )
         found.check_settings()
-        if isinstance(context, dg.AssetExecutionContext):
+        if hold and isinstance(context, dg.AssetExecutionContext):
             stack.enter_context(_held(context, found))
         yield found
 

@@ -16,6 +16,7 @@ from resources.core.chunks import Chunk
 from resources.core.keys import shown
 from resources.core.space import EmbeddingSpace
 from resources.registry.quarantine import Quarantined
+from resources.search_index.engine import MergeReport
 from resources.vector_store.format_quality import FormatQuality
 
 Outcome = Planned | Embedded | Stored | Indexed
@@ -151,7 +152,17 @@ def indexed(outcome: Indexed) -> dict[str, Any]:
         "probes that found themselves": f"{sum(p.right for p in probes)} of {len(probes)}",
         "seconds": round(report.seconds, 3),
         **report.details,
+        **_merge(outcome.merge),
         "probes": dg.MetadataValue.md(_probes(probes)),
+    }
+
+
+def _merge(merge: MergeReport | None) -> dict[str, Any]:
+    if merge is None:
+        return {}
+    return {
+        "merged": f"{merge.vectors:,} vectors" if merge.published else f"no: {merge.why}",
+        "merge seconds": round(merge.seconds, 3),
     }
 
 

@@ -4,7 +4,7 @@ import dagster as dg
 
 from assets import report
 from assets.opened import opened, required
-from assets.work.proving import index
+from assets.work.proving import index, merge
 
 
 def build_search_index(pipeline: str, prefix: str) -> dg.AssetsDefinition:
@@ -20,6 +20,9 @@ def build_search_index(pipeline: str, prefix: str) -> dg.AssetsDefinition:
         """The vector index that searches use, equal to its declaration and to what is stored."""
         with opened(context, pipeline, prefix) as o:
             outcome = index(o)
+        if outcome.report.merge_due:  # while the new version serves, and the next run may begin
+            with opened(context, pipeline, prefix, hold=False) as o:
+                outcome = merge(o, outcome)
         return report.result(outcome, report.indexed(outcome))
 
     return search_index

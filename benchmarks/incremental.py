@@ -2,19 +2,23 @@
 
 Run with `python -m benchmarks.incremental --documents 100000 1000000`. Every size runs in a process
 of its own, over a collection of short texts in a genuine mongod, embedded by a static model of 384
-dimensions: cold, with nothing changed, and with every hundredth text changed. A run is a Dagster
-run of `source_documents`, `embedding_batches` and `stored_vectors`, its own start-up included.
+dimensions: cold, with nothing changed, with one text changed, and with every hundredth. A run is a
+Dagster run of the whole pipeline, its own start-up included; `search_index` is also shown alone,
+and the merge after it, during which the index serves and the next run may begin. What a run costs
+while a merge is due is measured by leaving one out.
 """
 
 import argparse
 import json
 import multiprocessing
 import resource
+import secrets
 import tempfile
 import time
 from collections import Counter
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 import numpy as np
 import pymongo
@@ -23,6 +27,7 @@ from pymongo.monitoring import CommandListener, CommandStartedEvent
 from rich.console import Console
 from rich.table import Table
 
+from resources.search_index.local.engine import LocalEngine
 from tests.models import build_static_model
 from tests.servers import genuine_mongod, mongod
 from tests.workshop import Run, Workshop
@@ -30,7 +35,6 @@ from tests.workshop import Run, Workshop
 DIMENSIONS = 384
 INSERTED = 10_000
 SCAN = "bare scan of the source"
-STEPS = ("source_documents", "embedding_batches", "stored_vectors")
 
 
 class Counted(CommandListener):
@@ -89,7 +93,7 @@ def measure(documents: int, results: Any) -> None:
         def run(name: str) -> None:
             counted.commands.clear()
             start = time.perf_counter()
-            done: Run = workshop.run(*STEPS)
+            done: Run = workshop.run()
             seconds = time.perf_counter() - start
             assert done.success, done.failures
             results.put(
@@ -97,6 +101,8 @@ def measure(documents: int, results: Any) -> None:
                     "documents": documents,
                     "run": name,
                     "seconds": seconds,
+                    "index": done.search_index["seconds"],
+                    "merge": done.search_index.get("merge seconds"),
                     "embedded": done.embedding_batches["embedded"],
                     "commands": counted.commands.total(),
                     "peak": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,
@@ -109,11 +115,27 @@ def measure(documents: int, results: Any) -> None:
             pass
         scan = time.perf_counter() - start
         results.put({"documents": documents, "run": SCAN, "seconds": scan})
+
+        def change(numbers: range) -> None:
+            words = secrets.token_hex(4)
+            source.bulk_write(
+                [UpdateOne({"_id": n}, {"$set": {"text": f"new {n} {words}"}}) for n in numbers]
+            )
+
         run("nothing changed")
-        changed = range(0, documents, 100)
-        source.bulk_write([UpdateOne({"_id": n}, {"$set": {"text": f"new {n}"}}) for n in changed])
+        change(range(1))
+        run("one changed")
+        change(range(0, documents, 100))
         run("1 % changed")
         run("nothing changed again")
+        with patch.object(LocalEngine, "merge", lambda self, log: None):
+            change(range(0, documents, 10))
+            run("10 % changed, not merged")
+            change(range(1))
+            run("one changed, merge due")
+            change(range(0, documents, 100))
+            run("1 % changed, merge due")
+        run("nothing changed, merged")
 
 
 def main() -> None:
@@ -133,8 +155,8 @@ def main() -> None:
         assert process.exitcode == 0, "the measurement failed; see above"
     table = Table()
     scans = {row["documents"]: row["seconds"] for row in rows if row["run"] == SCAN}
-    columns = ("documents", "run", "seconds", "documents/s", "x scan", "embedded", "commands",
-               "peak MiB")  # fmt: skip
+    columns = ("documents", "run", "seconds", "documents/s", "x scan", "search_index s", "merge s",
+               "embedded", "commands", "peak MiB")  # fmt: skip
     for name in columns:
         table.add_column(name, justify="left" if name == "run" else "right")
     for row in rows:
@@ -144,11 +166,13 @@ def main() -> None:
             f"{row['seconds']:.2f}",
             f"{row['documents'] / row['seconds']:,.0f}",
             f"{row['seconds'] / scans[row['documents']]:.1f}",
+            f"{row['index']:.2f}" if "index" in row else "",
+            f"{row['merge']:.1f}" if row.get("merge") else "",
             f"{row['embedded']:,}" if "embedded" in row else "",
             f"{row['commands']:,}" if "commands" in row else "",
             f"{row['peak']:,.0f}" if "peak" in row else "",
         )
-    Console(width=100).print(table)
+    Console(width=120).print(table)
     if options.json:
         options.json.write_text(json.dumps(rows, indent=1), "utf-8")
 

@@ -39,7 +39,9 @@ import numpy as np
 from rich.console import Console
 from rich.table import Table
 
-from resources.search_index.local.builder import LocalIndexBuilder
+from resources.search_index.local.builder import SegmentBuilder
+from resources.search_index.local.shape import IndexShape
+from resources.search_index.local.version import Version
 from resources.search_index.query import Query
 
 LIMIT = 10
@@ -100,14 +102,13 @@ def compare(count: int, dimensions: int, queries: int, table: Table) -> None:
         usearch_built = time.perf_counter() - start
 
     start = time.perf_counter()
-    builder = LocalIndexBuilder(
-        dimensions=dimensions, similarity="cosine", filter_paths=["draw"], expected=count
-    )
+    shape = IndexShape(dimensions, "cosine", ("draw",))
+    builder = SegmentBuilder(shape, expected=count)
     for first in range(0, count, 4096):
         part = slice(first, min(first + 4096, count))
         ids = list(range(part.start, part.stop))
         builder.add(ids, vectors[part], [{"draw": value} for value in draw[part].tolist()])
-    ours = builder.finish()
+    ours = Version(shape, [builder.finish()])
     ours_built = time.perf_counter() - start
 
     for share in SHARES:
@@ -148,8 +149,8 @@ def compare(count: int, dimensions: int, queries: int, table: Table) -> None:
             runs.append(
                 (f"USearch, fetching {fetch}", usearch_built, lambda q, f=fetch: in_usearch(q, f))
             )
-        runs.append(("LocalIndex", ours_built, in_ours))
-        runs.append(("LocalIndex, exact", ours_built, lambda q: in_ours(q, exact=True)))
+        runs.append(("local engine", ours_built, in_ours))
+        runs.append(("local engine, exact", ours_built, lambda q: in_ours(q, exact=True)))
         for name, built, search in runs:
             spent, recall = measure(search, asked, truth)
             table.add_row(

@@ -1,4 +1,4 @@
-"""The user's pipelines, one module each; `framework`, `operations` and `cli` are ours.
+"""The user's pipelines, one module each; `framework`, `operations`, `serving` and `cli` are ours.
 
 The user's modules lie in `pipelines/` of the project, ours beside this file; in the checkout both
 are one folder. Theirs must have no `__init__.py`, which would hide this one.

@@ -1,14 +1,16 @@
 """Search an index for vectors that are stored: it proves itself by finding them."""
 
+import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from tenacity import Retrying, retry_if_result, stop_after_attempt, wait_fixed
 
 from assets.work.opened import Opened
+from resources.core.errors import BatchStoreError, SearchIndexError
 from resources.core.space import EmbeddingSpace
 from resources.core.vectors import Similarity
-from resources.search_index.engine import IndexReport, SearchEngine
+from resources.search_index.engine import IndexReport, MergeReport, SearchEngine
 from resources.search_index.mongodb.waiting import SETTLED
 from resources.search_index.query import Query
 from resources.search_index.scores import score
@@ -38,6 +40,7 @@ class Indexed:
     similarity: Similarity
     filter_fields: Sequence[str]
     probes: Sequence[Probe]
+    merge: MergeReport | None = None
 
 
 def index(o: Opened) -> Indexed:
@@ -62,6 +65,17 @@ def index(o: Opened) -> Indexed:
     return Indexed(
         report, declared.name, o.space, declared.similarity, declared.filter_fields, probes
     )
+
+
+def merge(o: Opened, outcome: Indexed) -> Indexed:
+    """Make the index fast again while it serves; whatever goes wrong here, it goes on serving."""
+    start = time.monotonic()
+    try:
+        found = o.engine.merge(o.log)
+    except (SearchIndexError, BatchStoreError, OSError) as error:
+        o.warn(f"the index serves as it is, but could not be merged: {error}; the next run tries")
+        found = MergeReport(False, 0, time.monotonic() - start, str(error))
+    return replace(outcome, merge=found)
 
 
 def probe(o: Opened, engine: SearchEngine) -> list[Probe]:

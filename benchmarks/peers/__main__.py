@@ -6,7 +6,8 @@ Run with `pip install -e '.[test,benchmarks]'` and `python -m benchmarks.peers -
 
 Four scenarios: cold, nothing changed, every hundredth text changed, and the model failing after
 nine texts in ten of a cold load, then a second attempt. Every contestant embeds by
-`SentenceTransformer.encode`, which is counted. Ours is a whole Dagster run, its start-up included.
+`SentenceTransformer.encode`, which is counted. Ours is a whole Dagster run, its start-up, checks
+and search index included; what the others store has no index yet.
 """
 
 import argparse

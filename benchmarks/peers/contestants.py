@@ -63,7 +63,7 @@ class Ours(Contestant):
         self._workshop.source.write_text(lines + "\n", "utf-8")
 
     def load(self, documents: Sequence[Document]) -> None:
-        run = self._workshop.run("source_documents", "embedding_batches", "stored_vectors")
+        run = self._workshop.run()
         if not run.success:
             raise RuntimeError(run.failures[0])
         self.vectors_per_second = run.stored_vectors["vectors per second"]

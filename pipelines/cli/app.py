@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 from dotenv import load_dotenv
 
-from pipelines.cli import answers, index, init, models, quarantine, render, search
+from pipelines.cli import answers, index, init, models, quarantine, render, search, serve
 from pipelines.cli.options import (
     AsJson,
     Configs,
@@ -171,6 +171,7 @@ def doctor_(
 app.command("init")(init.init)
 app.command("models")(models.models)
 app.command("search")(search.search)
+app.command("serve")(serve.serve)
 app.add_typer(index.app, name="index")
 app.add_typer(quarantine.app, name="quarantine")
 

@@ -13,7 +13,7 @@ import pipelines
 from pipelines.framework.pipeline import EmbeddingPipeline, declarations_only
 from resources.core.errors import EmbeddingsError
 
-OURS = ("cli", "framework", "operations")
+OURS = ("cli", "framework", "operations", "serving")
 
 
 @dataclass(frozen=True)

@@ -4,14 +4,16 @@ Layout under the root, which is a folder or an object-store URL:
 
     batches/<space>/<batch>.parquet          vectors, named by their content
     plans/<pipeline>/                        see `resources.batch_store.plans`
-    indexes/<pipeline>/<index>/<version>/    the local search engine's files
+    indexes/<pipeline>/<index>/<version>/    the local search engine's files: a list of segments
+    indexes/<pipeline>/<index>/segments/     which versions share
 """
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import datetime
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -198,9 +200,30 @@ class BatchStore:
         """Where the local engine keeps the versions of an index; a path or URL."""
         return f"{self.url}/indexes/{pipeline}/{index}"
 
-    def prune_index(self, pipeline: str, index: str, keep: Sequence[str]) -> None:
-        """Remove old versions of an index, except those named."""
-        self._files.prune(f"indexes/{pipeline}/{index}", keep)
+    def prune_index(
+        self,
+        pipeline: str,
+        index: str,
+        keep: Sequence[str],
+        segments_of: Callable[[str], Sequence[str]],
+    ) -> None:
+        """Remove old versions of an index, except those named, and what none needs any more.
+
+        Args:
+            pipeline: Whose index it is.
+            index: Its name.
+            keep: Versions.
+            segments_of: Which segments a version shares with others.
+        """
+        folder = f"indexes/{pipeline}/{index}"
+        self._files.prune(folder, keep)
+
+        @cache  # asked only when it is known which segments are old: no younger version names them
+        def needed() -> set[str]:
+            versions = self._files.names(folder)
+            return {name for version in versions for name in segments_of(version)}
+
+        self._files.prune(f"{folder}/segments", [], spare=lambda name: name in needed())
 
 
 def _batch(space_id: str, batch: str) -> str:

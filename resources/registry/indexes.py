@@ -74,6 +74,16 @@ class Indexes:
         else:
             lease.put(self._indexes, index, values)
 
+    def replace_version(self, index: str, entry: IndexEntry, version: str) -> bool:
+        """Let another version of the same content serve, if the entry's still does.
+
+        Returns:
+            Whether it did.
+        """
+        serving = {"_id": index, "engine": entry.engine, "version": entry.version}
+        found = self._indexes.update_one(serving, {"$set": {"version": version, "at": now()}})
+        return bool(found.matched_count)
+
     def note_nothing_left_out(self, index: str, state: Mapping[str, Any]) -> None:
         """Whichever run has made the index: in this state of store and index nothing is missing."""
         self._indexes.update_one({"_id": index}, {"$set": {"nothing_left_out": state}})

@@ -26,6 +26,7 @@ class IndexReport:
         indexed: Vectors that the index really serves.
         seconds: How long it took.
         details: Engine's own facts for the asset's metadata.
+        merge_due: `merge` would make the index faster, and can be done while it serves.
     """
 
     engine: str
@@ -34,6 +35,24 @@ class IndexReport:
     indexed: int
     seconds: float
     details: Mapping[str, Any]
+    merge_due: bool = False
+
+
+@dataclass(frozen=True)
+class MergeReport:
+    """What `merge` came to.
+
+    Attributes:
+        published: Whether the merged version serves.
+        vectors: In the segment that was built.
+        seconds: How long it took.
+        why: It does not serve, or there was nothing to merge; empty where it serves.
+    """
+
+    published: bool
+    vectors: int
+    seconds: float
+    why: str = ""
 
 
 @dataclass(frozen=True)
@@ -66,6 +85,17 @@ class SearchEngine(ABC):
             SearchIndexError: It cannot be built.
             LeaseError: Another run has taken the pipeline over; what that has made stays.
         """
+
+    def merge(self, log: Callable[[str], None]) -> MergeReport | None:
+        """Make an index that follows small changes fast again; needs no lease, may be killed.
+
+        Returns:
+            None where there is nothing to do, or the engine sees to it by itself.
+
+        Raises:
+            SearchIndexError: The index cannot be read or written; it serves as before.
+        """
+        return None
 
     @abstractmethod
     def coverage(self, *, thorough: bool = True) -> Coverage:

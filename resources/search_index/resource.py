@@ -77,8 +77,8 @@ class SearchIndexResource(IndexDeclaration):
         text = self.text
         if text is not None:
             text = text.model_copy(update={"fields": [*map(store.place, text.fields)]})
-        named = ("filter_fields", "stored_source_include", "stored_source_exclude")
-        placed = {setting: [*map(store.place, getattr(self, setting))] for setting in named}
+        names = ("filter_fields", "stored_source_include", "stored_source_exclude")
+        placed = {name: [*map(store.place, getattr(self, name))] for name in names}
         return self.model_copy(update={**placed, "text": text})
 
     def open(

@@ -1,7 +1,7 @@
 """Vectors of one pipeline in one collection: looked up, counted, read."""
 
 import dataclasses
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -21,6 +21,7 @@ from resources.core.vectors import (
     element_of,
     from_bson,
 )
+from resources.core.windows import WINDOW_BYTES
 from resources.sources.chunking import PLACE_FIELD
 from resources.sources.fields import without_nested
 from resources.sources.rejection import BadRecord
@@ -29,6 +30,8 @@ from resources.vector_store import layout as layouts
 from resources.vector_store.ownership import Occupant, why_not_ours, why_not_shared
 
 TEXT_FIELD, SOURCE_FIELD = "text", "source_id"
+MARKS = ("text_hash", "stored_as", "batch", "at", "token")
+MARKS_BATCH = 20_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -323,15 +326,56 @@ class VectorStore:
         found = self.collection.find_one({**wanted, owner: {"$ne": self.pipeline}}, {owner: 1})
         return str(at_path(found, owner) or "unknown") if found else None
 
-    def vectors(
-        self, space_id: str, fields: Sequence[str], batch_size: int = 1_000
-    ) -> Iterator[list[StoredVector]]:
-        """All vectors of one space with some fields, streamed in batches."""
-        projection = dict.fromkeys(without_nested([self.path, *fields]), 1)
-        cursor = self.collection.find(
-            {f"{self.lineage_path}.space": space_id}, projection, batch_size=batch_size
+    def marks(self, space_id: str, fields: Sequence[str], *, expected: int) -> Iterator[bytes]:
+        """What differs after every change of a vector of one space, or of some fields.
+
+        Without the vectors: `_id`, that part of the lineage which every write changes, and the
+        fields, as they come from the server.
+
+        Args:
+            space_id: Id of the space.
+            fields: Dotted paths.
+            expected: How many there are, roughly.
+
+        Returns:
+            Batches of BSON documents, one after the other.
+        """
+        lineage = [f"{self.lineage_path}.{name}" for name in MARKS]
+        # The index leads to each document by itself, which takes longer where most are wanted.
+        most = expected * 2 > self.collection.estimated_document_count()
+        return self.collection.find_raw_batches(
+            {f"{self.lineage_path}.space": space_id},
+            dict.fromkeys(without_nested([*lineage, *fields]), 1),
+            batch_size=MARKS_BATCH,
+            hint=[("$natural", 1)] if most else None,
         )
+
+    def vectors(
+        self,
+        space_id: str,
+        fields: Sequence[str],
+        batch_size: int = 1_000,
+        *,
+        ids: Sequence[Any] | None = None,
+        size_of: Callable[[Mapping[str, Any]], int] | None = None,
+    ) -> Iterator[list[StoredVector]]:
+        """Vectors of one space with some fields, streamed in batches: all, or those of some ids.
+
+        Args:
+            space_id: Id of the space.
+            fields: Dotted paths.
+            batch_size: At most so many at once.
+            ids: Only of these documents.
+            size_of: Bytes of the fields of a document, where they may be large: a batch holds no
+                more than `WINDOW_BYTES` of them.
+        """
+        projection = dict.fromkeys(without_nested([self.path, *fields]), 1)
+        wanted: dict[str, Any] = {f"{self.lineage_path}.space": space_id}
+        if ids is not None:
+            wanted["_id"] = {"$in": list(ids)}
+        cursor = self.collection.find(wanted, projection, batch_size=batch_size)
         rows: list[StoredVector] = []
+        held = 0
         for document in cursor:
             try:
                 vector = from_bson(at_path(document, self.path))
@@ -341,10 +385,12 @@ class VectorStore:
                     f"{self.path} {error}: somebody has changed it; "
                     f"`embeddings audit {self.pipeline} --repair` writes it anew"
                 ) from error
-            rows.append(StoredVector(document["_id"], vector, document))
-            if len(rows) == batch_size:
+            more = size_of(document) if size_of else 0
+            if len(rows) == batch_size or (rows and held + more > WINDOW_BYTES):
                 yield rows
-                rows = []
+                rows, held = [], 0
+            rows.append(StoredVector(document["_id"], vector, document))
+            held += more
         if rows:
             yield rows
 

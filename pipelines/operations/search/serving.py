@@ -146,4 +146,11 @@ class Follower:
 
 
 def _identity(entry: IndexEntry) -> tuple[object, ...]:
-    return (entry.engine, entry.space_id, entry.version, entry.definition, entry.fingerprint)
+    return (
+        entry.engine,
+        entry.space_id,
+        entry.version,
+        entry.definition,
+        entry.text_definition,
+        entry.fingerprint,
+    )

@@ -34,9 +34,20 @@ class FilterColumnBuilder:
                 found = leaves(document[self.path], ())
             else:
                 found = leaves(document, self._parts)
-            numbers = [self._number(kind, key) for kind, key in found]
-            members = numbers[0] if len(numbers) == 1 else tuple(sorted(set(numbers)))
-            self._codes.append(self._sets.setdefault(members, len(self._sets)))
+            self._codes.append(self._set(found))
+
+    def extend(self, column: "FilterColumn", rows: NDArray[np.int64]) -> None:
+        """Adds documents of a finished column, in the order of `rows`."""
+        codes = column.codes[rows]
+        known = np.zeros(column.sets, np.int32)
+        for code in np.unique(codes).tolist():
+            known[code] = self._set(column.values(code))
+        self._codes.frombytes(known[codes].tobytes())
+
+    def _set(self, values: Iterable[tuple[Kind, Any]]) -> int:
+        numbers = [self._number(kind, key) for kind, key in values]
+        members = numbers[0] if len(numbers) == 1 else tuple(sorted(set(numbers)))
+        return self._sets.setdefault(members, len(self._sets))
 
     def _number(self, kind: Kind, key: Any) -> int:
         # One dictionary per kind: in one for all, Python would merge 1 and True.
@@ -109,6 +120,24 @@ class FilterColumn:
 
     def __len__(self) -> int:
         return len(self.codes)
+
+    @property
+    def sets(self) -> int:
+        """How many different value sets the documents have."""
+        return len(self._set_offsets) - 1
+
+    def values(self, code: int) -> list[tuple[Kind, Any]]:
+        """The values of one set: kind and key, as `leaves` gives them."""
+        start, stop = self._set_offsets[code : code + 2].tolist()
+        found = []
+        for number in self._set_elements[start:stop].tolist():
+            kind = Kind(bisect_right(self._bases, number) - 1)
+            if kind in SINGLE:
+                key: Any = 0
+            else:
+                key = self._tables[kind][number - self._bases[kind]]
+            found.append((kind, key.item() if isinstance(key, np.generic) else key))
+        return found
 
     def matches(self, condition: Any) -> Mask:
         """(documents,) for a validated condition: a value, or a mapping of operators."""

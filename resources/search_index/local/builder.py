@@ -1,79 +1,65 @@
-"""Building a local index from vectors that arrive batch by batch."""
+"""Building a segment of a local index, from vectors that arrive batch by batch."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any, get_args
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from resources.core.errors import SearchIndexError
-from resources.core.vectors import Element, Similarity, width
-from resources.search_index.declaration import EXACT_BELOW
+from resources.core.vectors import width
 from resources.search_index.filters.columns import FilterColumnBuilder
 from resources.search_index.local import faiss_index
 from resources.search_index.local.faiss_index import Vectors
-from resources.search_index.local.index import LocalIndex, as_floats, lengths
-from resources.search_index.scores import meaning
+from resources.search_index.local.segment import Segment, as_floats, lengths
+from resources.search_index.local.shape import IndexShape
+from resources.search_index.local.signatures import Signatures, unknown
+from resources.search_index.local.text.building import TextBuilder
 
 
-class LocalIndexBuilder:
-    """Takes vectors batch by batch; beside the index itself it holds one batch of them."""
+class SegmentBuilder:
+    """Takes vectors batch by batch; beside the segment itself it holds one batch of them."""
 
-    def __init__(
-        self,
-        *,
-        dimensions: int,
-        similarity: Similarity,
-        filter_paths: Sequence[str],
-        exact_below: int = EXACT_BELOW,
-        max_edges: int = 16,
-        num_edge_candidates: int = 100,
-        expected: int | None = None,
-        element: Element = "float32",
-    ) -> None:
-        """Begins an empty index.
+    def __init__(self, shape: IndexShape, *, expected: int = 0, flat: bool = False) -> None:
+        """Begins an empty segment.
 
         Args:
-            dimensions: Width of every vector.
-            similarity: As in the definition of a MongoDB index.
-            filter_paths: Dotted paths that a filter may name.
-            exact_below: Up to this many vectors no graph is built.
-            max_edges: MongoDB's `hnswOptions.maxEdges`.
-            num_edge_candidates: MongoDB's `hnswOptions.numEdgeCandidates`.
+            shape: Of the index.
             expected: How many vectors to reserve memory for.
-            element: Type of the vectors that will be added.
+            flat: Build no graph, however many vectors there are.
         """
-        if similarity not in get_args(Similarity):
-            raise SearchIndexError(
-                f"unknown similarity {similarity!r}; allowed are {', '.join(get_args(Similarity))}"
-            )
-        meaning(element, similarity)  # raises where they do not go together
-        self._dimensions = dimensions
-        self._element: Element = element
-        self._similarity: Similarity = similarity
-        self._columns = [FilterColumnBuilder(path) for path in filter_paths]
-        self._exact_below = exact_below
-        self._max_edges = max_edges
-        self._num_edge_candidates = num_edge_candidates
+        self._shape = shape
+        self._columns = [FilterColumnBuilder(path) for path in shape.filter_paths]
         self._ids: list[Any] = []
+        self._signatures: list[Signatures] = []
         self._waiting: list[Vectors] = []
-        self._expected = expected or 0
-        self._index = self._graph() if self._expected > exact_below else self._flat()
-        faiss_index.reserve(self._index, self._expected)
+        self._text = TextBuilder(shape.tokenizer) if shape.tokenizer else None
+        self._expected = expected
+        self._exact_below = float("inf") if flat else shape.exact_below
+        self._index = self._graph() if expected > self._exact_below else self._flat()
+        faiss_index.reserve(self._index, expected)
+
+    def __len__(self) -> int:
+        return len(self._ids)
 
     def _flat(self) -> Any:
-        return faiss_index.new_flat(self._dimensions, self._similarity)
+        return faiss_index.new_flat(self._shape.dimensions, self._shape.similarity)
 
     def _graph(self) -> Any:
         return faiss_index.new_graph(
-            self._dimensions,
-            self._similarity,
-            max_edges=self._max_edges,
-            num_edge_candidates=self._num_edge_candidates,
+            self._shape.dimensions,
+            self._shape.similarity,
+            max_edges=self._shape.max_edges,
+            num_edge_candidates=self._shape.num_edge_candidates,
         )
 
     def add(
-        self, ids: Sequence[Any], vectors: NDArray[Any], fields: Sequence[Mapping[str, Any]]
+        self,
+        ids: Sequence[Any],
+        vectors: NDArray[Any],
+        fields: Sequence[Mapping[str, Any]],
+        signatures: Signatures | None = None,
+        texts: Sequence[str | None] | None = None,
     ) -> None:
         """Adds a batch, all of it or nothing.
 
@@ -83,9 +69,12 @@ class LocalIndexBuilder:
             ids: (n,) any BSON values.
             vectors: (n, dimensions) of the element type; packed bits (n, dimensions / 8).
             fields: (n,) documents with the filter fields, nested or under their dotted path.
+            signatures: (n, 2) of what the rows are made of; without any they count as out of date.
+            texts: (n,) None: that document has none. Left out where the index has no texts.
 
         Raises:
-            SearchIndexError: names the first vector that cannot be indexed.
+            SearchIndexError: names the first vector that cannot be indexed; there is no room for
+                temporary files.
         """
         if not len(ids) == len(vectors) == len(fields):
             raise SearchIndexError(
@@ -93,22 +82,41 @@ class LocalIndexBuilder:
             )
         if not len(ids):
             return
-        columns = width(self._element, self._dimensions)
+        shape = self._shape
+        columns = width(shape.element, shape.dimensions)
         if vectors.ndim != 2 or vectors.shape[1] != columns:
-            got = vectors.shape[-1] * self._dimensions // columns if vectors.ndim > 1 else "no"
+            got = vectors.shape[-1] * shape.dimensions // columns if vectors.ndim > 1 else "no"
             raise SearchIndexError(
-                f"the vector of {ids[0]!r} has {got} dimensions, the index {self._dimensions}"
+                f"the vector of {ids[0]!r} has {got} dimensions, the index {shape.dimensions}"
             )
         with np.errstate(over="ignore"):  # what overflows float32 is infinite, and refused below
-            batch = as_floats(vectors, self._element)
+            batch = as_floats(vectors, shape.element)
         _refuse(np.logical_not(np.isfinite(batch)).any(axis=1), ids, "holds NaN or infinity")
-        if self._similarity == "cosine":
+        if shape.similarity == "cosine":
             norms = lengths(batch)
             _refuse(norms == 0, ids, "is all zeros, which has no cosine")
             batch = (batch / norms[:, None]).astype(np.float32)
+        if self._text is not None:
+            self._text.add([None] * len(ids) if texts is None else texts)
         for column in self._columns:
             column.append(fields)
         self._ids.extend(ids)
+        self._signatures.append(unknown(len(ids)) if signatures is None else signatures)
+        self._take(batch)
+
+    def extend(self, segment: Segment, rows: NDArray[np.int64]) -> None:
+        """Adds rows of another segment of the index, in their order and as they are."""
+        if self._text is not None and segment.text is not None:
+            self._text.extend(segment.text, rows)
+        for start in range(0, len(rows), faiss_index.ADD_BATCH):
+            part = rows[start : start + faiss_index.ADD_BATCH]
+            for column in self._columns:
+                column.extend(segment.columns[column.path], part)
+            self._ids.extend([segment.ids[row] for row in part.tolist()])
+            self._signatures.append(segment.signatures[part])
+            self._take(segment.vectors[part])
+
+    def _take(self, batch: Vectors) -> None:
         self._waiting.append(batch)
         if len(self._ids) - self._index.ntotal >= faiss_index.ADD_BATCH:
             self._flush()
@@ -129,12 +137,14 @@ class LocalIndexBuilder:
         faiss_index.copy(self._index, target)
         self._index = target
 
-    def finish(self) -> LocalIndex:
+    def finish(self) -> Segment:
         self._flush()
         if not faiss_index.is_flat(self._index) and self._index.ntotal <= self._exact_below:
             self._move_to(self._flat())  # fewer vectors than expected
-        columns = [column.finish() for column in self._columns]
-        return LocalIndex(self._index, self._similarity, self._ids, columns, self._element)
+        columns = {column.path: column.finish() for column in self._columns}
+        signatures = np.concatenate([unknown(0), *self._signatures])
+        text = None if self._text is None else self._text.finish()
+        return Segment(self._ids, columns, signatures, self._index, text)
 
 
 def _refuse(wrong: ArrayLike, ids: Sequence[Any], what: str) -> None:

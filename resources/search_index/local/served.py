@@ -8,7 +8,7 @@ import numpy as np
 from resources.core.errors import QueryRefused
 from resources.registry.indexes import IndexEntry
 from resources.search_index.engine import ServedIndex
-from resources.search_index.local.index import LocalIndex
+from resources.search_index.local.version import Version
 from resources.search_index.query import Hit, Query
 
 
@@ -17,48 +17,79 @@ class ServedLocally(ServedIndex):
 
     Args:
         entry: What the registry says of it.
-        index: Of that version.
+        version: The same, opened.
         folder: Of all versions, for people.
         path: Of the vectors, for people.
     """
 
-    def __init__(self, entry: IndexEntry, index: LocalIndex, *, folder: str, path: str) -> None:
+    def __init__(self, entry: IndexEntry, version: Version, *, folder: str, path: str) -> None:
         super().__init__(entry)
-        self._index, self._folder, self._path = index, folder, path
+        self.version, self._folder, self._path = version, folder, path
 
     def __len__(self) -> int:
-        return len(self._index)
+        return len(self.version)
 
     @property
     def filter_fields(self) -> Sequence[str]:
-        return list(self._index.columns)
+        return list(self.version.shape.filter_paths)
 
     def nearest(self, vector: np.ndarray, query: Query, fields: Sequence[str] = ()) -> list[Hit]:
-        return self._index.search(vector, query)
+        return self.version.search(vector, query)
 
     def why_no_text(self) -> str:
-        return "this index holds vectors only"
+        if self.version.shape.tokenizer:
+            return ""
+        return (
+            f"the index over {self.entry.store} holds vectors only: add `text: {{}}` to "
+            "search_index and materialize search_index"
+        )
 
     def matching(self, text: str, query: Query, fields: Sequence[str] = ()) -> list[Hit]:
-        raise QueryRefused(self.why_no_text())
+        if why := self.why_no_text():
+            raise QueryRefused(why)
+        return self.version.matching(text, query)
 
     def explain(self, vector: np.ndarray | None, text: str, query: Query) -> Mapping[str, Any]:
-        index = self._index
-        stage: dict[str, Any] = {
-            "index": self._folder,
-            "path": self._path,
-            "limit": query.limit,
-            **({"exact": True} if query.exact else {"numCandidates": query.candidates}),
-        }
+        version = self.version
+        stage: dict[str, Any] = {"index": self._folder, "limit": query.limit}
         if query.filter is not None:
             stage["filter"] = dict(query.filter)
-            stage["passing the filter"] = index.passing(query.filter)
-        return {"local engine": {**stage, "vectors": len(index), "similarity": index.similarity}}
+            stage["passing the filter"] = version.count(query.filter)
+        if query.mode != "text":
+            stage |= {
+                "path": self._path,
+                **({"exact": True} if query.exact else {"numCandidates": query.candidates}),
+                "vectors": len(version),
+                "similarity": version.shape.similarity,
+            }
+        if query.mode != "vector":
+            stage["text"] = self._explained(text)
+        if query.mode == "hybrid":
+            weights = dict(zip(("vector", "text"), query.weights, strict=True))
+            stage["fused by"] = {"weights": weights, "rank_constant": query.rank_constant}
+        return {"local engine": stage}
+
+    def _explained(self, text: str) -> dict[str, Any]:
+        """What is looked for: each term, in how many documents it is, and its weight in BM25."""
+        texts = self.version.text
+        if texts is None:
+            raise QueryRefused(self.why_no_text())
+        return {
+            "tokenizer": self.version.shape.tokenizer,
+            "documents": texts.rows,
+            "terms": {
+                f"{use.term.text.decode(errors='replace')}{'*' * use.term.prefix}": {
+                    "documents": use.rows,
+                    "weight": round(use.weight, 6),
+                }
+                for use in texts.uses(text)
+            },
+        }
 
     def why_empty(self, query: Query) -> str:
-        index = self._index
-        if not len(index):
+        version = self.version
+        if not len(version):
             return f"the index over {self.entry.store} is empty: materialize the pipeline"
-        if query.filter is not None and not index.passing(query.filter):
-            return f"none of the {len(index):,} indexed documents passes the filter"
+        if query.filter is not None and not version.count(query.filter):
+            return f"none of the {len(version):,} indexed documents passes the filter"
         return ""

@@ -49,7 +49,7 @@ def _all(part: Mapping[str, Any], paths: set[str], depth: int) -> list[Clause]:
                 found += _all(each, paths, depth + 1)
         elif name == "$or":
             found += _any(condition, paths, depth + 1)
-        elif name != "$nor" and name in paths and not _positions(name):
+        elif name in paths and not _positions(name):
             found += _field(name, condition)
     return found
 

@@ -1,6 +1,7 @@
 """Windows bounded by bytes, and what a value is taken to weigh."""
 
 import sys
+import time
 from itertools import pairwise
 
 import pytest
@@ -9,7 +10,7 @@ from hypothesis import strategies as st
 
 from resources.core.chunks import Chunk, size_of
 from resources.core.footprint import footprint
-from resources.core.windows import sized_windows
+from resources.core.windows import ahead, sized_windows
 
 
 @given(st.lists(st.integers(0, 300)), st.integers(1, 20), st.integers(1, 500))
@@ -54,3 +55,34 @@ def test_a_chunk_weighs_its_text_and_what_it_carries():
     assert small < 1_000
     carried = size_of(Chunk.whole(1, "text", {"payload": b"x" * 10_000}))
     assert 10_000 <= carried - small <= 10_500
+
+
+def test_the_next_item_is_fetched_while_one_is_worked_on():
+    fetched = []
+
+    def items():
+        for number in range(5):
+            fetched.append(number)
+            yield number
+
+    found = []
+    for item in ahead(items()):
+        deadline = time.monotonic() + 60
+        while len(fetched) < min(item + 2, 5) and time.monotonic() < deadline:
+            time.sleep(0.001)
+        assert fetched == list(range(min(item + 2, 5)))
+        found.append(item)
+    assert found == list(range(5))
+    assert list(ahead([])) == []
+    assert list(ahead([None, None])) == [None, None]
+
+
+def test_an_error_of_what_is_fetched_ahead_comes_in_its_turn():
+    def items():
+        yield 1
+        raise ValueError("the second")
+
+    found = []
+    with pytest.raises(ValueError, match="the second"):
+        found.extend(ahead(items()))
+    assert found == [1]

@@ -3,6 +3,7 @@
 import dataclasses
 from datetime import UTC, datetime
 
+import bson
 import numpy as np
 import pymongo
 import pytest
@@ -429,3 +430,38 @@ def test_a_format_finer_than_what_is_there_is_refused(options, settings, message
     space = dataclasses.replace(SPACE, options=options)
     with pytest.raises(ConfigurationError, match=message):
         VectorStoreResource(**settings).format(space)
+
+
+def marks(store: VectorStore, *, expected: int = 3) -> dict[object, bytes]:
+    found = {}
+    for batch in store.marks("space-a", ["kind", "place.country"], expected=expected):
+        for document in bson.decode_iter(batch):
+            assert "embedding" not in document
+            found[document["_id"]] = bson.encode(document)
+    return found
+
+
+def test_marks_differ_after_every_change_and_only_then(store):
+    put(store, *(Chunk.whole(n, f"text {n}", {"kind": "a", "other": n}) for n in range(3)))
+    put(store, Chunk.whole("other", "text", {}), space="space-b")
+    before = marks(store)
+    assert set(before) == {0, 1, 2}
+    assert marks(store) == before
+    assert marks(store, expected=0) == before, "the order of reading changes nothing"
+    store.collection.update_one({"_id": 0}, {"$set": {"place": {"country": "NO", "city": "Oslo"}}})
+    store.collection.update_one({"_id": 1}, {"$set": {"other": "of no interest"}})
+    store.collection.update_one({"_id": 2}, {"$set": {"embedding_lineage.text_hash": "another"}})
+    after = marks(store)
+    assert {each for each in after if after[each] != before[each]} == {0, 2}
+    store.collection.delete_one({"_id": 1})
+    assert set(marks(store)) == {0, 2}
+
+
+def test_vectors_of_some_ids(store):
+    put(store, *(Chunk.whole(n, f"text {n}", {}) for n in range(5)))
+    put(store, Chunk.whole("other", "text", {}), space="space-b")
+    found = [
+        row for rows in store.vectors("space-a", [], 2, ids=[1, 3, 9, "other"]) for row in rows
+    ]
+    assert sorted(row.id for row in found) == [1, 3]
+    assert all(np.array_equal(row.vector, vector(row.id)) for row in found)

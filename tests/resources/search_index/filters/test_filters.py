@@ -180,6 +180,27 @@ def test_every_operator_with_every_value(find_and_columns: tuple) -> None:
                 assert (evaluate(clause, columns) == expected).all(), clause
 
 
+def test_rows_of_several_columns_become_one_column(find_and_columns: tuple) -> None:
+    _, columns, count = find_and_columns
+    shuffled = np.random.default_rng(0).permutation(count)
+    for path, column in columns.items():
+        loaded = FilterColumn.from_arrays(path, column.to_arrays())
+        builder = FilterColumnBuilder(path)
+        builder.append([{}])
+        for part, source in ((shuffled[:200], column), (shuffled[200:350], loaded)):
+            builder.extend(source, part)
+        merged = builder.finish()
+        assert len(merged) == 351
+        for value in SCALARS:
+            for operator in ("$eq", "$gt", "$lte", "$ne"):
+                whole = column.matches({operator: value})
+                found = merged.matches({operator: value})
+                assert (found[1:] == whole[shuffled[:350]]).all(), (path, operator, value)
+                assert found[0] == build([{}], (path,))[path].matches({operator: value})[0]
+        again = FilterColumn.from_arrays(path, merged.to_arrays())
+        assert (again.matches({"$exists": True}) == merged.matches({"$exists": True})).all()
+
+
 def test_columns_survive_as_arrays(find_and_columns: tuple) -> None:
     _, columns, _ = find_and_columns
     for path, column in columns.items():

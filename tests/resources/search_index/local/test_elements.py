@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 
 from resources.core.errors import QueryRefused, SearchIndexError
-from resources.search_index.local.builder import LocalIndexBuilder
-from resources.search_index.local.files import load_index, save_index
-from resources.search_index.local.index import LocalIndex
+from resources.search_index.local.builder import SegmentBuilder
+from resources.search_index.local.shape import IndexShape
 from resources.search_index.query import Query
+from tests.resources.search_index.local.building import load, save, version_of
 
 WIDTH = 64
 LEGAL = [
@@ -28,18 +28,13 @@ def vectors(element: str, count: int = 400) -> np.ndarray:
 
 
 def built(element: Any, similarity: Any, *, exact_below: int = 1_000, count: int = 400):
-    builder = LocalIndexBuilder(
-        dimensions=WIDTH,
-        similarity=similarity,
-        filter_paths=["even"],
-        exact_below=exact_below,
-        element=element,
-    )
+    shape = IndexShape(WIDTH, similarity, ("even",), exact_below, element=element)
+    builder = SegmentBuilder(shape)
     rows = vectors(element, count)
     for start in range(0, count, 150):
         part = range(start, min(start + 150, count))
         builder.add(list(part), rows[part.start : part.stop], [{"even": n % 2 == 0} for n in part])
-    return builder.finish(), rows
+    return version_of(shape, builder), rows
 
 
 def brute_force(element: str, similarity: str, rows: np.ndarray, query: np.ndarray) -> np.ndarray:
@@ -71,7 +66,7 @@ def test_scores_are_those_of_the_formulas(element, similarity):
     assert hits[0].id == 17
     best = np.lexsort((np.arange(len(wanted)), -wanted.astype(np.float32)))[:10]
     assert [hit.score for hit in hits] == pytest.approx(wanted[best].tolist(), rel=1e-5)
-    if element == "packed_bit":  # many ties: those added first come first
+    if element == "packed_bit":  # many ties: the lower id comes first
         assert [hit.id for hit in hits] == best.tolist()
 
 
@@ -79,9 +74,9 @@ def test_scores_are_those_of_the_formulas(element, similarity):
 def test_a_filter_a_graph_and_a_saved_index_change_no_score(element, similarity, tmp_path):
     flat, rows = built(element, similarity)
     graph, _ = built(element, similarity, exact_below=0)
-    save_index(graph, str(tmp_path / "index"))
-    loaded: LocalIndex = load_index(str(tmp_path / "index"))
-    assert loaded.element == element
+    save(graph, str(tmp_path / "index"))
+    loaded = load(str(tmp_path / "index"))
+    assert loaded.shape.element == element
     query = rows[3]
     scores = {hit.id: hit.score for hit in flat.search(query, Query(limit=400))}
     for index in (graph, loaded):

@@ -75,6 +75,15 @@ def test_both_indexes_keep_it_and_neither_keeps_the_vectors(bench):
     ]  # fmt: skip
 
 
+def test_a_layout_keeps_its_own_places(bench):
+    bench.store = bench.open(layout="llamaindex")
+    settings: dict[str, Any] = {**COPY, "stored_source_include": ["text", "kind", LINEAGE]}
+    bench.engine(**settings).reconcile(bench.lines.append)
+    for body in bench.sent("createSearchIndexes"):
+        source = body["indexes"][0]["definition"]["storedSource"]
+        assert source == {"include": ["text", "metadata.kind", LINEAGE]}
+
+
 def test_never_within_a_fusion(bench):
     bench.node.version = "8.2.0"
     settings: dict[str, Any] = {**COPY, **KEPT[0]}

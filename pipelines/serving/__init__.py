@@ -1,0 +1,1 @@
+"""`embeddings serve`: a page to search with, and the same as JSON."""
