@@ -172,7 +172,7 @@ def main() -> None:
             f"{row['commands']:,}" if "commands" in row else "",
             f"{row['peak']:,.0f}" if "peak" in row else "",
         )
-    Console(width=120).print(table)
+    Console(width=140).print(table)
     if options.json:
         options.json.write_text(json.dumps(rows, indent=1), "utf-8")
 

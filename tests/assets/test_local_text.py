@@ -31,6 +31,13 @@ def test_words_follow_a_pipeline(workshop: Workshop) -> None:
     assert (run.search_index["texts"], run.search_index["vectors read"]) == (20, 0)
     assert found(workshop, "7 of 11") == ["d11", "d7"]
     assert found(workshop, "7 of 12", filter={"kind": "a"}) == ["d12"]
+    by_words = workshop.search("7 of 11", mode="text", limit=3)
+    assert [hit.id for hit in by_words.hits] == ["d11", "d7"]
+    assert by_words.stage["local engine"]["text"]["terms"]["11"]["documents"] == 1
+    both = workshop.search("film number 7", mode="hybrid", limit=3)
+    assert (both.hits[0].id, both.hits[0].ranks) == ("d7", {"vector": 1, "text": 1})
+    nothing = workshop.search("unheard", mode="text")
+    assert "none of the 20 indexed texts" in nothing.why_empty
     documents[7]["text"] = "quite another"
     workshop.write(documents[1:])
     run = workshop.run()

@@ -92,4 +92,6 @@ class ServedLocally(ServedIndex):
             return f"the index over {self.entry.store} is empty: materialize the pipeline"
         if query.filter is not None and not version.count(query.filter):
             return f"none of the {len(version):,} indexed documents passes the filter"
+        if query.mode == "text" and version.text is not None:
+            return f"none of the {version.text.rows:,} indexed texts holds any of these words"
         return ""

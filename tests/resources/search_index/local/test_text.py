@@ -258,7 +258,7 @@ def test_texts_lie_in_an_object_store_too(mongod_uri: str, tmp_path: Path, monke
         assert list(tmp_path.iterdir())
         client.drop_database(name)
     del served
-    versions._open.cache_clear()
+    versions.forget()
     gc.collect()
     assert not list(tmp_path.iterdir())
 
@@ -276,7 +276,7 @@ def test_a_damaged_text_is_built_again(bench: Bench) -> None:
     bench.serve()
     (file,) = Path(bench.folder).rglob("text.sqlite")
     file.write_bytes(file.read_bytes().replace(b"text", b"next"))
-    versions._open.cache_clear()
+    versions.forget()
     gc.collect()
     said: list[str] = []
     engine = bench.engine()
