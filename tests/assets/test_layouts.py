@@ -524,9 +524,11 @@ def test_which_reader_reads_what(workshop, settings, similarity, diverse, as_jso
         assert said(lambda: [json.dumps(d.metadata) for d in ours.invoke("hat")]) == "finds"
 
 
-def test_words_of_a_carried_field_are_found_where_the_layout_has_them(workshop):
+@pytest.mark.parametrize("engine", ["local", "mongodb"])
+def test_words_of_a_carried_field_are_found_where_the_layout_has_them(workshop, engine):
     laid_out(workshop, "llamaindex")
-    workshop.configure({"search_index": {"text": {"fields": ["text", "kind", "colour"]}}})
+    text = {"fields": ["text", "kind", "colour"]}
+    workshop.configure({"search_index": {"engine": engine, "text": text}})
     ran(workshop)
     found = workshop.search("stone", mode="text", limit=9, filter={"colour": "blue"}).hits
     assert [hit.text for hit in found] == ["blue stone"]
