@@ -12,6 +12,10 @@ from tests import models, servers
 from tests.providers import fixtures
 from tests.workshop import Workshop
 
+if "PYTEST_XDIST_WORKER" in os.environ:
+    # As many workers as cores: threads of each for every core would only wait for one another.
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
+
 # The providers' servers: well-behaved until a test tells them otherwise.
 voyage_api, openai_api = fixtures.voyage_api, fixtures.openai_api
 
