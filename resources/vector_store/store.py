@@ -369,14 +369,16 @@ class VectorStore:
             size_of: Bytes of the fields of a document, where they may be large: a batch holds no
                 more than `WINDOW_BYTES` of them.
         """
-        projection = dict.fromkeys(without_nested([self.path, *fields]), 1)
-        wanted: dict[str, Any] = {f"{self.lineage_path}.space": space_id}
-        if ids is not None:
-            wanted["_id"] = {"$in": list(ids)}
+        space = f"{self.lineage_path}.space"
+        projection = dict.fromkeys(without_nested([self.path, *fields, space]), 1)
+        # By ids alone: asked for both, the embedded server goes through the whole space.
+        wanted = {space: space_id} if ids is None else {"_id": {"$in": list(ids)}}
         cursor = self.collection.find(wanted, projection, batch_size=batch_size)
         rows: list[StoredVector] = []
         held = 0
         for document in cursor:
+            if at_path(document, space) != space_id:
+                continue
             try:
                 vector = from_bson(at_path(document, self.path))
             except ValueError as error:
