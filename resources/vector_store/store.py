@@ -369,23 +369,18 @@ class VectorStore:
             size_of: Bytes of the fields of a document, where they may be large: a batch holds no
                 more than `WINDOW_BYTES` of them.
         """
-        projection = dict.fromkeys(without_nested([self.path, *fields]), 1)
-        wanted: dict[str, Any] = {f"{self.lineage_path}.space": space_id}
-        if ids is not None:
-            wanted["_id"] = {"$in": list(ids)}
+        space = f"{self.lineage_path}.space"
+        projection = dict.fromkeys(without_nested([self.path, *fields, space]), 1)
+        # By ids alone: asked for both, the embedded server goes through the whole space.
+        wanted = {space: space_id} if ids is None else {"_id": {"$in": list(ids)}}
         rows: list[StoredVector] = []
         held = 0
         # Whoever stops in the middle leaves no cursor open on the server.
         with self.collection.find(wanted, projection, batch_size=batch_size) as cursor:
             for document in cursor:
-                try:
-                    vector = from_bson(at_path(document, self.path))
-                except ValueError as error:
-                    raise DeploymentError(
-                        f"{self.collection.full_name}, _id {document['_id']!r} has a lineage, but "
-                        f"at {self.path} {error}: somebody has changed it; "
-                        f"`embeddings audit {self.pipeline} --repair` writes it anew"
-                    ) from error
+                if at_path(document, space) != space_id:
+                    continue
+                vector = self._readable(document)
                 more = size_of(document) if size_of else 0
                 if len(rows) == batch_size or (rows and held + more > WINDOW_BYTES):
                     yield rows
@@ -394,6 +389,16 @@ class VectorStore:
                 held += more
         if rows:
             yield rows
+
+    def _readable(self, document: Mapping[str, Any]) -> np.ndarray:
+        try:
+            return from_bson(at_path(document, self.path))
+        except ValueError as error:
+            raise DeploymentError(
+                f"{self.collection.full_name}, _id {document['_id']!r} has a lineage, but at "
+                f"{self.path} {error}: somebody has changed it; "
+                f"`embeddings audit {self.pipeline} --repair` writes it anew"
+            ) from error
 
     def fine_vectors(self, ids: Sequence[Any]) -> dict[str, np.ndarray]:
         """Vectors of the finer field, by key."""
