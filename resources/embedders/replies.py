@@ -186,6 +186,34 @@ def _damaged(reply: Reply, reason: str, *, misnumbered: bool = False) -> Request
     )
 
 
+def data_of(
+    status: int,
+    headers: Mapping[str, str],
+    body: bytes,
+    *,
+    variable: str,
+    key: str,
+    texts: list[str],
+) -> tuple[list[Any], Mapping[str, Any]]:
+    """The rows of an answer, unread, and all of its JSON; what follows the body is for errors.
+
+    Raises:
+        RequestFailed: The answer has none: see `explained`.
+    """
+    document: Any = None
+    if 200 <= status < 300:
+        try:
+            document = json.loads(body)
+        except (ValueError, RecursionError) as error:
+            if body.lstrip()[:1] in (b"{", b"["):
+                reason = f"the reply cannot be read ({type(error).__name__})"
+                raise RequestFailed("transient", reason, damaged=True, answered=True) from error
+    data = document.get("data") if isinstance(document, Mapping) else None
+    if not isinstance(data, list) or (not data and document.get("error")):
+        raise explained(status, headers, body, variable=variable, key=key, texts=texts)
+    return data, document
+
+
 def read_answer(
     status: int,
     headers: Mapping[str, str],
@@ -204,17 +232,7 @@ def read_answer(
     Raises:
         RequestFailed: The answer holds no vectors.
     """
-    document: Any = None
-    if 200 <= status < 300:
-        try:
-            document = json.loads(body)
-        except (ValueError, RecursionError) as error:
-            if body.lstrip()[:1] in (b"{", b"["):
-                reason = f"the reply cannot be read ({type(error).__name__})"
-                raise RequestFailed("transient", reason, damaged=True, answered=True) from error
-    data = document.get("data") if isinstance(document, Mapping) else None
-    if not isinstance(data, list) or (not data and document.get("error")):
-        raise explained(status, headers, body, variable=variable, key=key, texts=texts)
+    data, document = data_of(status, headers, body, variable=variable, key=key, texts=texts)
     rows, order = read_rows(data, kind)
     if offset:
         rows = [None if row is None else row.astype(np.int16) + offset for row in rows]

@@ -14,10 +14,10 @@ from resources.embedders.base import InputType
 from resources.embedders.batch.jobs import BatchAPI, Jobs
 from resources.embedders.batched import BatchedEmbedder, BatchedProvider
 from resources.embedders.facts import Facts
-from resources.embedders.failures import RequestFailed, lower_case
 from resources.embedders.journal import Journal
 from resources.embedders.replies import Reply, read_answer
 from resources.embedders.settings import VOYAGE_KEY
+from resources.embedders.voyage_connection import VoyageConnection
 from resources.models import catalogue
 
 _DEFAULT_DIMENSIONS = 1024
@@ -157,42 +157,26 @@ class VoyageEmbedder(BatchedEmbedder):
         super().__init__(provider, jobs, log, journal)
         self._provider = provider
         self._options = provider.request_options()
-        self._session: Any = None
-        self._parameters: dict[str, Any] = {}
+        self._connection = VoyageConnection(
+            provider.api_key, provider.base_url, provider.timeout_seconds
+        )
 
     async def request(self, texts: list[str], input_type: InputType) -> Reply:
-        import voyageai.error
-        from voyageai.api_resources.api_requestor import APIRequestor
-
-        await self._connect()
         provider = self._provider
         kind, offset = provider.output
-        # What `AsyncClient.embed` sends, but the answer as it came: with the position of each row,
-        # and with the server's own words, of which the SDK's errors keep little.
-        requestor = APIRequestor(self._parameters["api_key"], self._parameters["base_url"])
-        try:
-            answer = await requestor.arequest_raw(
-                "post",
-                "/embeddings",
-                self._session,
-                params={
-                    "input": texts,
-                    "input_type": input_type,
-                    "encoding_format": "base64",
-                    **self._options,
-                },
-                request_timeout=provider.timeout_seconds,
-            )
-            async with answer:
-                body = await answer.read()
-        except voyageai.error.Timeout as error:
-            raise RequestFailed("transient", "no answer in time", timed_out=True) from error
-        except voyageai.error.VoyageError as error:
-            raise RequestFailed("transient", str(error.user_message).rstrip(".")) from error
+        answer = await self._connection.post(
+            "/embeddings",
+            {
+                "input": texts,
+                "input_type": input_type,
+                "encoding_format": "base64",
+                **self._options,
+            },
+        )
         return read_answer(
             answer.status,
-            lower_case(answer.headers),
-            body,
+            answer.headers,
+            answer.body,
             kind=kind,
             offset=offset,
             variable=VOYAGE_KEY,
@@ -212,25 +196,8 @@ class VoyageEmbedder(BatchedEmbedder):
         reads = ((entry and entry.max_tokens) or _LEAST_TOKENS) - _AROUND
         return frozenset(at for at, text in enumerate(texts) if len(text.encode()) > reads)
 
-    async def _connect(self) -> None:
-        if self._session is None:
-            import aiohttp
-            from voyageai.client_async import AsyncClient
-
-            provider = self._provider
-            client = AsyncClient(
-                api_key=provider.api_key,
-                timeout=provider.timeout_seconds,
-                base_url=provider.base_url,
-            )
-            # Key, endpoint (which depends on the kind of key) and timeout, as the SDK sees them.
-            self._parameters = client._params  # noqa: SLF001
-            self._session = aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0))
-
     async def disconnect(self) -> None:
-        if self._session is not None:
-            await self._session.close()
-            self._session = None
+        await self._connection.close()
 
     def versions(self) -> dict[str, str]:
         return {"voyageai": importlib.metadata.version("voyageai")}

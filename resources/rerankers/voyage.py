@@ -1,14 +1,15 @@
 """Voyage AI's rerankers through its own SDK."""
 
-import json
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
 import dagster as dg
 from pydantic import Field
 
-from resources.embedders.failures import RequestFailed, explained, lower_case, usage_tokens
+from resources.embedders.failures import RequestFailed, usage_tokens
+from resources.embedders.replies import data_of
 from resources.embedders.settings import VOYAGE_KEY
+from resources.embedders.voyage_connection import VoyageConnection
 from resources.rerankers.base import Scored
 from resources.rerankers.facts import Facts
 from resources.rerankers.meter import Meter
@@ -41,62 +42,26 @@ class VoyageReranker(RemoteReranker):
     def __init__(self, provider: VoyageReranking, meter: Meter | None) -> None:
         super().__init__(provider, meter)
         self._provider = provider
-        self._session: Any = None
-        self._parameters: dict[str, Any] = {}
+        self._connection = VoyageConnection(
+            provider.api_key, provider.base_url, provider.timeout_seconds
+        )
 
     async def request(self, query: str, texts: list[str]) -> Scored:
-        import aiohttp
-        import voyageai.error
-        from voyageai.api_resources.api_requestor import APIRequestor
-
-        await self._connect()
         provider = self._provider
-        # What `AsyncClient.rerank` sends, but the answer as it came: it takes a wrong position for
-        # a text counted from the end, and keeps little of the server's own words.
-        requestor = APIRequestor(self._parameters["api_key"], self._parameters["base_url"])
-        try:
-            answer = await requestor.arequest_raw(
-                "post",
-                "/rerank",
-                self._session,
-                params={
-                    "query": query,
-                    "documents": texts,
-                    "model": provider.model,
-                    "truncation": provider.truncate,
-                },
-                request_timeout=provider.timeout_seconds,
-            )
-            async with answer:
-                body = await answer.read()
-        except voyageai.error.Timeout as error:
-            raise RequestFailed("transient", "no answer in time", timed_out=True) from error
-        except voyageai.error.VoyageError as error:
-            sent = not isinstance(error.__cause__, aiohttp.ClientConnectorError)
-            said = str(error.user_message).rstrip(".")
-            raise RequestFailed("transient", said, tokens=None if sent else 0) from error
-        headers = lower_case(answer.headers)
-        return read_answer(answer.status, headers, body, texts=texts, key=provider.api_key)
-
-    async def _connect(self) -> None:
-        if self._session is None:
-            import aiohttp
-            from voyageai.client_async import AsyncClient
-
-            provider = self._provider
-            client = AsyncClient(
-                api_key=provider.api_key,
-                timeout=provider.timeout_seconds,
-                base_url=provider.base_url,
-            )
-            # Key, endpoint (which depends on the kind of key) and timeout, as the SDK sees them.
-            self._parameters = client._params  # noqa: SLF001
-            self._session = aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0))
+        answer = await self._connection.post(
+            "/rerank",
+            {
+                "query": query,
+                "documents": texts,
+                "model": provider.model,
+                "truncation": provider.truncate,
+            },
+        )
+        status, headers, body = answer.status, answer.headers, answer.body
+        return read_answer(status, headers, body, texts=texts, key=provider.api_key)
 
     async def disconnect(self) -> None:
-        if self._session is not None:
-            await self._session.close()
-            self._session = None
+        await self._connection.close()
 
 
 def read_answer(
@@ -107,17 +72,7 @@ def read_answer(
     Raises:
         RequestFailed: The reply holds none, or nobody can tell whose they are.
     """
-    document: Any = None
-    if 200 <= status < 300:
-        try:
-            document = json.loads(body)
-        except (ValueError, RecursionError) as error:
-            if body.lstrip()[:1] in (b"{", b"["):
-                reason = f"the reply cannot be read ({type(error).__name__})"
-                raise RequestFailed("transient", reason, damaged=True, answered=True) from error
-    data = document.get("data") if isinstance(document, Mapping) else None
-    if not isinstance(data, list) or (not data and document.get("error")):
-        raise explained(status, headers, body, variable=VOYAGE_KEY, key=key, texts=texts)
+    data, document = data_of(status, headers, body, variable=VOYAGE_KEY, key=key, texts=texts)
     tokens = usage_tokens(document.get("usage"))
     rows = [row if isinstance(row, Mapping) else {} for row in data]
     fault = _fault([row.get("index") for row in rows], len(texts))
