@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Sequence
+from contextlib import closing
 from dataclasses import dataclass, replace
 
 from tenacity import Retrying, retry_if_result, stop_after_attempt, wait_fixed
@@ -82,20 +83,20 @@ def probe(o: Opened, engine: SearchEngine) -> list[Probe]:
     """Search for some stored vectors; each must find itself, or a twin of equal score."""
     store, similarity = o.store, o.search_index.similarity
     probes, served = [], engine.serve()
-    for rows in store.vectors(o.space.id, [], batch_size=PROBES):
-        for row in rows:
-            hits = served.nearest(row.vector, Query(limit=2))
-            best = hits[0] if hits else None
-            own = float(score(store.element, similarity, row.vector[None], row.vector)[0])
-            twin = best is not None and best.score > own - SAME_SCORE
-            right = twin or any(hit.id == row.id for hit in hits)
-            probes.append(
-                Probe(
-                    str(row.id),
-                    str(best.id) if best else "nothing",
-                    best.score if best else 0.0,
-                    right,
-                )
+    with closing(store.vectors(o.space.id, [], batch_size=PROBES)) as batches:
+        some = next(batches, [])
+    for row in some:
+        hits = served.nearest(row.vector, Query(limit=2))
+        best = hits[0] if hits else None
+        own = float(score(store.element, similarity, row.vector[None], row.vector)[0])
+        twin = best is not None and best.score > own - SAME_SCORE
+        right = twin or any(hit.id == row.id for hit in hits)
+        probes.append(
+            Probe(
+                str(row.id),
+                str(best.id) if best else "nothing",
+                best.score if best else 0.0,
+                right,
             )
-        break
+        )
     return probes

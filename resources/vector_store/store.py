@@ -1,7 +1,7 @@
 """Vectors of one pipeline in one collection: looked up, counted, read."""
 
 import dataclasses
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -358,7 +358,7 @@ class VectorStore:
         *,
         ids: Sequence[Any] | None = None,
         size_of: Callable[[Mapping[str, Any]], int] | None = None,
-    ) -> Iterator[list[StoredVector]]:
+    ) -> Generator[list[StoredVector], None, None]:
         """Vectors of one space with some fields, streamed in batches: all, or those of some ids.
 
         Args:
@@ -373,26 +373,27 @@ class VectorStore:
         projection = dict.fromkeys(without_nested([self.path, *fields, space]), 1)
         # By ids alone: asked for both, the embedded server goes through the whole space.
         wanted = {space: space_id} if ids is None else {"_id": {"$in": list(ids)}}
-        cursor = self.collection.find(wanted, projection, batch_size=batch_size)
         rows: list[StoredVector] = []
         held = 0
-        for document in cursor:
-            if at_path(document, space) != space_id:
-                continue
-            try:
-                vector = from_bson(at_path(document, self.path))
-            except ValueError as error:
-                raise DeploymentError(
-                    f"{self.collection.full_name}, _id {document['_id']!r} has a lineage, but at "
-                    f"{self.path} {error}: somebody has changed it; "
-                    f"`embeddings audit {self.pipeline} --repair` writes it anew"
-                ) from error
-            more = size_of(document) if size_of else 0
-            if len(rows) == batch_size or (rows and held + more > WINDOW_BYTES):
-                yield rows
-                rows, held = [], 0
-            rows.append(StoredVector(document["_id"], vector, document))
-            held += more
+        # Whoever stops in the middle leaves no cursor open on the server.
+        with self.collection.find(wanted, projection, batch_size=batch_size) as cursor:
+            for document in cursor:
+                if at_path(document, space) != space_id:
+                    continue
+                try:
+                    vector = from_bson(at_path(document, self.path))
+                except ValueError as error:
+                    raise DeploymentError(
+                        f"{self.collection.full_name}, _id {document['_id']!r} has a lineage, but "
+                        f"at {self.path} {error}: somebody has changed it; "
+                        f"`embeddings audit {self.pipeline} --repair` writes it anew"
+                    ) from error
+                more = size_of(document) if size_of else 0
+                if len(rows) == batch_size or (rows and held + more > WINDOW_BYTES):
+                    yield rows
+                    rows, held = [], 0
+                rows.append(StoredVector(document["_id"], vector, document))
+                held += more
         if rows:
             yield rows
 
