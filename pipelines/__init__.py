@@ -3,8 +3,9 @@
 The user's modules lie in `pipelines/` of the project, ours beside this file; in the checkout both
 are one folder. Theirs must have no `__init__.py`, which would hide this one.
 
-Users import two names from here: `EmbeddingPipeline`, to declare a pipeline, and `search`, to ask
-one. Either is loaded when it is asked for: importing `pipelines` loads no Dagster.
+Users import three names from here: `EmbeddingPipeline`, to declare a pipeline, `search`, to ask
+one, and `open_searcher`, for what asks many times. Each is loaded when it is asked for: importing
+`pipelines` loads no Dagster.
 """
 
 import importlib
@@ -14,16 +15,17 @@ from resources.core.paths import CODE_ROOT, find_project
 
 if TYPE_CHECKING:
     from pipelines.framework.pipeline import EmbeddingPipeline
-    from pipelines.operations.search import search
+    from pipelines.operations.search import open_searcher, search
 
 _project = find_project() or CODE_ROOT
 if _project != CODE_ROOT:
     __path__.append(str(_project / "pipelines"))
 
-__all__ = ["EmbeddingPipeline", "search"]
+__all__ = ["EmbeddingPipeline", "open_searcher", "search"]
 
 _MODULES = {
     "EmbeddingPipeline": "pipelines.framework.pipeline",
+    "open_searcher": "pipelines.operations.search",
     "search": "pipelines.operations.search",
 }
 

@@ -1,17 +1,35 @@
 import secrets
 from collections.abc import Iterator
+from contextlib import ExitStack
+from pathlib import Path
 
 import pytest
 
+from tests.search_node import search_node
 from tests.workshop import Workshop
 
 KINDS = ("film", "play", "song")
 
 
 @pytest.fixture
-def films(tmp_path, mongod_uri, static_model) -> Iterator[Workshop]:
+def engine(request: pytest.FixtureRequest) -> str:
+    """Of the index; a test that is about both says so by `indirect`."""
+    return getattr(request, "param", "local")
+
+
+@pytest.fixture
+def films(tmp_path, mongod_uri, static_model, engine: str) -> Iterator[Workshop]:
     """Thirty texts, one chunk each, not yet run."""
-    made = Workshop(tmp_path, mongod_uri, f"test_{secrets.token_hex(6)}", static_model)
+    with ExitStack() as stack:
+        uri = mongod_uri
+        if engine == "mongodb":
+            uri = stack.enter_context(search_node(mongod_uri)).uri
+        yield from _films(tmp_path, uri, static_model, engine)
+
+
+def _films(folder: Path, uri: str, model: str, engine: str) -> Iterator[Workshop]:
+    made = Workshop(folder, uri, f"test_{secrets.token_hex(6)}", model)
+    made.configure({"search_index": {"engine": engine, "poll_seconds": 0.05}})
     made.write(
         [
             {"_id": n, "text": f"the {KINDS[n % 3]} number {n}", "kind": KINDS[n % 3]}

@@ -16,6 +16,7 @@ from resources.search_index.query import Hit
 from tests.workshop import Workshop
 
 PARAGRAPHS = 12
+both = pytest.mark.parametrize("engine", ["local", "mongodb"], indirect=True)
 
 
 def essay(name: str) -> str:
@@ -37,6 +38,7 @@ def sources(answer: Any) -> list[Any]:
     return [hit.source_id for hit in answer.hits]
 
 
+@both
 def test_one_chunk_of_each_document(essays: Workshop):
     with open_searcher(essays.pipeline) as searcher:
         every = searcher.search("the cat", limit=100)
@@ -52,6 +54,7 @@ def test_one_chunk_of_each_document(essays: Workshop):
         assert len(searcher.search("the cat", limit=50, group_by_source=True).hits) == 3
 
 
+@both
 def test_the_text_around_is_a_piece_of_the_document(essays: Workshop):
     with open_searcher(essays.pipeline) as searcher:
         for hit in searcher.search("paragraph 5 of the owl", limit=6, expand=2).hits:
@@ -89,6 +92,7 @@ def test_joined_chunks_hold_every_character_once(text: str, cuts: list[tuple[int
     assert "".join(whole.split()) == covered
 
 
+@both
 def test_a_floor_leaves_out_what_scores_less(films: Workshop):
     films.run()
     with open_searcher(films.pipeline) as searcher:
@@ -106,6 +110,7 @@ def diversities(searcher: Searcher, diversity: float) -> list[str]:
     return [hit.fields["kind"] for hit in hits]
 
 
+@both
 def test_unlike_hits_come_first(films: Workshop):
     films.write(
         [{"_id": f"film {n}", "text": "the film", "kind": "film"} for n in range(20)]

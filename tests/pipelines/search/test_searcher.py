@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from pymongo.collection import Collection
 
 import resources.mongodb.clients
 from pipelines.framework.catalog import open_pipeline
@@ -73,6 +74,27 @@ def test_many_questions_are_one_batch_and_one_fetch(films: Workshop, monkeypatch
     assert [answer.query for answer in together] == questions
     for one, other in zip(alone, together, strict=True):
         assert [hit.lineage for hit in one.hits] == [hit.lineage for hit in other.hits]
+
+
+@pytest.mark.parametrize("engine", ["mongodb"], indirect=True)
+def test_vector_search_brings_everything_along(films: Workshop, monkeypatch):
+    films.run()
+    with open_searcher(films.pipeline) as searcher:
+        sent: list[Any] = []
+        aggregate = Collection.aggregate
+        monkeypatch.setattr(
+            Collection,
+            "aggregate",
+            lambda self, stages, *rest, **how: (
+                sent.append(stages) or aggregate(self, stages, *rest, **how)
+            ),
+        )
+        monkeypatch.setattr(VectorStore, "documents", lambda *_: pytest.fail("a second trip"))
+        (hit,) = searcher.search("the film number 3", limit=1, filter={"kind": "film"}).hits
+    assert len(sent) == 1
+    assert hit.text == "the film number 3"
+    assert hit.fields == {"kind": "film"}
+    assert hit.lineage["space"] == films.stored()[3]["embedding_lineage"]["space"]
 
 
 def test_threads_get_their_own_answers(films: Workshop):
