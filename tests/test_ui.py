@@ -155,11 +155,11 @@ def _end(process: subprocess.Popen) -> None:
     # test is about that.
     process.send_signal(signal.SIGINT)
     with suppress(subprocess.TimeoutExpired):
-        process.wait(timeout=10)
+        process.wait(timeout=3)
     # Whatever is left: of the process group, and of those that made a group of their own. The
     # embedded server is among them; it is stopped in its own way.
     left = [member for member in family if not _is_embedded_server(member)]
-    _, left = psutil.wait_procs(left, timeout=10)
+    _, left = psutil.wait_procs(left, timeout=2)
     for member in left:
         with suppress(psutil.NoSuchProcess):
             member.kill()

@@ -157,7 +157,7 @@ def indexes(found: Sequence[IndexState], where: str, declared: Sequence[str]) ->
         console.print(f"{where} has no search index yet: run the pipeline to build {built}")
         return
     table = new_table()
-    table.add_column("index", style="cyan")
+    table.add_column("index", style="cyan", no_wrap=True)
     table.add_column("type")
     table.add_column("status")
     table.add_column("serves")

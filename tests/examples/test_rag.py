@@ -149,7 +149,7 @@ def test_nothing_found_asks_nobody(rag, workshop):
         rag.retrieve(searcher, "hat", filter={"kind": "none"})
 
 
-@pytest.mark.slow
+@pytest.mark.proof
 def test_over_the_quickstart_as_a_person_runs_it(tmp_path):
     if servers.secantus() is None:
         pytest.skip("no embedded server: pip install '.[embedded]'")

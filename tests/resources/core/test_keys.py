@@ -4,6 +4,7 @@ import secrets
 import uuid
 from datetime import UTC, datetime
 from decimal import Decimal
+from typing import Any
 
 import bson
 import pymongo
@@ -72,7 +73,9 @@ IDS = st.one_of(
 
 @pytest.fixture
 def collection(mongod_uri):
-    with pymongo.MongoClient(mongod_uri, uuidRepresentation="standard") as client:
+    # A refusal quotes the id, and a date after 9999 has no Python.
+    options: Any = {"uuidRepresentation": "standard", "datetime_conversion": "DATETIME_AUTO"}
+    with pymongo.MongoClient(mongod_uri, **options) as client:
         name = f"test_{secrets.token_hex(4)}"
         yield client[name]["ids"]
         client.drop_database(name)
