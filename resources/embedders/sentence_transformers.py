@@ -243,7 +243,9 @@ class SentenceTransformersEmbedder(Embedder):
         """
         prompt = self._provider.prompt(input_type, self._folder)
         limit = _limit(self._model())
-        tokens = None if limit is None else self._count_tokens([prompt + text for text in texts])
+        whole = [prompt + text for text in texts]
+        short = limit is None or (input_type == "query" and _surely_fit(whole, limit))
+        tokens = None if short else self._count_tokens(whole)
         long = np.zeros(len(texts), bool) if tokens is None else tokens > limit
         refused: dict[int, Refusal] = {}
         if tokens is not None and not self._provider.truncate:
@@ -364,6 +366,18 @@ class SentenceTransformersEmbedder(Embedder):
             return_token_type_ids=False,
         )
         return np.array([len(ids) for ids in encoded["input_ids"]], dtype=np.int32)
+
+
+_AROUND = 16
+"""Tokens that a model puts around a text, at most."""
+
+
+def _surely_fit(texts: Sequence[str], limit: int) -> bool:
+    """Whether no text can be longer than that, which is known without counting.
+
+    Of ASCII a token is a character at least; other characters may be taken apart before.
+    """
+    return all(text.isascii() and len(text) + _AROUND <= limit for text in texts)
 
 
 @cache
