@@ -304,10 +304,11 @@ def next_steps() -> None:
     console.print(
         """
 [bold]Next[/bold]  (commands are in .venv/bin)
-  make dev                             runs, lineage and metadata in the Dagster UI
+  make dev                             runs, lineage, metadata in the Dagster UI
+  embeddings serve                     a page to search with
   embeddings search quickstart "…"     ask it something yourself
   embeddings lineage quickstart        which model made which vector
-  configs/quickstart.yaml              your own data: JSONL, CSV, Parquet, MongoDB
+  configs/quickstart.yaml              your own data: files, MongoDB
   embeddings run quickstart -c mongodb/server.yaml -c embedder/voyage.yaml
                                        Atlas and Voyage AI instead"""
     )
