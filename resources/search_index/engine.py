@@ -180,12 +180,7 @@ class ServedIndex(ABC):
             "vector": self.nearest(vector, query.widened(), fields),
             "text": self.matching(text, query.widened(), fields),
         }
-        return self._sum(lists, query)
-
-    def _sum(self, lists: Mapping[str, Sequence[Hit]], query: Query) -> list[Hit]:
-        weights = dict(zip(lists, query.weights, strict=True))
-        constant = query.rank_constant
-        return fusion.fused(lists, weights, rank_constant=constant, limit=query.limit)
+        return fusion.by_rank(lists, query)
 
     @abstractmethod
     def explain(self, vector: np.ndarray | None, text: str, query: Query) -> Mapping[str, Any]:

@@ -8,7 +8,7 @@ import dataclasses
 from collections.abc import Mapping, Sequence
 
 from resources.core.keys import key
-from resources.search_index.query import Hit
+from resources.search_index.query import Hit, Query
 
 
 def fused(
@@ -40,3 +40,9 @@ def fused(
             )
     order = sorted(found.items(), key=lambda item: (-item[1].score, item[0]))
     return [hit for _, hit in order[:limit]]
+
+
+def by_rank(lists: Mapping[str, Sequence[Hit]], query: Query) -> list[Hit]:
+    """As `fused`, with the query's weights, in the order of the lists, its constant and limit."""
+    weights = dict(zip(lists, query.weights, strict=True))
+    return fused(lists, weights, rank_constant=query.rank_constant, limit=query.limit)

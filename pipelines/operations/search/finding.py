@@ -184,8 +184,7 @@ class _Search:
         if query.mode == "vector":
             return hits
         lists = {"vector": hits, "text": index.matching(self.asked.text, wide, fields)}
-        weights = dict(zip(lists, query.weights, strict=True))
-        return fusion.fused(lists, weights, rank_constant=query.rank_constant, limit=query.limit)
+        return fusion.by_rank(lists, query)
 
     def _rescored(self, hits: Sequence[Hit], limit: int) -> list[Hit]:
         store = self.serving.store
@@ -204,16 +203,14 @@ class _Search:
 
     def _with_documents(self, best: Sequence[Best]) -> list[Best]:
         """Those that are still there, with their documents."""
-        store = self.serving.store
-        missing = [each.hit.id for each in best if each.hit.document is None]
-        documents = store.documents(missing, self.serving.fetched) if missing else {}
-        found = []
-        for each in best:
-            document = each.hit.document or documents.get(key(each.hit.id))
-            if document is not None:
-                hit = dataclasses.replace(each.hit, document=document)
-                found.append(dataclasses.replace(each, hit=hit))
-        return found
+        documents = self.serving.documents([each.hit for each in best])
+        return [
+            dataclasses.replace(
+                each, hit=dataclasses.replace(each.hit, document=documents[key(each.hit.id)])
+            )
+            for each in best
+            if key(each.hit.id) in documents
+        ]
 
     def _scored_by(self) -> str:
         store, query = self.serving.store, self.request.query

@@ -118,7 +118,8 @@ class Searcher:
         try:
             serving = self._follower.current()
             placed = serving.store.placed(request.filter)
-            request = dataclasses.replace(request, filter=placed)
+            if placed is not request.filter:
+                request = dataclasses.replace(request, filter=placed)
             reranking = self._reranking if request.rerank else None
             asked = self._asked(queries, request, serving)
             findings = [Finding.of(serving, each, request, reranking) for each in asked]
@@ -198,18 +199,7 @@ class Searcher:
     def _answers(
         self, serving: Serving, request: Request, findings: Sequence[Finding], start: float
     ) -> list[SearchAnswer]:
-        """All documents that no engine brought along come with one request."""
-        missing = [
-            best.hit.id for found in findings for best in found.best if best.hit.document is None
-        ]
-        documents = serving.store.documents(missing, serving.fetched) if missing else {}
-        known = {
-            key(best.hit.id): best.hit.document or documents.get(key(best.hit.id))
-            for found in findings
-            for best in found.best
-        }
-        # Those that were removed since the index was built are none.
-        present = {name: document for name, document in known.items() if document is not None}
+        present = serving.documents([best.hit for found in findings for best in found.best])
         around = contexts(serving.store, present, request.expand) if request.expand else {}
         answers = []
         for found in findings:

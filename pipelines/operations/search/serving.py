@@ -5,14 +5,17 @@ import time
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from typing import Any
 
 from pymongo.errors import PyMongoError
 
 from assets.work.opened import Opened
 from resources.core.errors import EmbeddingsError, QueryRefused
+from resources.core.keys import key
 from resources.core.space import EmbeddingSpace
 from resources.registry.indexes import IndexEntry
 from resources.search_index.engine import ServedIndex
+from resources.search_index.query import Hit
 from resources.sources.chunking import PLACE_FIELD
 from resources.vector_store.store import SOURCE_FIELD, VectorStore
 
@@ -48,10 +51,10 @@ class Serving:
             QueryRefused: There is no index yet, or it is of another space than the embedder's.
             SearchIndexError: It is missing or damaged.
         """
-        key, entry = opened.index_key, opened.registry.indexes.get(opened.index_key)
+        name, entry = opened.index_key, opened.registry.indexes.get(opened.index_key)
         if entry is None:
             raise QueryRefused(
-                f"pipeline {opened.name} has no index {key} yet: materialize it first, e.g. "
+                f"pipeline {opened.name} has no index {name} yet: materialize it first, e.g. "
                 f"`embeddings run {opened.name}`"
             )
         space = _space(opened, entry.space_id)
@@ -65,7 +68,17 @@ class Serving:
         shown = {name: store.place(name) for name in names}
         beside = [] if store.in_place else [SOURCE_FIELD, PLACE_FIELD]
         fetched = [*shown.values(), *store.text_shape.fields, store.lineage_path, *beside]
-        return cls(opened, opened.engine.serve(), space, store, key, shown, fetched)
+        return cls(opened, opened.engine.serve(), space, store, name, shown, fetched)
+
+    def documents(self, hits: Sequence[Hit]) -> dict[str, Mapping[str, Any]]:
+        """By key, of those that were not removed since the index was built.
+
+        All that no engine brought along come with one request.
+        """
+        missing = [hit.id for hit in hits if hit.document is None]
+        fetched = self.store.documents(missing, self.fetched) if missing else {}
+        known = {key(hit.id): hit.document or fetched.get(key(hit.id)) for hit in hits}
+        return {name: document for name, document in known.items() if document is not None}
 
     @property
     def one_chunk_each(self) -> bool:

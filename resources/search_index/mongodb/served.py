@@ -11,6 +11,7 @@ from resources.core.errors import QueryRefused
 from resources.core.once import once
 from resources.mongodb.deployment import server_version
 from resources.registry.indexes import IndexEntry
+from resources.search_index import fusion
 from resources.search_index.declaration import IndexDeclaration
 from resources.search_index.engine import ServedIndex
 from resources.search_index.mongodb import server_fusion, text_search, vector_search
@@ -117,7 +118,7 @@ class ServedByMongoDB(ServedIndex):
         with ThreadPoolExecutor(1) as beside:
             by_text = beside.submit(self.matching, text, wide, fields)
             by_vector = self.nearest(vector, wide, fields)
-            return self._sum({"vector": by_vector, "text": by_text.result()}, query)
+            return fusion.by_rank({"vector": by_vector, "text": by_text.result()}, query)
 
     def _fusion(self, vector: Stages, text: str, query: Query) -> dict[str, Any] | None:
         """The server's fusion; None where that is ours to do."""
@@ -186,9 +187,9 @@ class ServedByMongoDB(ServedIndex):
             return vector_search.shown(self._stage(vector, query), vector)
         wide = query.widened()
         shown = vector_search.shown(self._stage(vector, wide), vector)
-        fusion = self._fusion([shown], text, query)
+        stage = self._fusion([shown], text, query)
         pipelines = {"vector": [shown], "text": self._text_stages(text, wide)}
-        return fusion or {"reciprocal rank fusion": pipelines}
+        return stage or {"reciprocal rank fusion": pipelines}
 
     def why_empty(self, query: Query) -> str:
         indexes = {"vector": [self._index], "text": [self._text_index]}
