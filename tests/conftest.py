@@ -1,5 +1,7 @@
 import os
 import secrets
+import sys
+import threading
 from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
@@ -24,6 +26,18 @@ settings.register_profile(
     "any machine", deadline=None, suppress_health_check=[HealthCheck.too_slow]
 )
 settings.load_profile("any machine")
+
+
+@pytest.fixture(autouse=True)
+def nothing_stays_open() -> Iterator[None]:
+    """A test of another file must not find a provider's connection that this one left."""
+    before = set(threading.enumerate())
+    yield
+    if (warm := sys.modules.get("pipelines.operations.search.warm")) is not None:
+        warm.close()  # `search` keeps its searcher for the next question
+    left = [thread for thread in threading.enumerate() if thread not in before]
+    assert not [thread for thread in left if thread.name.endswith(("-requests", "-rerank"))]
+
 
 SERVERS = ["embedded", "mongod"]
 if "TEST_MONGODB_URI" in os.environ:

@@ -63,6 +63,11 @@ def search(
         return searcher.search(query, **options)
 
 
+def close() -> None:
+    """Close what is kept for the next question; the process's end does so too."""
+    _kept.close()
+
+
 def _settings(pipeline: EmbeddingPipeline, overrides: Sequence[str | Path]) -> str:
     """Another string whenever anything changes that a searcher is opened by."""
     parts = [
@@ -131,4 +136,4 @@ class _Kept:
 
 
 _kept = _Kept()
-atexit.register(_kept.close)
+atexit.register(close)
