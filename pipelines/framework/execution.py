@@ -7,6 +7,7 @@ from typing import Any
 
 import dagster as dg
 
+from assets import run_tags
 from assets.report import Outcome, outcomes
 from assets.work.comparing import Planned
 from assets.work.embedding import Embedded
@@ -76,7 +77,7 @@ def run(pipeline: EmbeddingPipeline | str, overrides: Sequence[str | Path] = ())
             run_config=run_config,
             instance=instance,
             raise_on_error=False,
-            tags={"embeddings/reason": "command line"},
+            tags={run_tags.REASON: "command line"},
         )
     if not result.success:
         raise RunFailed(_reason(result))

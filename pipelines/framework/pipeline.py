@@ -12,6 +12,7 @@ from typing import Any
 import dagster as dg
 from dagster import ConfigurableResource
 
+from assets import run_tags
 from assets.checks import build_checks
 from assets.embedding_batches import build_embedding_batches
 from assets.search_index import build_search_index
@@ -122,7 +123,7 @@ class EmbeddingPipeline:
                     cron_schedule=self.schedule,
                     execution_timezone=self.timezone,
                     default_status=self.schedule_status,
-                    tags={"embeddings/reason": "schedule"},
+                    tags={run_tags.REASON: "schedule"},
                     description="Re-embed what changed; costs seconds where nothing did.",
                 )
             )

@@ -1,0 +1,13 @@
+"""Tags of runs: what they are found by, and told apart by in the Dagster UI and in `history`."""
+
+PIPELINE = "embeddings/pipeline"
+REASON = "embeddings/reason"
+"""Why there is this run: `command line`, `schedule`, `repair`, …"""
+SPACE = "embeddings/space"
+MODEL = "embeddings/model"
+EMBEDDED = "embeddings/embedded"
+"""Texts embedded, a number without separators."""
+COST = "embeddings/cost_usd"
+"""In dollars, a plain number."""
+CHANGED = "embeddings/changed"
+"""How many vectors, documents or index entries the run wrote or removed; 0: it changed nothing."""
