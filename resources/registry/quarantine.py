@@ -217,9 +217,18 @@ class Quarantine:
         }
         return self._entries.delete_many(healed).deleted_count
 
-    def entries(self, whose: Lane | str, limit: int = 0) -> list[Quarantined]:
-        """The entries of a lane, or of a pipeline, the oldest first."""
-        cursor = self._entries.find(_of(whose)).sort("first_seen", 1).limit(limit)
+    def entries(self, whose: Lane | str, limit: int = 0, *, reason: str = "") -> list[Quarantined]:
+        """The entries of a lane, or of a pipeline, the oldest first.
+
+        Args:
+            whose: Which.
+            limit: So many at most; 0 for all.
+            reason: Only those whose reason has this in it, in capitals or not.
+        """
+        wanted = _of(whose)
+        if reason:
+            wanted["reason"] = {"$regex": re.escape(reason), "$options": "i"}
+        cursor = self._entries.find(wanted).sort("first_seen", 1).limit(limit)
         return [
             Quarantined(
                 entry.get("id"),
