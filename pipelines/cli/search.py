@@ -132,20 +132,19 @@ def _show_hit(hit: "SearchHit") -> None:
             source=shown(hit.source_id),
         )
     say(
-        "[green]{score:.4f}[/green]  [cyan]{id}[/cyan]{more}  [dim]{made}[/dim]",
+        "[green]{score:.4f}[/green]  [cyan]{id}[/cyan]{more}  [dim]{ranks}[/dim]",
         score=hit.score,
         id=shown(hit.id),
         more=more,
-        made=", ".join(
-            [
-                *(f"{name} {rank}" for name, rank in hit.ranks.items()),
-                str(hit.lineage.get("model", "?")),
-                f"run {str(hit.lineage.get('run', '?'))[:8]}",
-            ]
-        ),
+        ranks=", ".join(f"{name} {rank}" for name, rank in hit.ranks.items()),
     )
     text = shortened(hit.context or hit.text or "", 480 if hit.context else 160)
-    console.print(Padding(text, (0, 0, 1, 8)))
+    console.print(Padding(text, (0, 0, 0, 8), expand=False))
+    say(
+        "        [dim]{model}, run {run}[/dim]\n",
+        model=hit.lineage.get("model", "?"),
+        run=hit.lineage.get("run", "?"),
+    )
 
 
 def _each(searcher: "Searcher", options: "SearchOptions", *, as_json: bool, explain: bool) -> bool:
