@@ -1,6 +1,7 @@
 """The command `embeddings`: what it can do, in the order in which one needs it."""
 
 import sys
+from typing import Annotated
 
 import typer
 from dotenv import load_dotenv
@@ -22,13 +23,26 @@ from pipelines.cli import (
     spend,
     stop,
 )
+from pipelines.framework.console import say
 from resources.core.paths import find_project
+
+STATUSES = """\
+[bold]Exit status[/bold] of every command
+
+[bold]0[/bold]    done
+
+[bold]1[/bold]    something is wrong, or differs: a sentence says what, and what to do
+
+[bold]2[/bold]    it was called in a wrong way
+
+[bold]130[/bold]  interrupted (Ctrl-C, SIGTERM); what was done by then is kept
+"""
 
 app = typer.Typer(
     no_args_is_help=True,
-    add_completion=False,
     pretty_exceptions_enable=False,
     help="Embedding pipelines for MongoDB on Dagster.",
+    epilog=STATUSES,
 )
 
 BEGIN = "Begin"
@@ -57,8 +71,21 @@ app.add_typer(quarantine.app, name="quarantine", rich_help_panel=REPAIR)
 app.add_typer(index.app, name="index", rich_help_panel=REPAIR)
 
 
+def _version(wanted: bool) -> None:
+    if wanted:
+        from importlib.metadata import version
+
+        say("{version}", version=version("mongodb-embedding-pipelines"))
+        raise typer.Exit
+
+
 @app.callback()
-def begin() -> None:
+def begin(
+    version: Annotated[
+        bool,
+        typer.Option("--version", help="Print the version.", callback=_version, is_eager=True),
+    ] = False,
+) -> None:
     """Embedding pipelines for MongoDB on Dagster."""
 
 
