@@ -4,7 +4,6 @@ import sys
 from typing import Annotated
 
 import typer
-from dotenv import load_dotenv
 
 from pipelines.cli import (
     audit,
@@ -23,7 +22,10 @@ from pipelines.cli import (
     spend,
     stop,
 )
+from pipelines.cli.options import WRONG, say_error
 from pipelines.framework.console import say
+from pipelines.framework.environment import load_environment
+from resources.core.errors import ConfigurationError
 from resources.core.paths import find_project
 
 STATUSES = """\
@@ -94,5 +96,9 @@ def main() -> None:
     if root is not None:
         # As Dagster does for a code location: a pipeline may import modules beside `pipelines/`.
         sys.path.insert(0, str(root))
-        load_dotenv(root / ".env")
+        try:
+            load_environment(root)
+        except ConfigurationError as error:
+            say_error(error)
+            sys.exit(WRONG)
     app()

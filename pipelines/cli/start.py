@@ -2,6 +2,7 @@
 
 import gc
 import signal
+import sys
 
 
 def main() -> None:
@@ -10,6 +11,9 @@ def main() -> None:
     # As Ctrl-C: a run writes down what it has, a server that it started stays or goes as it should.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     from pipelines.cli import streams
+
+    # Before typer keeps the one that it finds.
+    sys.excepthook = streams.say_traceback
     from pipelines.cli.app import main as begin
 
     streams.prepare()

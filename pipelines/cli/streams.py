@@ -3,7 +3,10 @@
 import io
 import os
 import sys
+import traceback
 from typing import Any
+
+from pipelines.framework.console import errors
 
 
 class Reader(io.FileIO):
@@ -34,6 +37,11 @@ def unread() -> bool:
     """Whether nobody reads standard output any more."""
     raw = getattr(getattr(sys.stdout, "buffer", None), "raw", None)
     return isinstance(raw, Reader) and raw.gone
+
+
+def say_traceback(kind: type[BaseException], error: BaseException, trace: Any) -> None:
+    """A defect of ours, with data in it that are text here too."""
+    errors.print("".join(traceback.format_exception(kind, error, trace)), soft_wrap=True, end="")
 
 
 def _prepared(stream: Any) -> Any:
