@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from pipelines.cli.options import AsJson, Configs, Pipeline, progress_apart, sentences
+from pipelines.cli.options import WRONG, AsJson, Configs, Pipeline, progress_apart, sentences
 from pipelines.cli.terminal import Column, Listing, print_json
 from pipelines.framework.console import console, say
 
@@ -36,7 +36,7 @@ def audit(
         else:
             show(pipeline, found)
     if found.findings:
-        raise typer.Exit(1)
+        raise typer.Exit(WRONG)
 
 
 def show(pipeline: str, found: "Audit") -> None:

@@ -8,6 +8,7 @@ import typer
 from rich.padding import Padding
 
 from pipelines.cli.options import (
+    WRONG,
     AsJson,
     Configs,
     Pipeline,
@@ -15,6 +16,7 @@ from pipelines.cli.options import (
     say_error,
     sentences,
 )
+from pipelines.cli.streams import unread
 from pipelines.cli.terminal import print_json, print_json_line, shortened
 from pipelines.framework.console import console, say, styled
 from resources.core.errors import QueryRefused
@@ -97,7 +99,7 @@ def search(
                 else:
                     show(answer, explain=explain)
     if failed:
-        raise typer.Exit(1)
+        raise typer.Exit(WRONG)
 
 
 def show(found: "SearchAnswer", *, explain: bool = False) -> None:
@@ -148,7 +150,10 @@ def _show_hit(hit: "SearchHit") -> None:
 
 
 def _each(searcher: "Searcher", options: "SearchOptions", *, as_json: bool, explain: bool) -> bool:
-    """Answer every line as it comes; whether one was refused. JSON has a line for each as well."""
+    """Answer every line as it comes, while somebody reads; whether one was refused.
+
+    JSON has a line for each as well.
+    """
     from pipelines.operations.search.as_json import answer_as_json
 
     failed = False
@@ -156,6 +161,8 @@ def _each(searcher: "Searcher", options: "SearchOptions", *, as_json: bool, expl
         searcher.prepare()
     collect_from_now_on()
     for line in sys.stdin:
+        if unread():
+            break
         if not (question := line.strip()):
             continue
         try:

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import dagster as dg
+from dagster._core.events import DagsterEvent, RunFailureReason
 
 from assets import run_tags
 from assets.report import Outcome, outcomes
@@ -53,6 +54,7 @@ def run(pipeline: EmbeddingPipeline | str, overrides: Sequence[str | Path] = ())
     Raises:
         ConfigurationError: The run config is wrong, or an environment variable is not set.
         RunFailed: A step failed.
+        KeyboardInterrupt: It was interrupted; Dagster has written that down.
     """
     pipeline = as_pipeline(pipeline)
     # Everything that can be checked is, before a run exists.
@@ -80,6 +82,8 @@ def run(pipeline: EmbeddingPipeline | str, overrides: Sequence[str | Path] = ())
             tags={run_tags.REASON: "command line"},
         )
     if not result.success:
+        if any(map(_interrupts, result.all_events)):
+            raise KeyboardInterrupt
         raise RunFailed(_reason(result))
     return RunOutcome(
         result.run_id,
@@ -121,3 +125,8 @@ def _innermost(error: Any) -> str:
     while error.cause:
         error = error.cause
     return error.message.strip()
+
+
+def _interrupts(event: DagsterEvent) -> bool:
+    data = event.job_failure_data if event.is_job_failure else None
+    return data is not None and data.failure_reason is RunFailureReason.UNEXPECTED_TERMINATION
