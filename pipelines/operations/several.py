@@ -14,6 +14,7 @@ from assets.work.opened import Opened
 from pipelines.framework.catalog import find_pipeline, missing_variables, open_pipeline
 from pipelines.framework.modules import Declared, declared
 from resources.core.errors import DeploymentError, EmbeddingsError
+from resources.core.paths import project_root
 from resources.mongodb.resource import Embedded
 
 T = TypeVar("T")
@@ -40,8 +41,15 @@ class Unseen:
 
 
 def chosen(names: Sequence[str] = ()) -> list[Declared]:
-    """The pipelines of these names, or all of the project; those that cannot be loaded say why."""
-    return [_loaded(name) for name in dict.fromkeys(names)] if names else list(declared())
+    """The pipelines of these names, or all of the project; those that cannot be loaded say why.
+
+    Raises:
+        ConfigurationError: There is no project here.
+    """
+    if names:
+        return [_loaded(name) for name in dict.fromkeys(names)]
+    project_root()
+    return list(declared())
 
 
 def _loaded(name: str) -> Declared:
@@ -64,6 +72,7 @@ class Looks(Generic[T]):
         look: What to ask; called with a pipeline that has reached its deployment, in any thread.
         overrides: YAML run configs merged on top of each pipeline's own.
         patience: Seconds: see `PATIENCE_SECONDS`.
+        wake: Start an embedded server that sleeps, for who asks for it by name.
     """
 
     def __init__(
@@ -72,8 +81,11 @@ class Looks(Generic[T]):
         look: Callable[[Opened], T],
         overrides: Sequence[str | Path] = (),
         patience: float = PATIENCE_SECONDS,
+        *,
+        wake: bool = False,
     ) -> None:
         self._look, self._overrides, self._patience = look, overrides, patience
+        self._wake = wake
         self._gates: dict[str, _Gate] = {}
         self._lock, self._turns = threading.Lock(), threading.Semaphore(AT_ONCE)
         self._found: dict[str, T | Unseen] = {}
@@ -107,12 +119,13 @@ class Looks(Generic[T]):
     def _seen(self, declared: Declared) -> T | Unseen:
         pipeline = declared.pipeline
         if pipeline is None:
-            return Unseen(f"it cannot be loaded: {declared.fault}")
+            told = isinstance(declared.error, EmbeddingsError)
+            return Unseen(declared.fault if told else f"it cannot be loaded: {declared.fault}")
         missing = missing_variables(pipeline, self._overrides)
         # Nothing is embedded and no source is read here.
         unneeded = [name for name, key in missing.items() if key != "mongodb"]
         with open_pipeline(pipeline, self._overrides, without=unneeded) as opened:
-            if opened.mongodb.asleep:
+            if opened.mongodb.asleep and not self._wake:
                 return Unseen(ASLEEP, asleep=True)
             self._gate(opened).pass_through(opened, self._patience)
             with self._turns, pymongo.timeout(self._patience):

@@ -57,7 +57,8 @@ def spending(
     """Sums of the ledgers, each of which is read once.
 
     Args:
-        names: Of the pipelines; none for all of the project.
+        names: Of the pipelines, whose servers are started if they sleep; none for all of the
+            project, of which a server that sleeps is left asleep.
         overrides: YAML run configs merged on top of each pipeline's own.
         days: Which, in UTC.
         by: What to tell apart.
@@ -67,7 +68,7 @@ def spending(
     pipelines = chosen(names)
     everything = whole or not names
     ledgers = _Ledgers(days, everything=everything)
-    found = Looks(pipelines, ledgers.read, overrides, patience).wait()
+    found = Looks(pipelines, ledgers.read, overrides, patience, wake=bool(names)).wait()
     rows = [row for each in found.values() if not isinstance(each, Unseen) for row in each]
     unseen = {name: each for name, each in found.items() if isinstance(each, Unseen)}
     embedding = [row for row in rows if isinstance(row, Spend)]

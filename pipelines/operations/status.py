@@ -199,7 +199,7 @@ def _index(
 ) -> IndexStatus:
     """By the space that it holds: the embedder, which may have to be downloaded, is not asked."""
     if entry is None:
-        return IndexStatus("none", stored=stored or 0, why="there is no index yet: run it")
+        return IndexStatus("none", stored=stored or 0, why="it has not been built yet: run it")
     if space is None:
         why = f"the registry does not know the space {entry.space_id}: run it"
         return IndexStatus("none", entry.engine, stored=stored or 0, why=why)
@@ -293,10 +293,12 @@ def _judged(
         last_run=last and LastRun(last.id, last.state, last.started, last.ended, last.by),
         age_seconds=age,
     )
-    wrong = list(_wrong_runs(ran, age, max_age))
+    wrong = list(_wrong_runs(ran, age, max_age)) if declared.pipeline else []
     if isinstance(seen, Unseen):
         if not seen.asleep:
             wrong.insert(0, seen.why)
+        elif not (ran.last or ran.fault):
+            wrong.append("it has not run yet")
         return replace(row, asleep=seen.asleep, wrong=tuple(wrong))
     row = replace(row, **_columns(seen))
     return replace(row, wrong=(*_wrong_store(seen), *wrong))
