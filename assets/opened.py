@@ -1,5 +1,6 @@
 """The door of assets and checks: a step's pipeline, opened, with its errors explained."""
 
+import traceback
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from functools import partial
@@ -8,6 +9,7 @@ from typing import Any
 import dagster as dg
 from pydantic import ValidationError
 
+from assets.failing import StepFailed
 from assets.work.heap import settled_heap
 from assets.work.opened import RESOURCES, Opened
 from resources.core.errors import EmbeddingsError
@@ -39,9 +41,9 @@ def opened(
         hold: An asset holds it.
 
     Raises:
-        dagster.Failure: With the sentence of an error that a user can act on; not to be retried.
+        StepFailed: With the sentence of an error that a user can act on; not to be retried.
     """
-    with _explained(), settled_heap(), ExitStack() as stack:
+    with _explained(context), settled_heap(), ExitStack() as stack:
         found = Opened(
             pipeline,
             # Overrides by run config are in here, and in no resource that is nested in another.
@@ -82,14 +84,21 @@ def _finished(instance: dg.DagsterInstance, run: str) -> bool | None:
 
 
 @contextmanager
-def _explained() -> Iterator[None]:
+def _explained(
+    context: dg.AssetExecutionContext | dg.AssetCheckExecutionContext,
+) -> Iterator[None]:
     try:
         yield
     except EmbeddingsError as error:
-        raise dg.Failure(description=str(error), allow_retries=False) from error
+        sentence = str(error)
+        raised = error
     except ValidationError as error:
         first = error.errors()[0]
         where = ".".join(str(part) for part in first["loc"])
-        raise dg.Failure(
-            description=f"{error.title}: {where}: {first['msg']}", allow_retries=False
-        ) from error
+        sentence = f"{error.title}: {where}: {first['msg']}"
+        raised = error
+    else:
+        return
+    # For who looks into it; the Dagster UI shows this level when asked to.
+    context.log.debug("".join(traceback.format_exception(raised)))
+    raise StepFailed(sentence, kind=type(raised).__name__) from raised
