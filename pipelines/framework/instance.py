@@ -17,6 +17,12 @@ FOLDERS = ("history", "schedules", "storage")
 """Of a home with those settings."""
 
 
+def instance_home() -> Path:
+    """The folder in DAGSTER_HOME, else `state/dagster`; absolute."""
+    home = os.environ.get("DAGSTER_HOME")
+    return Path(home or state_home() / "dagster").expanduser().resolve()
+
+
 @contextmanager
 def project_instance() -> Iterator[dg.DagsterInstance]:
     """Open the instance in DAGSTER_HOME, else in `state/dagster`, a folder that lasts.
@@ -24,7 +30,7 @@ def project_instance() -> Iterator[dg.DagsterInstance]:
     A new one gets the project's settings, and DAGSTER_HOME is set to where it is. What is made is
     for its owner alone: run configs, previews and logs hold texts of the source.
     """
-    home = Path(os.environ.get("DAGSTER_HOME") or state_home() / "dagster").expanduser().resolve()
+    home = instance_home()
     make_private(home)
     os.environ["DAGSTER_HOME"] = str(home)
     # Whoever opens it first creates its tables. Two at once would write two schema versions into

@@ -163,7 +163,11 @@ def _in_one(url: str) -> Iterator[str]:
         elif user and scheme in _NAME_OR_TOKEN:
             yield user
     if "://" in url:
-        yield from (m["value"] for m in _QUERY.finditer(url) if _is_secret(m) and m["value"] not in ("", HIDDEN))
+        yield from (
+            m["value"]
+            for m in _QUERY.finditer(url)
+            if _is_secret(m) and m["value"] not in ("", HIDDEN)
+        )
 
 
 def _is_secret(parameter: re.Match[str]) -> bool:
