@@ -13,10 +13,12 @@ from typing import Literal, TypeVar
 
 from assets.work.opened import Opened
 from pipelines.framework.catalog import as_pipeline, missing_variables, open_pipeline
+from pipelines.framework.instance import instance_home
 from pipelines.framework.pipeline import EmbeddingPipeline
 from resources.batch_store.files import Files
 from resources.core.errors import EmbeddingsError
-from resources.core.paths import CODE_ROOT, project_root, state_home
+from resources.core.paths import CODE_ROOT, is_url, project_root, state_home
+from resources.core.private import who_else
 from resources.embedders.installed import providers
 from resources.models.installed import refusals
 from resources.models.kinds import EMBEDDERS, RERANKERS, package
@@ -81,6 +83,7 @@ def examine(
     if pipeline is None:
         if project.state == "ok":
             yield _explained("state", state_home(), _state)
+            yield _others(state_home(), instance_home())
         return
     yield Finding("configuration", "ok", ", ".join(map(str, as_pipeline(pipeline).configs)))
     with open_pipeline(pipeline, overrides, without=missing) as opened:
@@ -88,6 +91,8 @@ def examine(
                  "vector store": _vector_store, "batch store": _batch_store}  # fmt: skip
         if opened.reranker.chosen:
             looks["reranker"] = _reranker
+        if project.state == "ok":
+            yield _others(state_home(), instance_home(), *_folders(opened))
         if "mongodb" in missing.values():
             del looks["MongoDB"]
             if isinstance(opened.reranker.provider, MongoDBReranking):
@@ -128,6 +133,29 @@ def _project() -> Finding:
 def _state(folder: Path) -> Finding:
     Files(str(folder)).check_writable()
     return Finding("state", "ok", f"{folder} is writable")
+
+
+def _others(*folders: Path) -> Finding:
+    """Whether somebody else on this machine can read texts, vectors or Dagster's history."""
+    there = [folder for folder in dict.fromkeys(folders) if folder.is_dir()]
+    read_by = {folder: who_else(folder) for folder in there}
+    if public := [str(folder) for folder, who in read_by.items() if who == "everybody"]:
+        return Finding(
+            "files",
+            "note",
+            f"everybody on this machine gets into {', '.join(public)}",
+            f"chmod o= {' '.join(public)}",
+        )
+    if shared := [str(folder) for folder, who in read_by.items() if who == "group"]:
+        return Finding("files", "note", f"a group gets into {', '.join(shared)}", "fine if wanted")
+    return Finding("files", "ok", "closed to other users of this machine")
+
+
+def _folders(opened: Opened) -> list[Path]:
+    """Those that hold the pipeline's batches and its embedded server."""
+    places = [] if is_url(opened.batch_store.describe()) else [opened.batch_store.describe()]
+    deployment = opened.mongodb.deployment
+    return [*map(Path, places), *([deployment.path] if isinstance(deployment, Embedded) else [])]
 
 
 def _python() -> Finding:
