@@ -6,11 +6,7 @@ from typing import Any, Literal
 
 from pymongo import MongoClient
 from pymongo.errors import (
-    ConfigurationError as DriverConfigurationError,
-)
-from pymongo.errors import (
     ConnectionFailure,
-    InvalidURI,
     OperationFailure,
     PyMongoError,
     ServerSelectionTimeoutError,
@@ -115,15 +111,15 @@ def explain(error: PyMongoError, where: str) -> EmbeddingsError:
     """
     if isinstance(error, OperationFailure):
         message = str((error.details or {}).get("errmsg", error))
-        if error.code == AUTHENTICATION_FAILED or "auth" in message.lower():
-            return DeploymentError(
-                f"{where} refuses the user name or password: correct the credentials in "
-                f"the connection string ({message})"
-            )
         if error.code == UNAUTHORIZED:
             return DeploymentError(
                 f"{where} does not allow this to the user: grant it readWrite on the databases "
                 f"of this pipeline ({message})"
+            )
+        if error.code == AUTHENTICATION_FAILED or "auth" in message.lower():
+            return DeploymentError(
+                f"{where} refuses the user name or password: correct the credentials in "
+                f"the connection string ({message})"
             )
         return DeploymentError(f"{where} answered with error {error.code}: {message}")
     if isinstance(error, ServerSelectionTimeoutError | ConnectionFailure):
@@ -132,6 +128,4 @@ def explain(error: PyMongoError, where: str) -> EmbeddingsError:
             f"{where} cannot be reached: is the server running, and does its access list allow "
             f"this machine? ({reason})"
         )
-    if isinstance(error, InvalidURI | DriverConfigurationError):
-        return DeploymentError(f"the connection string of {where} is not valid: {error}")
     return DeploymentError(f"{where}: {error}")

@@ -70,7 +70,7 @@ class SearchIndexResource(IndexDeclaration):
         found = inspect_deployment(client, database)
         if self.engine == "mongodb" and not found.vector_search:
             raise SearchIndexError(
-                f"search_index has `engine: mongodb`, and {found.name} has {NO_SEARCH}: "
+                f"search_index has `engine: mongodb`, but there is {NO_SEARCH} ({found.name}): "
                 f"{THREE_WAYS}"
             )
         return found
