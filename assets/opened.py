@@ -11,6 +11,7 @@ from pydantic import ValidationError
 from assets.work.heap import settled_heap
 from assets.work.opened import RESOURCES, Opened
 from resources.core.errors import EmbeddingsError
+from resources.core.progress import voiced
 
 _IN_ONE_PROCESS = ("execute_in_process_executor", "in_process")
 
@@ -41,14 +42,19 @@ def opened(
     Raises:
         dagster.Failure: With the sentence of an error that a user can act on; not to be retried.
     """
-    with _explained(), settled_heap(), ExitStack() as stack:
+    with (
+        _explained(),
+        settled_heap(),
+        voiced(context.log.info, f"at work on {_subject(context)}") as log,
+        ExitStack() as stack,
+    ):
         found = Opened(
             pipeline,
             # Overrides by run config are in here, and in no resource that is nested in another.
             lambda key: getattr(context.resources, prefix + key),
             stack,
             run=context.run.run_id,
-            log=context.log.info,
+            log=log,
             warn=context.log.warning,
             finished=partial(_finished, context.instance),
         )
@@ -56,6 +62,10 @@ def opened(
         if hold and isinstance(context, dg.AssetExecutionContext):
             stack.enter_context(_held(context, found))
         yield found
+
+
+def _subject(context: dg.AssetExecutionContext | dg.AssetCheckExecutionContext) -> str:
+    return context.op_execution_context.op.name.split("__", 1)[-1]
 
 
 @contextmanager
