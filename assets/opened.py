@@ -15,6 +15,7 @@ from assets.work.opened import RESOURCES, Opened
 from resources.core.config import StrictResource
 from resources.core.credentials import hidden, in_clear, in_settings, way_out, without_secrets
 from resources.core.errors import ConfigurationError, EmbeddingsError
+from resources.core.progress import voiced
 
 _IN_ONE_PROCESS = ("execute_in_process_executor", "in_process")
 
@@ -53,14 +54,22 @@ def opened(
     def secrets() -> set[str]:
         return {secret for key in RESOURCES for secret in in_settings(resource(key))}
 
-    with _explained(context, secrets), settled_heap(), ExitStack() as stack:
+    def tell(line: str) -> None:
+        context.log.info(hidden(line))
+
+    with (
+        _explained(context, secrets),
+        settled_heap(),
+        voiced(tell, f"at work on {_subject(context)}") as log,
+        ExitStack() as stack,
+    ):
         _nothing_in_clear(context.run.run_config)
         found = Opened(
             pipeline,
             resource,
             stack,
             run=context.run.run_id,
-            log=lambda line: context.log.info(hidden(line)),
+            log=log,
             warn=lambda line: context.log.warning(hidden(line)),
             finished=partial(_finished, context.instance),
         )
@@ -68,6 +77,10 @@ def opened(
         if hold and isinstance(context, dg.AssetExecutionContext):
             stack.enter_context(_held(context, found))
         yield found
+
+
+def _subject(context: dg.AssetExecutionContext | dg.AssetCheckExecutionContext) -> str:
+    return context.op_execution_context.op.name.split("__", 1)[-1]
 
 
 @contextmanager

@@ -235,11 +235,10 @@ def _mongodb(opened: Opened) -> Finding:
             )
         return Finding("MongoDB", "ok", f"{opened.mongodb.describe()}: starts with the first run")
     found = inspect_deployment(opened.client, opened.mongodb.registry)
-    why = f" ({found.reason})" if found.reason else ""
     engine = opened.search_index.engine
     if engine == "auto":
         engine = "mongodb" if found.vector_search else "local"
-    text = f"{opened.mongodb.describe()}: {found}{why}; search engine: {engine}"
+    text = f"{opened.mongodb.describe()}: {found}; search engine: {engine}"
     return Finding("MongoDB", "ok", text)
 
 
