@@ -25,8 +25,9 @@ def umask(request: pytest.FixtureRequest) -> Iterator[int]:
 @pytest.fixture
 def open_place(tmp_path: Path) -> Path:
     """A folder that everybody gets into, as /srv is."""
-    for folder in (tmp_path.parent.parent, tmp_path.parent, tmp_path):
-        folder.chmod(0o755)
+    for folder in (tmp_path, *tmp_path.parents):  # pytest makes several, closed
+        if not folder.stat().st_mode & stat.S_IXOTH:
+            folder.chmod(0o755)
     return tmp_path
 
 
