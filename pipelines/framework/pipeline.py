@@ -2,10 +2,10 @@
 
 import os
 import typing
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +13,15 @@ import dagster as dg
 from dagster import ConfigurableResource
 
 from assets import run_tags
+from assets.about import (
+    About,
+    Dependency,
+    Settings,
+    check_owners,
+    check_tags,
+    dependency,
+    named,
+)
 from assets.checks import build_checks
 from assets.embedding_batches import build_embedding_batches
 from assets.search_index import build_search_index
@@ -55,6 +64,14 @@ class EmbeddingPipeline:
         schedule: When to embed again, as cron; None for never by itself.
         timezone: Of the schedule.
         schedule_status: Whether the schedule runs as soon as the code location is loaded.
+        owners: Whose the assets are: e-mail addresses, or teams as `team:search`.
+        tags: Of the assets, to find them by.
+        deps: The assets that fill the source, so that the pipeline hangs below them: keys (as text
+            with `/` between its parts), or their definitions. Without any, a collection or a file
+            is an asset of its own, in which all pipelines over it meet.
+
+    Raises:
+        ConfigurationError: Dagster takes no such owner, tag or key.
     """
 
     name: str
@@ -62,6 +79,15 @@ class EmbeddingPipeline:
     schedule: str | None = None
     timezone: str = "UTC"
     schedule_status: dg.DefaultScheduleStatus = dg.DefaultScheduleStatus.STOPPED
+    owners: Sequence[str] = ()
+    tags: Mapping[str, str] = field(default_factory=dict)
+    deps: Sequence[Dependency] = ()
+
+    def __post_init__(self) -> None:
+        check_owners(self.owners)
+        check_tags(self.tags)
+        for given in self.deps:
+            dependency(given)
 
     def values(self, overrides: Sequence[str | Path] = ()) -> dict[str, dict[str, Any]]:
         """Settings of every resource in run config form, with other files on top.
@@ -136,19 +162,21 @@ class EmbeddingPipeline:
                     description="Re-embed what changed; costs seconds where nothing did.",
                 )
             )
+        about = self._about(resources)
         return dg.Definitions(
             assets=[
+                *([about.external] if about.external else []),
                 build_source_documents(
-                    self.name,
+                    about,
                     resource_prefix,
                     {_KINDS.get(origin, "file")},
                     warnings=list(map(str, self.overruled())),
                 ),
                 build_embedding_batches(
-                    self.name, resource_prefix, {_KINDS.get(provider, provider), "parquet"}
+                    about, resource_prefix, {_KINDS.get(provider, provider), "parquet"}
                 ),
-                build_stored_vectors(self.name, resource_prefix),
-                build_search_index(self.name, resource_prefix),
+                build_stored_vectors(about, resource_prefix),
+                build_search_index(about, resource_prefix),
             ],
             asset_checks=build_checks(self.name, resource_prefix),
             jobs=[job],
@@ -158,6 +186,22 @@ class EmbeddingPipeline:
             # The four assets follow one another: a process for each would only load the model and
             # connect again. Machines are divided between runs, by the run launcher.
             executor=dg.in_process_executor,
+        )
+
+    def _about(self, resources: Mapping[str, Any]) -> About:
+        shown = {key: named(settings) for key, settings in resources.items()}
+        return About(
+            Settings(
+                self.name,
+                shown["source"],
+                shown["mongodb"],
+                shown["vector_store"],
+                shown["search_index"],
+                shown["batch_store"],
+            ),
+            [dependency(given) for given in self.deps],
+            self.owners,
+            self.tags,
         )
 
 

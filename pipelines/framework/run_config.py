@@ -20,13 +20,17 @@ from dagster import ConfigurableResource
 from pydantic import BaseModel, TypeAdapter, ValidationError, create_model
 from pydantic.fields import FieldInfo
 
+from resources.core.credentials import hidden, in_clear, secret_name, way_out
 from resources.core.errors import ConfigurationError
 from resources.core.paths import CODE_ROOT, find_project
 
 CONFIGS = CODE_ROOT / "configs"
 """Fragments that come with this code, for projects that have none of their own by that name."""
 
-DEFINED = ("name", "configs", "schedule", "timezone", "schedule_status", "freshness", "shards")
+DEFINED = (
+    "name", "configs", "schedule", "timezone", "schedule_status", "owners", "tags", "deps",
+    "freshness", "shards",
+)  # fmt: skip
 """What only a pipeline's module can say."""
 
 M = TypeVar("M", bound=BaseModel)
@@ -42,8 +46,8 @@ class _Misfit(Exception):
     """What does not fit, the keys that lead there, and of a mapping the one that is too many."""
 
     def __init__(self, path: Path_, sentence: str, *key: Any) -> None:
-        super().__init__(sentence)
-        self.path, self.sentence, self.key = path, sentence, key
+        self.path, self.sentence, self.key = path, hidden(sentence), key
+        super().__init__(self.sentence)
 
 
 def read_run_config(path: str | Path) -> dict[str, Any]:
@@ -83,6 +87,7 @@ def resource_values(
     for file in files:
         content = read_run_config(file)
         try:
+            _nothing_in_clear(content)
             for key, values in _settings(content, classes).items():
                 told = functools.partial(said, file)
                 merged[key] = _merge_settings(classes[key], merged[key], values, (key,), told)
@@ -118,6 +123,11 @@ def _settings(
         found[key] = entry.get("config") or {}
         _check(classes[key], found[key], ("resources", key, "config"))
     return found
+
+
+def _nothing_in_clear(content: Mapping[str, Any]) -> None:
+    for path, what in in_clear(content):
+        raise _Misfit(path, f"{what}: {way_out(path)}")
 
 
 def _line(text: str, path: Path_) -> int | None:
@@ -306,7 +316,8 @@ def _check_value(cls: type[BaseModel], name: str, value: Any, path: Path_) -> No
     except ValidationError as error:
         problem = error.errors()[0]
         at = (*path, *problem["loc"])
-        raise _Misfit(at, f"{_sentence(problem)}, not {value!r}") from error
+        what = "what is here" if secret_name(name) else repr(value)
+        raise _Misfit(at, f"{_sentence(problem)}, not {what}") from None
 
 
 def _sentence(problem: Any) -> str:

@@ -14,7 +14,7 @@ import dagster as dg
 
 from assets import run_tags
 from pipelines.framework.catalog import as_pipeline
-from pipelines.framework.execution import ASSETS
+from pipelines.framework.execution import ASSETS, step_failure
 from pipelines.framework.pipeline import EmbeddingPipeline
 from pipelines.operations.runs import PAGE, RunRecord, State, records, runs_of
 
@@ -198,24 +198,15 @@ def _number(text: str | None) -> float | None:
 
 
 def _why(instance: dg.DagsterInstance, run_id: str) -> str:
-    """The sentence of the step that failed first."""
-    failures = instance.get_records_for_run(
-        run_id, of_type=dg.DagsterEventType.STEP_FAILURE, limit=EVENTS
-    ).records
-    for record in failures:
-        event = record.event_log_entry.dagster_event
-        data = event.step_failure_data if event else None
-        if data is None:
-            continue
-        if data.user_failure_data and data.user_failure_data.description:
-            return data.user_failure_data.description
-        error = data.error
-        while error and error.cause:
-            error = error.cause
-        if error:
-            return error.message.strip()
-    failed = instance.get_records_for_run(
-        run_id, of_type=dg.DagsterEventType.RUN_FAILURE, limit=EVENTS
-    ).records
-    messages = (record.event_log_entry.user_message for record in failed)
-    return next((message for message in messages if message), "")
+    """The sentences of the steps that failed, else what Dagster says."""
+    for kind in (dg.DagsterEventType.STEP_FAILURE, dg.DagsterEventType.RUN_FAILURE):
+        found = instance.get_records_for_run(run_id, of_type=kind, limit=EVENTS).records
+        events = [record.event_log_entry.dagster_event for record in found]
+        said = [
+            step_failure(event) if event.is_step_failure else event.message or ""
+            for event in events
+            if event is not None
+        ]
+        if any(said):
+            return "; besides, ".join(filter(None, said))
+    return ""

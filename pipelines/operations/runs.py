@@ -27,6 +27,9 @@ PAGE = 100
 MOST = 2_000
 """Runs that are looked through for one pipeline, and those of assets without a job as well."""
 
+_NO_WORK = "maintenance"
+"""Why there are runs that belong to a pipeline and do nothing to its vectors."""
+
 State = Literal["succeeded", "failed", "canceled", "running", "queued"]
 _STATES: dict[str, State] = {
     "SUCCESS": "succeeded",
@@ -101,11 +104,14 @@ def records() -> Iterator[dg.DagsterInstance]:
 def runs_of(
     instance: dg.DagsterInstance, pipeline: str, since: datetime | None = None
 ) -> Iterator[RunRecord]:
-    """Runs of a pipeline's job, and those of its assets alone, the newest first; at most `MOST`."""
+    """Runs of a pipeline's job, and of its assets without it, the newest first; `MOST` of each."""
     own = _pages(instance, dg.RunsFilter(job_name=pipeline, created_after=since))
     alone = dg.RunsFilter(job_name=IMPLICIT_ASSET_JOB_NAME, created_after=since)
     some = (each for each in _pages(instance, alone) if _selects(each, pipeline))
-    merged = heapq.merge(own, some, key=lambda record: record.storage_id, reverse=True)
+    # Jobs of the user's own: their runs say whose assets they made.
+    tagged = dg.RunsFilter(tags={run_tags.PIPELINE: pipeline}, created_after=since)
+    more = (each for each in _pages(instance, tagged) if _is_other(each, pipeline))
+    merged = heapq.merge(own, some, more, key=lambda record: record.storage_id, reverse=True)
     return map(RunRecord.of, merged)
 
 
@@ -125,6 +131,12 @@ def _all(instance: dg.DagsterInstance, which: dg.RunsFilter) -> Iterator[dg.RunR
 def _selects(record: dg.RunRecord, pipeline: str) -> bool:
     selected = record.dagster_run.asset_selection or ()
     return any(key.path[0] == pipeline for key in selected)
+
+
+def _is_other(record: dg.RunRecord, pipeline: str) -> bool:
+    run = record.dagster_run
+    known = run.job_name in (pipeline, IMPLICIT_ASSET_JOB_NAME)
+    return not known and run.tags.get(run_tags.REASON) != _NO_WORK
 
 
 def _started_by(tags: Mapping[str, str]) -> str:

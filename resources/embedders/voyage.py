@@ -40,10 +40,14 @@ _OUTPUT: dict[str, tuple[Element, str, int]] = {
 
 
 class VoyageProvider(BatchedProvider):
+    """Voyage AI."""
+
     batch_price_factor: ClassVar[float] = 0.67
 
     kind: Literal["voyage"] = "voyage"
-    model: str = Field(default="voyage-4-large", min_length=1)
+    model: str = Field(
+        default="voyage-4-large", min_length=1, description="See `embeddings models`."
+    )
     api_key: str = Field(default=dg.EnvVar(VOYAGE_KEY), description="Always from the environment.")
     dimensions: int | None = Field(
         default=None, ge=1, description="Width; default: the model's own, see `embeddings models`."

@@ -17,6 +17,7 @@ from typing import Any
 
 from resources.core.errors import ConfigurationError, ProviderError
 from resources.core.paths import input_path
+from resources.models.download import told_download
 
 PACKAGED_MODELS = {
     # its weights' SHA-256 is that of the file on the model hub
@@ -148,9 +149,14 @@ def _from_hub(model: str, revision: str | None, backend: str) -> Path:
     from huggingface_hub import snapshot_download
     from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
 
+    ignored = [*_NOT_FETCHED, *_EXPORTS[backend]]
     try:
-        ignored = [*_NOT_FETCHED, *_EXPORTS[backend]]
-        return Path(snapshot_download(model, revision=revision, ignore_patterns=ignored))
+        with told_download(model, revision, ignored) as bars:
+            return Path(
+                snapshot_download(
+                    model, revision=revision, ignore_patterns=ignored, tqdm_class=bars
+                )
+            )
     except HFValidationError as error:
         raise ProviderError(_no_name(model)) from error
     except LocalEntryNotFoundError as error:

@@ -10,17 +10,20 @@ from pathlib import Path
 
 from assets.work.opened import Opened
 from pipelines.framework.catalog import as_pipeline, missing_variables, open_pipeline
+from pipelines.framework.instance import instance_home
 from pipelines.framework.pipeline import EmbeddingPipeline
 from pipelines.operations.doctor import models, workspace
 from pipelines.operations.doctor.finding import Finding, explained, problem
 from pipelines.operations.doctor.workspace import Sought
 from resources.batch_store.files import Files
 from resources.core.errors import EmbeddingsError
-from resources.core.paths import CODE_ROOT, project_root, state_home
+from resources.core.paths import CODE_ROOT, is_url, project_root, state_home
+from resources.core.private import who_else
 from resources.embedders.installed import providers
 from resources.models.installed import refusals
 from resources.models.kinds import EMBEDDERS, RERANKERS, package
 from resources.mongodb.deployment import inspect_deployment
+from resources.mongodb.resource import Embedded
 from resources.rerankers.installed import rerankers
 from resources.rerankers.mongodb import MongoDBReranking
 
@@ -65,6 +68,7 @@ def examine(
     if pipeline is None:
         if project.state == "ok":
             yield explained("state", state_home(), _state)
+            yield _others(state_home(), instance_home())
         return
     found_pipeline = as_pipeline(pipeline)
     yield Finding("configuration", "ok", ", ".join(map(str, found_pipeline.configs)))
@@ -78,6 +82,8 @@ def examine(
                  "vector store": _vector_store, "batch store": _batch_store}  # fmt: skip
         if opened.reranker.chosen:
             looks["reranker"] = _reranker
+        if project.state == "ok":
+            yield _others(state_home(), instance_home(), *_folders(opened))
         if "mongodb" in missing.values():
             del looks["MongoDB"]
             if isinstance(opened.reranker.provider, MongoDBReranking):
@@ -109,6 +115,29 @@ def _project() -> Finding:
 def _state(folder: Path) -> Finding:
     Files(str(folder)).check_writable()
     return Finding("state", "ok", f"{folder} is writable")
+
+
+def _others(*folders: Path) -> Finding:
+    """Whether somebody else on this machine can read texts, vectors or Dagster's history."""
+    there = [folder for folder in dict.fromkeys(folders) if folder.is_dir()]
+    read_by = {folder: who_else(folder) for folder in there}
+    if public := [str(folder) for folder, who in read_by.items() if who == "everybody"]:
+        return Finding(
+            "files",
+            "note",
+            f"everybody on this machine gets into {', '.join(public)}",
+            f"chmod o= {' '.join(public)}",
+        )
+    if shared := [str(folder) for folder, who in read_by.items() if who == "group"]:
+        return Finding("files", "note", f"a group gets into {', '.join(shared)}", "fine if wanted")
+    return Finding("files", "ok", "closed to other users of this machine")
+
+
+def _folders(opened: Opened) -> list[Path]:
+    """Those that hold the pipeline's batches and its embedded server."""
+    places = [] if is_url(opened.batch_store.describe()) else [opened.batch_store.describe()]
+    deployment = opened.mongodb.deployment
+    return [*map(Path, places), *([deployment.path] if isinstance(deployment, Embedded) else [])]
 
 
 def _python() -> Finding:
@@ -188,11 +217,10 @@ def _mongodb(opened: Opened) -> Finding:
             )
         return Finding("MongoDB", "ok", f"{opened.mongodb.describe()}: starts with the first run")
     found = inspect_deployment(opened.client, opened.mongodb.registry)
-    why = f" ({found.reason})" if found.reason else ""
     engine = opened.search_index.engine
     if engine == "auto":
         engine = "mongodb" if found.vector_search else "local"
-    text = f"{opened.mongodb.describe()}: {found}{why}; search engine: {engine}"
+    text = f"{opened.mongodb.describe()}: {found}; search engine: {engine}"
     return Finding("MongoDB", "ok", text)
 
 

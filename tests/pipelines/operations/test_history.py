@@ -2,6 +2,7 @@
 
 import os
 import time
+from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 
 import dagster as dg
@@ -19,7 +20,7 @@ from tests.pipelines.operations.conftest import Town
 
 
 @pytest.fixture(scope="module")
-def books(town: Town) -> str:
+def books(town: Town) -> Iterator[str]:
     """A pipeline that ran: all new, nothing, nothing, one changed and one gone, failed."""
     name = town.add("books")
     shelf = [{"_id": n, "text": f"book {n}"} for n in range(6)]
@@ -33,7 +34,8 @@ def books(town: Town) -> str:
     (town.folder / "books.jsonl").unlink()
     with pytest.raises(RunFailed):
         execution.run(name)
-    return name
+    yield name
+    (town.folder / "pipelines" / "books.py").unlink()
 
 
 def _assets_alone(name: str) -> None:
@@ -42,6 +44,7 @@ def _assets_alone(name: str) -> None:
     with project_instance() as instance:
         result = dg.materialize(
             list(definitions.assets or ()),
+            selection=dg.AssetSelection.groups(name),
             instance=instance,
             resources=dict(definitions.resources or {}),
             tags={
@@ -121,3 +124,4 @@ def test_moments_are_utc_wherever_the_clock_stands(books: str, monkeypatch: pyte
 
 def test_of_no_run_and_of_no_pipeline(town: Town):
     assert history(town.add("never")) == []
+    (town.folder / "pipelines" / "never.py").unlink()

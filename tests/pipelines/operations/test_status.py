@@ -149,6 +149,7 @@ def test_what_goes_wrong_one_after_the_other(town: Town):
     assert row.last_run.state == "failed"
     assert row.wrong[-1] == f"the last run {row.last_run.id} failed"
     assert row.age_seconds is not None, "since the run before"
+    (town.folder / "pipelines" / "harmed.py").unlink()
 
 
 def test_what_the_settings_ask_for_now_is_compared(town: Town):
