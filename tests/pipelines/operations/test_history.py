@@ -11,7 +11,7 @@ import pytest
 from assets import run_tags
 from pipelines.framework import execution
 from pipelines.framework.catalog import find_pipeline
-from pipelines.framework.execution import RunFailed
+from pipelines.framework.execution import ASSETS, RunFailed
 from pipelines.framework.instance import project_instance
 from pipelines.operations import history as module
 from pipelines.operations import runs
@@ -42,11 +42,9 @@ def _assets_alone(name: str) -> None:
     """As the button of an asset's page does, without the job; with tags of everybody's."""
     definitions = find_pipeline(name).definitions()
     with project_instance() as instance:
-        result = dg.materialize(
-            list(definitions.assets or ()),
-            selection=dg.AssetSelection.groups(name),
+        result = definitions.resolve_implicit_global_asset_job_def().execute_in_process(
+            asset_selection=[dg.AssetKey([name, asset]) for asset in ASSETS],
             instance=instance,
-            resources=dict(definitions.resources or {}),
             tags={
                 run_tags.COST: "0.25",
                 run_tags.MODEL: "voyage-4",

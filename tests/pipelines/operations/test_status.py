@@ -24,11 +24,11 @@ def of(name: str, *overrides: str, **options: object) -> PipelineStatus:
 
 
 @pytest.fixture
-def others(town: Town) -> Iterator[None]:
+def others(town: Town, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """Pipelines beside `films`, none of which can be looked into."""
     town.add("dead", uri=DEAD)
-    wrong = town.uri.replace("mongodb://", "mongodb://me:sesame@")
-    town.add("denied", uri=wrong)
+    monkeypatch.setenv("DENIED", town.uri.replace("mongodb://", "mongodb://me:sesame@"))
+    town.add("denied", mongodb={"deployment": {"server": {"uri": {"env": "DENIED"}}}})
     town.add("asleep", mongodb={"deployment": {"embedded": {}}})
     town.add("unset", mongodb={"deployment": {"server": {"uri": {"env": "NO_URI"}}}})
     town.module("broken", "raise SystemExit('no such luck')\npipeline = None\n")
