@@ -1,20 +1,26 @@
-"""0 done, 1 wrong, 2 usage, 130 interrupted: a real signal, a real pipe, a real process."""
+"""What programs get of each command: an exit status, and with `--json` one document.
 
+0 done, 1 wrong, 2 usage, 130 interrupted: by real signals and pipes.
+"""
+
+import json
 import os
 import signal
 import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import dagster as dg
 import pytest
+import typer.main
 
 from pipelines.cli.app import app
 from pipelines.cli.streams import Reader
-from tests.pipelines.helpers import MOTH, SHOP, Place, embeddings, environment
+from tests.pipelines.helpers import MOTH, SHOP, Place, embeddings, environment, succeeds
 from tests.providers.server import ProviderServer
 
 EMBEDDINGS = "from pipelines.cli.start import main; main()"
@@ -95,3 +101,73 @@ def test_what_nobody_reads_is_lost_and_nothing_else():
         assert not reader.gone
         assert [reader.write(b"lost") for _ in range(2)] == [4, 4]
         assert reader.gone
+
+
+# --- JSON
+
+WITHOUT = {
+    "serve": "it answers until it is stopped",
+    "demo": "it shows what there is to see, for `make demo`",
+}
+
+
+def commands(group: Any, *path: str) -> Iterator[tuple[str, Any]]:
+    for name, command in group.commands.items():
+        if hasattr(command, "commands"):
+            yield from commands(command, *path, name)
+        else:
+            yield " ".join([*path, name]), command
+
+
+COMMANDS = dict(commands(typer.main.get_command(app)))
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_every_command_has_it(name: str):
+    options = [option for each in COMMANDS[name].params for option in each.opts]
+    assert ("--json" in options) != (name in WITHOUT)
+
+
+@pytest.mark.parametrize(
+    ("name", "arguments"),
+    [
+        ("run", [SHOP]),
+        ("plan", [SHOP]),
+        ("spend", [SHOP]),
+        ("lineage", [SHOP]),
+        ("audit", [SHOP]),
+        ("audit", [SHOP, "--repair"]),
+        ("doctor", [SHOP]),
+        ("list", []),
+        ("models", []),
+        ("search", [SHOP, MOTH]),
+        ("quarantine list", [SHOP]),
+        ("quarantine retry", [SHOP, "--all"]),
+        ("quarantine drop", [SHOP, "--all"]),
+        ("init", ["made"]),
+        ("stop", [SHOP]),
+    ],
+    ids=lambda value: value if isinstance(value, str) else "",
+)
+def test_what_it_prints_is_one_document(
+    place: Place, first_run: str, name: str, arguments: list[str], monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.chdir(place.folder)
+    json.loads(succeeds(*name.split(), *arguments, "--json"))
+
+
+def test_a_run_says_what_it_did_and_what_it_does_elsewhere(place: Place, first_run: str):
+    result = embeddings("run", SHOP, "--json")
+    found = json.loads(result.stdout)
+    assert SHOP in result.stderr
+    assert found["pipeline"] == SHOP
+    assert found["source_documents"]["documents"] == 6
+    assert found["search_index"]["indexed"] == found["search_index"]["stored"] == 6
+    assert found["failed_checks"] == []
+
+
+@pytest.mark.parametrize("arguments", [["run", "nobody"], ["index", "list", SHOP]])
+def test_an_error_leaves_standard_output_empty(place: Place, first_run: str, arguments: list[str]):
+    result = embeddings(*arguments, "--json")
+    assert (result.exit_code, result.stdout) == (1, "")
+    assert result.stderr.splitlines()[-1].startswith("error: ")
