@@ -26,19 +26,24 @@ Everything = Annotated[bool, typer.Option("--all", help="Every entry of the pipe
 def list_(pipeline: Pipeline, as_json: AsJson = False, config: Configs = None) -> None:
     """List what cannot be embedded, and why."""
     from pipelines.framework.catalog import open_pipeline
+    from pipelines.operations.search.as_json import jsonable
 
     with sentences():
         with open_pipeline(pipeline, config or []) as opened:
             found = opened.registry.quarantine.entries(opened.name)
         if as_json:
-            print_json([dataclasses.asdict(entry) for entry in found])
+            print_json([dataclasses.asdict(entry) | {"id": jsonable(entry.id)} for entry in found])
         else:
             _show(pipeline, found)
 
 
 @app.command("retry")
 def retry(
-    pipeline: Pipeline, ids: Ids = None, everything: Everything = False, config: Configs = None
+    pipeline: Pipeline,
+    ids: Ids = None,
+    everything: Everything = False,
+    as_json: AsJson = False,
+    config: Configs = None,
 ) -> None:
     """Let the next run ask the provider again for texts that it has refused.
 
@@ -46,27 +51,45 @@ def retry(
     """
     from pipelines.framework.catalog import open_pipeline
 
-    with sentences(), open_pipeline(pipeline, config or []) as opened:
-        entries, name = opened.registry.quarantine, opened.name
-        count = entries.retry(name, _chosen(entries, name, ids, everything))
-    say(
-        "{count:,} will be tried again by `embeddings run {pipeline}`",
-        count=count,
-        pipeline=pipeline,
-    )
+    with sentences():
+        _named(ids, everything)
+        with open_pipeline(pipeline, config or []) as opened:
+            entries, name = opened.registry.quarantine, opened.name
+            count = entries.retry(name, _chosen(entries, name, ids, everything))
+        if as_json:
+            print_json({"pipeline": pipeline, "retried": count})
+        else:
+            say(
+                "{count:,} will be tried again by `embeddings run {pipeline}`",
+                count=count,
+                pipeline=pipeline,
+            )
 
 
 @app.command("drop")
 def drop(
-    pipeline: Pipeline, ids: Ids = None, everything: Everything = False, config: Configs = None
+    pipeline: Pipeline,
+    ids: Ids = None,
+    everything: Everything = False,
+    as_json: AsJson = False,
+    config: Configs = None,
 ) -> None:
     """Forget entries; what is still wrong comes back with the next run."""
     from pipelines.framework.catalog import open_pipeline
 
-    with sentences(), open_pipeline(pipeline, config or []) as opened:
-        entries, name = opened.registry.quarantine, opened.name
-        count = entries.drop(name, _chosen(entries, name, ids, everything))
-    say("{count:,} dropped from the quarantine of {pipeline}", count=count, pipeline=pipeline)
+    with sentences():
+        _named(ids, everything)
+        with open_pipeline(pipeline, config or []) as opened:
+            entries, name = opened.registry.quarantine, opened.name
+            count = entries.drop(name, _chosen(entries, name, ids, everything))
+        if as_json:
+            print_json({"pipeline": pipeline, "dropped": count})
+        else:
+            say(
+                "{count:,} dropped from the quarantine of {pipeline}",
+                count=count,
+                pipeline=pipeline,
+            )
 
 
 def _show(pipeline: str, found: "Sequence[Quarantined]") -> None:
@@ -97,18 +120,24 @@ def _show(pipeline: str, found: "Sequence[Quarantined]") -> None:
     listing.show()
 
 
+def _named(ids: list[str] | None, everything: bool) -> None:
+    if bool(ids) == everything:
+        raise typer.BadParameter(
+            "name the ids that `embeddings quarantine list` shows, or give --all",
+            param_hint="[ID…]",
+        )
+
+
 def _chosen(
     entries: "Quarantine", pipeline: str, ids: list[str] | None, everything: bool
 ) -> list[str] | None:
     """The names of the chosen entries, None for all.
 
     Raises:
-        QueryRefused: Nothing is chosen, or something that is not there.
+        QueryRefused: Something is chosen that is not there.
     """
     from resources.core.keys import exactly
 
-    if bool(ids) == everything:
-        raise QueryRefused("name the ids that `embeddings quarantine list` shows, or give --all")
     if everything:
         return None
     names: list[str] = []

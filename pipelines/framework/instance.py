@@ -44,8 +44,3 @@ def project_instance() -> Iterator[dg.DagsterInstance]:
         instance = dg.DagsterInstance.get()
     with instance:
         yield instance
-
-
-if __name__ == "__main__":  # `make dev`: there before `dagster dev` opens it without the lock
-    with project_instance():
-        pass
