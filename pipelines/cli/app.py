@@ -9,6 +9,7 @@ from pipelines.cli import (
     audit,
     demo,
     doctor,
+    history,
     index,
     init,
     lineage,
@@ -20,6 +21,7 @@ from pipelines.cli import (
     search,
     serve,
     spend,
+    status,
     stop,
 )
 from pipelines.cli.options import WRONG, say_error
@@ -64,6 +66,8 @@ app.command("search", rich_help_panel=SEARCH)(search.search)
 app.command("serve", rich_help_panel=SEARCH)(serve.serve)
 
 LOOK = "Look"
+app.command("status", rich_help_panel=LOOK)(status.status)
+app.command("history", rich_help_panel=LOOK)(history.history)
 app.command("lineage", rich_help_panel=LOOK)(lineage.lineage)
 app.command("spend", rich_help_panel=LOOK)(spend.spend)
 app.command("audit", rich_help_panel=LOOK)(audit.audit)
