@@ -83,7 +83,7 @@ def planned(outcome: Planned) -> dict[str, Any]:
 def embedded(outcome: Embedded) -> dict[str, Any]:
     space = outcome.space
     metadata = {
-        "dagster/row_count": outcome.embedded,
+        "dagster/row_count": outcome.chunks,
         "dagster/uri": f"{outcome.url}/batches/{space.id}",
         "provider": space.provider,
         "model": outcome.model,
