@@ -2,7 +2,7 @@
 
 import dagster as dg
 
-from assets import report
+from assets import report, tagging
 from assets.about import About, Settings
 from assets.opened import opened, required
 from assets.report import page
@@ -27,6 +27,7 @@ def build_source_documents(about: About, prefix: str, kinds: set[str]) -> dg.Ass
         """The texts to make searchable, compared with what is stored: the plan of the run."""
         with opened(context, pipeline, prefix) as o:
             outcome = plan_work(o)
+            tagging.done(context, o, outcome)
             said = page.source_documents(Settings.of(o), about.upstream(o.source))
         return report.result(outcome, {**said, **report.planned(outcome)})
 

@@ -27,6 +27,7 @@ class Run:
     checks: dict[str, bool]
     metadata: dict[str, dict[str, Any]]
     run_id: str
+    tags: Mapping[str, str]
 
     def __getattr__(self, asset: str) -> dict[str, Any]:
         return self.metadata[asset]
@@ -114,6 +115,7 @@ class Workshop:
             {e.check_name: e.passed for e in result.get_asset_check_evaluations()},
             {asset: metadata[asset] for asset in ASSETS if asset in metadata},
             result.run_id,
+            _tags(result.run_id),
         )
 
     def search(self, query: str, **options: Any) -> SearchAnswer:
@@ -127,6 +129,11 @@ class Workshop:
         with open_pipeline(self.pipeline) as opened:
             found = opened.registry.quarantine.entries(self.name)
         return {str(entry.id or entry.where): entry.reason for entry in found}
+
+
+def _tags(run: str) -> Mapping[str, str]:
+    found = _instance().get_run_by_id(run)
+    return found.tags if found else {}
 
 
 def _failures(result: dg.ExecuteInProcessResult) -> Iterator[str]:
