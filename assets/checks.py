@@ -10,6 +10,7 @@ from assets.work.auditing import examine
 from assets.work.opened import Opened
 from assets.work.proving import probe
 from resources.core.errors import BatchStoreError, ProviderError
+from resources.core.markdown import literal
 from resources.embedders.base import check_reply
 
 MAX_QUARANTINE_SHARE = 0.05
@@ -30,7 +31,9 @@ def build_checks(pipeline: str, prefix: str) -> Sequence[dg.AssetChecksDefinitio
         )
         def check(context: dg.AssetCheckExecutionContext) -> dg.AssetCheckResult:
             with opened(context, pipeline, prefix) as o:
-                return judge(o)
+                found = judge(o)
+            # The Dagster UI reads it as Markdown, and it may name what stands in documents.
+            return found._replace(description=literal(found.description or ""))
 
         return check
 
@@ -77,7 +80,7 @@ def batches_are_sound(o: Opened) -> dg.AssetCheckResult:
     return dg.AssetCheckResult(
         passed=not problems,
         description=problems[0] if problems else f"{rows:,} vectors looked at",
-        metadata={"vectors looked at": rows, "batches of the plan": len(parts)},
+        metadata={"vectors compared": rows, "embedding batches of the plan": len(parts)},
     )
 
 
@@ -102,7 +105,10 @@ def one_space(o: Opened) -> dg.AssetCheckResult:
     return dg.AssetCheckResult(
         passed=not problem,
         description=problem or f"all vectors are of the space {space}",
-        metadata={"without lineage": bare, "of other spaces": sum(others.values())},
+        metadata={
+            "vectors without lineage": bare,
+            "vectors of other spaces": sum(others.values()),
+        },
     )
 
 
@@ -120,7 +126,7 @@ def vectors_as_embedded(o: Opened) -> dg.AssetCheckResult:
             if faults
             else f"{found.compared:,} vectors are as they were embedded"
         ),
-        metadata={"compared": found.compared},
+        metadata={"vectors compared": found.compared},
     )
 
 
@@ -137,7 +143,7 @@ def all_stored(o: Opened) -> dg.AssetCheckResult:
             if missing
             else f"{stored:,} vectors for {wanted:,} chunks"
         ),
-        metadata={"chunks": wanted, "vectors": stored, "quarantined": held},
+        metadata={"chunks": wanted, "vectors stored": stored, "in quarantine": held},
     )
 
 
@@ -153,9 +159,10 @@ def index_is_complete(o: Opened) -> dg.AssetCheckResult:
         passed=not problem,
         description=problem or f"{found.indexed:,} vectors indexed and stored",
         metadata={
-            "indexed": found.indexed,
-            "stored": found.stored,
+            "vectors indexed": found.indexed,
+            "vectors stored": found.stored,
             "probes": len(probes),
+            "probes found": len(probes) - len(lost),
             "mean probe score": float(np.mean([p.score for p in probes] or [0.0])),
         },
     )

@@ -28,11 +28,14 @@ _REASONS = {
 
 def begun(context: Context, pipeline: str) -> None:
     """Say whose run it is, and why there is one, as far as Dagster tells."""
-    tags = {run_tags.PIPELINE: pipeline}
-    why = next((reason for tag, reason in _REASONS.items() if tag in context.run.tags), None)
-    if why and run_tags.REASON not in context.run.tags:
-        tags[run_tags.REASON] = why
-    _say(context, tags)
+    why = reason(context.run.tags)
+    _say(context, {run_tags.PIPELINE: pipeline, **({run_tags.REASON: why} if why else {})})
+
+
+def reason(tags: Mapping[str, str]) -> str | None:
+    """Why there is a run of these tags: what its launcher says, else what Dagster does."""
+    theirs = (why for tag, why in _REASONS.items() if tag in tags)
+    return tags.get(run_tags.REASON) or next(theirs, None)
 
 
 def done(context: Context, o: Opened, outcome: Planned | Embedded | Stored | Indexed) -> None:

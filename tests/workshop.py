@@ -34,7 +34,7 @@ class Run:
 
 
 @functools.cache
-def _instance() -> dg.DagsterInstance:
+def instance() -> dg.DagsterInstance:
     """One for all runs of a process: to make its database takes longer than many a run."""
     return dg.DagsterInstance.ephemeral()
 
@@ -92,7 +92,12 @@ class Workshop:
         file.write_text(yaml.safe_dump({"resources": resources}), "utf-8")
         return EmbeddingPipeline(name=self.name, configs=[file])
 
-    def run(self, *assets: str, config: Mapping[str, Any] | None = None) -> Run:
+    def run(
+        self,
+        *assets: str,
+        config: Mapping[str, Any] | None = None,
+        tags: Mapping[str, str] | None = None,
+    ) -> Run:
         """Materialize all assets, or those named, in this process."""
         job = self.pipeline.definitions().resolve_job_def(self.name)
         keys = [dg.AssetKey([self.name, asset]) for asset in assets]
@@ -100,7 +105,8 @@ class Workshop:
             asset_selection=keys or None,
             run_config=config,
             raise_on_error=False,
-            instance=_instance(),
+            instance=instance(),
+            tags=dict(tags or {}),
         )
         metadata = {
             event.asset_key.path[-1]: {
@@ -132,7 +138,7 @@ class Workshop:
 
 
 def _tags(run: str) -> Mapping[str, str]:
-    found = _instance().get_run_by_id(run)
+    found = instance().get_run_by_id(run)
     return found.tags if found else {}
 
 

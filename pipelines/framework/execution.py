@@ -18,6 +18,7 @@ from pipelines.framework.instance import project_instance
 from pipelines.framework.pipeline import RESOURCES, EmbeddingPipeline
 from pipelines.framework.run_config import merge, read_run_config, resource_values
 from resources.core.errors import ConfigurationError, EmbeddingsError
+from resources.core.markdown import unescaped
 
 ASSETS = ("source_documents", "embedding_batches", "stored_vectors", "search_index")
 
@@ -85,7 +86,7 @@ def run(pipeline: EmbeddingPipeline | str, overrides: Sequence[str | Path] = ())
         result.run_id,
         *_one_of_each(found),
         failed_checks=[
-            (evaluation.check_name, evaluation.description or "")
+            (evaluation.check_name, unescaped(evaluation.description or ""))
             for evaluation in result.get_asset_check_evaluations()
             if not evaluation.passed
         ],
