@@ -59,7 +59,7 @@ def few_in_quarantine(o: Opened) -> dg.AssetCheckResult:
         severity=dg.AssetCheckSeverity.WARN,
         description=f"{held:,} of {total:,} records are in quarantine"
         + ("; the asset's metadata shows why" if held else ""),
-        metadata={"quarantined": held, "share": share},
+        metadata={"in quarantine": held, "share in quarantine": round(share, 4)},
     )
 
 
