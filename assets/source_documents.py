@@ -1,5 +1,7 @@
 """The asset `source_documents`: read the source, compare with the store, write the plan."""
 
+from collections.abc import Sequence
+
 import dagster as dg
 
 from assets import report, tagging
@@ -9,7 +11,17 @@ from assets.report import page
 from assets.work.comparing import plan_work
 
 
-def build_source_documents(about: About, prefix: str, kinds: set[str]) -> dg.AssetsDefinition:
+def build_source_documents(
+    about: About, prefix: str, kinds: set[str], warnings: Sequence[str] = ()
+) -> dg.AssetsDefinition:
+    """The asset.
+
+    Args:
+        about: What the pipeline's pages say.
+        prefix: Of its resources' keys.
+        kinds: Of the source.
+        warnings: What every run of the pipeline shall say of its settings.
+    """
     pipeline, upstream = about.settings.pipeline, about.upstream(about.settings.source)
 
     @dg.asset(
@@ -25,6 +37,8 @@ def build_source_documents(about: About, prefix: str, kinds: set[str]) -> dg.Ass
     )
     def source_documents(context: dg.AssetExecutionContext) -> dg.MaterializeResult:
         """The texts to make searchable, compared with what is stored: the plan of the run."""
+        for line in warnings:
+            context.log.warning(line)
         with opened(context, pipeline, prefix) as o:
             outcome = plan_work(o)
             tagging.done(context, o, outcome)

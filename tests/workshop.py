@@ -34,7 +34,7 @@ class Run:
 
 
 @functools.cache
-def instance() -> dg.DagsterInstance:
+def shared_instance() -> dg.DagsterInstance:
     """One for all runs of a process: to make its database takes longer than many a run."""
     return dg.DagsterInstance.ephemeral()
 
@@ -105,7 +105,7 @@ class Workshop:
             asset_selection=keys or None,
             run_config=config,
             raise_on_error=False,
-            instance=instance(),
+            instance=shared_instance(),
             tags=dict(tags or {}),
         )
         metadata = {
@@ -138,7 +138,7 @@ class Workshop:
 
 
 def _tags(run: str) -> Mapping[str, str]:
-    found = instance().get_run_by_id(run)
+    found = shared_instance().get_run_by_id(run)
     return found.tags if found else {}
 
 

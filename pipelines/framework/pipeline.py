@@ -29,6 +29,7 @@ from assets.source_documents import build_source_documents
 from assets.stored_vectors import build_stored_vectors
 from assets.work.opened import RESOURCES
 from pipelines.framework.brief import brief_logger
+from pipelines.framework.overruling import Overruled, overruled
 from pipelines.framework.run_config import build_resources, resource_values, text_of
 from resources.search_index.resource import SearchIndexResource
 from resources.sources.resource import SourceResource
@@ -99,6 +100,14 @@ class EmbeddingPipeline:
         """What stands in the files that `values` reads."""
         return [text_of(file) for file in self._files(overrides)]
 
+    def overruled(self) -> list[Overruled]:
+        """Choices of the pipeline's own files that a fragment after them takes back.
+
+        Raises:
+            ConfigurationError: As `values`.
+        """
+        return overruled(self.configs, RESOURCES)
+
     def _files(self, overrides: Sequence[str | Path]) -> list[str | Path]:
         environment = [name for name in os.environ.get(VARIABLE, "").split(",") if name.strip()]
         return [*self.configs, *(name.strip() for name in environment), *overrides]
@@ -157,7 +166,12 @@ class EmbeddingPipeline:
         return dg.Definitions(
             assets=[
                 *([about.external] if about.external else []),
-                build_source_documents(about, resource_prefix, {_KINDS.get(origin, "file")}),
+                build_source_documents(
+                    about,
+                    resource_prefix,
+                    {_KINDS.get(origin, "file")},
+                    warnings=list(map(str, self.overruled())),
+                ),
                 build_embedding_batches(
                     about, resource_prefix, {_KINDS.get(provider, provider), "parquet"}
                 ),

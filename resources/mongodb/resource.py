@@ -15,6 +15,7 @@ from resources.core.paths import state_path
 from resources.mongodb import embedded
 from resources.mongodb.address import shown_address
 from resources.mongodb.clients import ClientHandle
+from resources.mongodb.connection_string import checked, host, unusable
 from resources.mongodb.deployment import explain
 
 
@@ -28,11 +29,10 @@ class Server(StrictConfig):
     )
 
     def connection_string(self) -> str:
-        return self.uri
+        return checked(self.uri)
 
     def describe(self) -> str:
-        host = self.uri.split("://")[-1].split("@")[-1].split("/")[0].split("?")[0]
-        return f"MongoDB at {host}"
+        return f"MongoDB at {host(self.uri) or 'an address that cannot be read'}"
 
     @property
     def address(self) -> str:
@@ -106,8 +106,12 @@ class MongoDBResource(StrictResource):
             uri = self.deployment.connection_string()
             if self._handle is None or self._handle.uri != uri:
                 self._handle = ClientHandle(uri, self.timeout_seconds)
-            self._handle.client.admin.command("ping")
-            yield self._handle.client
+            client = self._handle.client
+            try:
+                client.admin.command("ping")
+            except (ValueError, OSError) as error:  # such as a password that SASL cannot prepare
+                raise unusable(error, uri) from error
+            yield client
         except PyMongoError as error:
             raise explain(error, where) from error
 

@@ -1,7 +1,6 @@
 """What a pipeline says of its assets before any run: whose they are, and what they feed on."""
 
 import re
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +14,8 @@ from pipelines import EmbeddingPipeline
 from resources.core.errors import ConfigurationError
 from resources.core.paths import CODE_ROOT
 from resources.mongodb.address import shown_address
+from resources.sources.collection import CollectionOrigin
+from resources.sources.folder import FolderOrigin
 from resources.sources.resource import SourceResource
 from tests.pipelines.helpers import write_config
 
@@ -35,7 +36,7 @@ def pipeline(folder: Path, name: str = "films", /, **more: Any) -> EmbeddingPipe
     return EmbeddingPipeline(name, [config], **arguments)
 
 
-def nodes(defs: dg.Definitions) -> Mapping[str, Any]:
+def nodes(defs: dg.Definitions) -> dict[str, Any]:
     graph = defs.resolve_asset_graph()
     return {key.to_user_string(): graph.get(key) for key in graph.get_all_asset_keys()}
 
@@ -121,12 +122,12 @@ ORIGINS: list[dict[str, Any]] = [
     {"collection": {"database": "shop", "collection": "stored_vectors"}},
     {"jsonl": {"path": "configs/quickstart.jsonl"}},
     {"csv": {"path": "/mnt/my data/*.csv"}},
-    {"folder": {"path": "https://ann:s3cret@example.com/a%20b/ü?sig=s3cret"}},
+    {"folder": {"path": "https://example.com/a%20b/ü"}},
 ]
 
 
 @pytest.mark.parametrize("origin", ORIGINS, ids=str)
-def test_two_pipelines_over_one_source_meet_in_it(tmp_path: Path, origin: Any, monkeypatch):
+def test_two_pipelines_over_one_source_meet_in_it(tmp_path: Path, origin: Any):
     left = pipeline(tmp_path, "left", source={"origin": origin, "carry": ["year"]})
     right = pipeline(tmp_path, "right", source={"origin": origin}, owners=["team:x"])
     apart = [nodes(each.definitions()) for each in (left, right)]
@@ -138,9 +139,6 @@ def test_two_pipelines_over_one_source_meet_in_it(tmp_path: Path, origin: Any, m
     assert found["right/source_documents"].parent_keys == {key}
     name = key.to_user_string()
     assert apart[0][name].metadata == apart[1][name].metadata == found[name].metadata
-    assert SECRET not in str((name, found[name].metadata, found[name].description))
-    for node in found.values():
-        assert SECRET not in str(node.metadata)
 
 
 # What stands in a name, and what Dagster makes of it; what differs there is another source.
@@ -151,8 +149,8 @@ names = st.text(st.sampled_from("aB1_-. /\\ü*[]{}'\"`é📽\n"), min_size=1, ma
 def test_every_collection_has_a_key_of_its_own_that_dagster_takes(a: str, b: str, c: str, d: str):
     specs = []
     for database, collection in ((a, b), (c, d)):
-        origin: Any = {"kind": "collection", "database": database, "collection": collection}
-        spec = source_asset(SourceResource.model_construct(origin=_origin(origin)))
+        origin = CollectionOrigin(database=database, collection=collection)
+        spec = source_asset(SourceResource.model_construct(origin=origin))
         assert spec is not None
         assert re.fullmatch(r"[A-Za-z0-9_.-]+", "".join(spec.key.path))
         assert dg.AssetKey.from_user_string(spec.key.to_user_string()) == spec.key
@@ -161,10 +159,19 @@ def test_every_collection_has_a_key_of_its_own_that_dagster_takes(a: str, b: str
     assert (specs[0] == specs[1]) == ((a, b) == (c, d))
 
 
-def _origin(values: dict[str, Any]) -> Any:
-    from resources.sources.collection import CollectionOrigin
-
-    return CollectionOrigin(**values)
+@pytest.mark.parametrize(
+    "path",
+    [
+        f"https://ann:{SECRET}@example.com/films?sig={SECRET}",
+        f"s3://key:{SECRET}/more@bucket/films/*.jsonl",
+        f"sftp://ann:{SECRET}@host/films",
+    ],
+)
+def test_no_credentials_of_a_source_are_shown(path: str):
+    # As a run gets it: out of the environment, since no file may hold it in clear.
+    spec = source_asset(SourceResource.model_construct(origin=FolderOrigin(path=path)))
+    assert spec is not None
+    assert SECRET not in str((spec.key, spec.metadata, spec.description))
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,7 @@ import dagster as dg
 import pytest
 
 from assets import run_tags, tagging
-from tests.workshop import Workshop, instance
+from tests.workshop import Workshop, shared_instance
 
 on_mongod = pytest.mark.parametrize("mongodb_uri", ["mongod"], indirect=True)
 
@@ -86,7 +86,7 @@ def test_a_run_may_hold_what_fills_the_source_and_what_follows_the_index(films: 
         ours = dataclasses.replace(films.pipeline, deps=["films/raw"])
         made = dg.Definitions.merge(ours.definitions(), dg.Definitions(assets=[raw, served]))
         job = made.resolve_implicit_global_asset_job_def()
-        return job.execute_in_process(instance=instance(), raise_on_error=False)
+        return job.execute_in_process(instance=shared_instance(), raise_on_error=False)
 
     assert run().success
     assert len(films.stored()) == 5

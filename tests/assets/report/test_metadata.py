@@ -2,11 +2,12 @@
 
 import re
 from pathlib import Path
+from typing import Any
 
 import dagster as dg
 import pytest
 
-from tests.workshop import Workshop, instance
+from tests.workshop import Workshop, shared_instance
 
 pytestmark = pytest.mark.parametrize("mongodb_uri", ["mongod"], indirect=True)
 
@@ -23,7 +24,7 @@ def test_numbers_are_numbers_and_texts_of_documents_are_in_tables(
     workshop.write([long, {"_id": 2, "text": "plain", "kind": ["a", HOSTILE]}, *empty])
     workshop.configure({"batch_store": {"keep_days": 1}})
     job = workshop.pipeline.definitions().resolve_job_def("films")
-    done = job.execute_in_process(instance=instance(), raise_on_error=False)
+    done = job.execute_in_process(instance=shared_instance(), raise_on_error=False)
     made = {e.asset_key.path[-1]: e.step_materialization_data.materialization.metadata
             for e in done.get_asset_materialization_events() if e.asset_key}  # fmt: skip
     assert len(made) == 4
@@ -57,6 +58,6 @@ def test_numbers_are_numbers_and_texts_of_documents_are_in_tables(
             assert before.get(name) == getattr(made[asset].get(name), "value", None) or (
                 before.get(name) == made[asset][name].column_lineage
             )
-    schema = made["embedding_batches"]["dagster/column_schema"].value
+    schema: Any = made["embedding_batches"]["dagster/column_schema"].value
     vector = next(column for column in schema.columns if column.name == "vector")
     assert vector.type == "fixed_size_list<float>[64]"
