@@ -19,7 +19,7 @@ from assets.about import (
     Settings,
     check_owners,
     check_tags,
-    dependency,
+    dependencies,
     named,
 )
 from assets.checks import build_checks
@@ -86,8 +86,7 @@ class EmbeddingPipeline:
     def __post_init__(self) -> None:
         check_owners(self.owners)
         check_tags(self.tags)
-        for given in self.deps:
-            dependency(given)
+        dependencies(self.deps)
 
     def values(self, overrides: Sequence[str | Path] = ()) -> dict[str, dict[str, Any]]:
         """Settings of every resource in run config form, with other files on top.
@@ -146,6 +145,7 @@ class EmbeddingPipeline:
         job = dg.define_asset_job(
             self.name,
             selection=dg.AssetSelection.groups(self.name),
+            tags={run_tags.PIPELINE: self.name},
             description=f"Embed what is new or changed in {self.name}, and bring its index up "
             "to date.",
         )
@@ -199,7 +199,7 @@ class EmbeddingPipeline:
                 shown["search_index"],
                 shown["batch_store"],
             ),
-            [dependency(given) for given in self.deps],
+            dependencies(self.deps),
             self.owners,
             self.tags,
         )
