@@ -115,20 +115,16 @@ def test_nobody_else_gets_in(place: Place, first_run: str):
         assert stat.S_IMODE(folder.stat().st_mode) == 0o700
 
 
-def test_doctor_says_who_else_gets_in(place: Place, first_run: str):
+def test_doctor_says_who_else_gets_in(place: Place, first_run: str, open_place: Path):
     assert "closed to other users of this machine" in succeeds("doctor", SHOP)
-    state = place.folder / "state"
-    above = [place.folder, place.folder.parent]
-    try:
-        for folder in (*above, state):
-            folder.chmod(0o755)
-        (state / "batch_store").chmod(0o750)
-        told = succeeds("doctor", SHOP)
-        assert f"everybody on this machine gets into {state}" in told
-        assert f"chmod o= {state}" in told
-    finally:
-        for folder in (*above, state, state / "batch_store"):
-            folder.chmod(0o700)
+    (open_place / "mine").mkdir(mode=0o755)
+    store = config(place, batch_store={"url": str(open_place / "mine")})
+    told = succeeds("doctor", SHOP, "-c", store)
+    assert f"everybody on this machine gets into {open_place / 'mine'}" in told
+    assert f"chmod o= {open_place / 'mine'}" in told
+    (open_place / "mine").chmod(0o750)
+    told = succeeds("doctor", SHOP, "-c", store)
+    assert f"a group gets into {open_place / 'mine'}" in told
 
 
 def test_credentials_that_a_run_uses_are_kept_nowhere(
