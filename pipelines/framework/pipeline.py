@@ -20,7 +20,9 @@ from assets.source_documents import build_source_documents
 from assets.stored_vectors import build_stored_vectors
 from assets.work.opened import RESOURCES
 from pipelines.framework.brief import brief_logger
+from pipelines.framework.maintenance import build_maintenance, daily
 from pipelines.framework.run_config import build_resources, resource_values, text_of
+from resources.core.errors import ConfigurationError
 from resources.search_index.resource import SearchIndexResource
 from resources.sources.resource import SourceResource
 from resources.vector_store.resource import VectorStoreResource
@@ -53,7 +55,9 @@ class EmbeddingPipeline:
         configs: YAML run configs, relative to `configs/`; a later one wins.
         schedule: When to embed again, as cron; None for never by itself.
         timezone: Of the schedule.
-        schedule_status: Whether the schedule runs as soon as the code location is loaded.
+        schedule_status: Whether the schedules run as soon as the code location is loaded.
+        keep_runs_days: How long Dagster remembers runs that changed nothing; a job of its own,
+            `<name>_maintenance`, removes older ones every night. None: as long as it is there.
     """
 
     name: str
@@ -61,6 +65,14 @@ class EmbeddingPipeline:
     schedule: str | None = None
     timezone: str = "UTC"
     schedule_status: dg.DefaultScheduleStatus = dg.DefaultScheduleStatus.STOPPED
+    keep_runs_days: float | None = 30
+
+    def __post_init__(self) -> None:
+        if self.keep_runs_days is not None and self.keep_runs_days <= 0:
+            raise ConfigurationError(
+                f"pipeline {self.name} has keep_runs_days={self.keep_runs_days:g}: say how many "
+                "days, or None to keep all runs"
+            )
 
     def values(self, overrides: Sequence[str | Path] = ()) -> dict[str, dict[str, Any]]:
         """Settings of every resource in run config form, with other files on top.
@@ -127,6 +139,11 @@ class EmbeddingPipeline:
                     description="Re-embed what changed; costs seconds where nothing did.",
                 )
             )
+        jobs: list[Any] = [job]
+        if self.keep_runs_days is not None:
+            maintenance = build_maintenance(self.name, self.keep_runs_days)
+            jobs.append(maintenance)
+            schedules.append(daily(maintenance, self.timezone, self.schedule_status))
         return dg.Definitions(
             assets=[
                 build_source_documents(self.name, resource_prefix, {_KINDS.get(origin, "file")}),
@@ -137,7 +154,7 @@ class EmbeddingPipeline:
                 build_search_index(self.name, resource_prefix),
             ],
             asset_checks=build_checks(self.name, resource_prefix),
-            jobs=[job],
+            jobs=jobs,
             schedules=schedules,
             resources={resource_prefix + key: value for key, value in resources.items()},
             loggers={"console": dg.colored_console_logger, "brief": brief_logger},

@@ -27,7 +27,10 @@ from resources.core.paths import CODE_ROOT, find_project
 CONFIGS = CODE_ROOT / "configs"
 """Fragments that come with this code, for projects that have none of their own by that name."""
 
-DEFINED = ("name", "configs", "schedule", "timezone", "schedule_status", "freshness", "shards")
+DEFINED = (
+    "name", "configs", "schedule", "timezone", "schedule_status", "keep_runs_days", "freshness",
+    "shards",
+)  # fmt: skip
 """What only a pipeline's module can say."""
 
 M = TypeVar("M", bound=BaseModel)
