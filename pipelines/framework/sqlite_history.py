@@ -15,7 +15,7 @@ import dagster as dg
 
 SETTLED_SECONDS = 3600
 """Files that young may be of a run which another process is recording just now."""
-LARGEST = 1 << 30
+LARGEST = 512 << 20
 """Bytes in use of a database that is packed: meanwhile others wait to write, Dagster for 30 s."""
 WORTH_IT = 0.1
 """Share of a file that must be free before it is packed."""
