@@ -10,7 +10,7 @@ import copy
 import functools
 import pickle
 import typing
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar, Union
 
@@ -28,14 +28,23 @@ CONFIGS = CODE_ROOT / "configs"
 """Fragments that come with this code, for projects that have none of their own by that name."""
 
 DEFINED = (
+<<<<<<< HEAD
     "name", "configs", "schedule", "timezone", "schedule_status", "keep_runs_days", "freshness",
     "shards",
+=======
+    "name", "configs", "schedule", "timezone", "schedule_status", "owners", "tags", "deps",
+    "freshness", "shards",
+>>>>>>> main
 )  # fmt: skip
 """What only a pipeline's module can say."""
 
 M = TypeVar("M", bound=BaseModel)
 Path_ = tuple[Any, ...]
 """Keys of a run config, from the outermost on."""
+
+Said = Callable[[str | Path, Path_, Any, Any], None]
+"""Told of every choice of a file: where it stands, what earlier files chose, None if nothing, and
+what is chosen now."""
 
 
 class _Misfit(Exception):
@@ -70,7 +79,9 @@ def read_run_config(path: str | Path) -> dict[str, Any]:
 
 
 def resource_values(
-    files: Sequence[str | Path], classes: Mapping[str, type[ConfigurableResource]]
+    files: Sequence[str | Path],
+    classes: Mapping[str, type[ConfigurableResource]],
+    said: Said = lambda file, path, old, new: None,
 ) -> dict[str, dict[str, Any]]:
     """Merge run config files into the settings of each resource; a later file wins.
 
@@ -83,7 +94,8 @@ def resource_values(
         try:
             _nothing_in_clear(content)
             for key, values in _settings(content, classes).items():
-                merged[key] = _merge_settings(classes[key], merged[key], values)
+                told = functools.partial(said, file)
+                merged[key] = _merge_settings(classes[key], merged[key], values, (key,), told)
         except _Misfit as misfit:
             line = _line(text_of(file), (*misfit.path, *misfit.key))
             where = f"{file}, line {line}" if line else str(file)
@@ -166,7 +178,11 @@ def merge(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _merge_settings(
-    cls: type[BaseModel], base: Mapping[str, Any], over: Mapping[str, Any]
+    cls: type[BaseModel],
+    base: Mapping[str, Any],
+    over: Mapping[str, Any],
+    path: Path_,
+    said: Callable[[Path_, Any, Any], None],
 ) -> dict[str, Any]:
     """Settings of one class over others, as a run gets them from class defaults.
 
@@ -175,14 +191,16 @@ def _merge_settings(
     """
     result = dict(base)
     for name, value in over.items():
-        info, old = _fields(cls)[name], base.get(name)
+        info, old, at = _fields(cls)[name], base.get(name), (*path, name)
         if info.discriminator and old is not None and set(old) == set(value):
             ((kind, settings),) = value.items()
             variant = _variants(info)[kind]
-            result[name] = {kind: _merge_settings(variant, old[kind] or {}, settings or {})}
+            below, over_it = old[kind] or {}, settings or {}
+            result[name] = {kind: _merge_settings(variant, below, over_it, (*at, kind), said)}
         elif (block := _block(info)) and isinstance(old, Mapping) and isinstance(value, Mapping):
-            result[name] = _merge_settings(block, old, value)
+            result[name] = _merge_settings(block, old, value, at, said)
         else:
+            said(at, old, value)
             result[name] = value
     return result
 

@@ -176,7 +176,11 @@ def test_doctor_ready(place: Place, first_run: str, monkeypatch: pytest.MonkeyPa
         ("embedder", {"provider": {"sentence_transformers": {"model": "a b"}}}, "no model 'a b'"),
         ("vector_store", {"in_place": True}, "in_place: true"),
         ("search_index", {"similarity": "dot"}, "similarity"),
-        ("search_index", {"engine": "mongodb"}, "search_index has `engine: mongodb`, but this is"),
+        (
+            "search_index",
+            {"engine": "mongodb"},
+            "search_index has `engine: mongodb`, but there is no",
+        ),
         ("rerank", {"provider": {"sentence_transformers": {"model": "a b"}}}, "no model 'a b'"),
         ("rerank", {"provider": {"mongodb": {}}}, "this deployment has no `$rerank`"),
     ],
