@@ -10,6 +10,7 @@ from typing import Annotated
 import typer
 
 from pipelines.framework.console import errors
+from resources.core.credentials import without_secrets
 from resources.core.errors import EmbeddingsError
 
 Pipeline = Annotated[
@@ -40,6 +41,11 @@ def sentences(*, collecting: bool = True) -> Iterator[None]:
     except EmbeddingsError as error:
         say_error(error)
         raise typer.Exit(1) from error
+    except Exception as error:  # a trace, and of nothing that is to be kept secret
+        found = without_secrets(error)
+        if found is error:
+            raise
+        raise found from found.__cause__
 
 
 @contextmanager
