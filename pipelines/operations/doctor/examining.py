@@ -23,6 +23,7 @@ from resources.embedders.installed import providers
 from resources.models.installed import refusals
 from resources.models.kinds import EMBEDDERS, RERANKERS, package
 from resources.mongodb.deployment import inspect_deployment
+from resources.mongodb.resource import Embedded
 from resources.rerankers.installed import rerankers
 from resources.rerankers.mongodb import MongoDBReranking
 
