@@ -12,11 +12,14 @@ from hypothesis import HealthCheck, settings
 
 from tests import models, servers
 from tests.providers import fixtures
+from tests.schemas import keep_schemas
 from tests.workshop import Workshop
 
 if "PYTEST_XDIST_WORKER" in os.environ:
     # As many workers as cores: threads of each for every core would only wait for one another.
     os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+keep_schemas()
 
 # The providers' servers: well-behaved until a test tells them otherwise.
 voyage_api, openai_api = fixtures.voyage_api, fixtures.openai_api

@@ -38,7 +38,7 @@ PATIENCE = 300_000  # milliseconds; how long the UI may take on a busy machine
 ASSETS = ["source_documents", "embedding_batches", "stored_vectors", "search_index"]
 
 pytestmark = [
-    pytest.mark.slow,
+    pytest.mark.proof,
     pytest.mark.skipif(CHROMIUM is None, reason="no Chromium on this machine"),
     pytest.mark.skipif(
         not importlib.util.find_spec("playwright"), reason="no playwright: pip install '.[test]'"

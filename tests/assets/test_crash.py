@@ -80,6 +80,7 @@ def never_interrupted(make: Any, uri: str, versions: Sequence[int]) -> tuple[str
     return content(reference), embedded(reference)
 
 
+@pytest.mark.proof
 def test_a_run_killed_again_and_again_ends_with_the_same_vectors(make, mongod_uri):
     seed = random.randrange(10**6)
     draw = random.Random(seed)

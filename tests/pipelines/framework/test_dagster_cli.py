@@ -72,6 +72,7 @@ def bench(tmp_path: Path, mongod_uri: str) -> Iterator[Bench]:
     client.close()
 
 
+@pytest.mark.proof
 def test_job_execute_then_materialize_with_another_model(bench: Bench, static_model: str):
     few = bench.overrides(DOCUMENTS)
     first = dagster(*JOB, "-c", few, "-c", SERVER, env=bench.env)

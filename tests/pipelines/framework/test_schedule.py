@@ -25,7 +25,7 @@ from tests.pipelines.helpers import (
     write_pipeline,
 )
 
-pytestmark = pytest.mark.slow
+pytestmark = pytest.mark.proof
 
 PATIENCE = 600
 NAME = "hourglass"
