@@ -152,9 +152,9 @@ def _search_page(context: "BrowserContext", search: str) -> None:
     page.get_by_role("searchbox").or_(page.get_by_role("textbox")).first.fill(QUESTION)
     page.keyboard.press("Enter")  # the first question loads the model
     page.get_by_text("howto-find-slow-puncture").first.wait_for()
-    with page.expect_response(lambda answer: answer.url.endswith("/search")):
-        page.get_by_text("Hybrid", exact=True).click()
-        page.get_by_role("button", name="Search").click()
+    page.get_by_role("radio", name="Hybrid").check()
+    page.get_by_role("button", name="Search").click()
+    page.wait_for_load_state("networkidle")
     page.get_by_text("howto-find-slow-puncture").first.wait_for()
     _save(page, "search-page.png")
 
