@@ -110,6 +110,12 @@ class OpenAIProvider(BatchedProvider):
         # Only models that can shrink know the parameter; others refuse it.
         return {"dimensions": width} if width != full else {}
 
+    def confirm(self) -> str:
+        # Here, because it knows this module.
+        from resources.embedders.openai_models import confirm
+
+        return confirm(self)
+
     def batch_api(self) -> BatchAPI:
         # Here, because it knows this module.
         from resources.embedders.batch.openai import OpenAIBatchAPI
