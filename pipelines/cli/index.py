@@ -1,19 +1,19 @@
 """The commands `embeddings index …`: the search indexes over a pipeline's vectors."""
 
 import dataclasses
-from typing import Annotated
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from assets.work.opened import Opened
-from pipelines.cli import render
-from pipelines.cli.options import AsJson, Configs, Pipeline, print_json, sentences
-from pipelines.framework.catalog import open_pipeline
-from pipelines.framework.console import console
+from pipelines.cli.options import AsJson, Configs, Pipeline, sentences
+from pipelines.cli.terminal import Column, Listing, lines, print_json
+from pipelines.framework.console import say
 from resources.core.errors import SearchIndexError
-from resources.mongodb.deployment import inspect_deployment
-from resources.search_index.mongodb.lifecycle import IndexState, index_errors, list_indexes
-from resources.search_index.mongodb.text_definition import index_name
+
+if TYPE_CHECKING:
+    from assets.work.opened import Opened
+    from resources.search_index.mongodb.lifecycle import IndexState
 
 app = typer.Typer(no_args_is_help=True, help="List a collection's search indexes, or drop one.")
 
@@ -21,6 +21,8 @@ app = typer.Typer(no_args_is_help=True, help="List a collection's search indexes
 @app.command("list")
 def list_(pipeline: Pipeline, as_json: AsJson = False, config: Configs = None) -> None:
     """List the search indexes of the pipeline's collection."""
+    from pipelines.framework.catalog import open_pipeline
+
     with sentences():
         with open_pipeline(pipeline, config or []) as opened:
             found = _indexes(opened)
@@ -28,7 +30,7 @@ def list_(pipeline: Pipeline, as_json: AsJson = False, config: Configs = None) -
         if as_json:
             print_json([dataclasses.asdict(state) for state in found])
         else:
-            render.indexes(found, where, declared)
+            _show(found, where, declared)
 
 
 @app.command("drop")
@@ -41,6 +43,9 @@ def drop(
     config: Configs = None,
 ) -> None:
     """Drop a search index; the vectors stay, and the next run can build it again."""
+    from pipelines.framework.catalog import open_pipeline
+    from resources.search_index.mongodb.lifecycle import index_errors
+
     with sentences(), open_pipeline(pipeline, config or []) as opened:
         there = _indexes(opened)  # raises where the deployment has none at all
         collection = opened.store.collection
@@ -60,21 +65,62 @@ def drop(
             with index_errors(collection, each):
                 collection.drop_search_index(each)
             opened.registry.indexes.forget_maker(opened.store.key.index(each))
-            console.print(f"dropped {each} of {collection.full_name}", soft_wrap=True)
-    console.print(
-        f"the vectors are still there, and `embeddings run {pipeline}` builds what is declared "
+            say("dropped {index} of {where}", index=each, where=collection.full_name)
+    say(
+        "the vectors are still there, and `embeddings run {pipeline}` builds what is declared "
         "again",
-        soft_wrap=True,
+        pipeline=pipeline,
     )
 
 
-def _declared(opened: Opened) -> list[str]:
+def _show(found: "Sequence[IndexState]", where: str, declared: Sequence[str]) -> None:
+    from resources.search_index.mongodb import text_definition
+
+    if not found:
+        say(
+            "{where} has no search index yet: run the pipeline to build {built}",
+            where=where,
+            built=" and ".join(declared),
+        )
+        return
+    listing = Listing(
+        Column("index", style="cyan"),
+        "type",
+        "status",
+        "serves",
+        Column("documents", right=True),
+        "fields",
+    )
+    for state in found:
+        fields = [
+            f"{field.get('path')} ({field.get('similarity') or field.get('type')})"
+            for field in state.definition.get("fields", [])
+        ]
+        fields += text_definition.described(state.definition)
+        listing.row(
+            state.name + (" *" if state.name in declared else ""),
+            state.type,
+            state.status,
+            "yes" if state.queryable else "no",
+            "?" if state.indexed is None else f"{state.indexed:,}",
+            lines(fields),
+        )
+    listing.show()
+    say("[dim]of {where}; * is the pipeline's own[/dim]", where=where)
+
+
+def _declared(opened: "Opened") -> list[str]:
     """The pipeline's own: over the vectors, and over the texts where that is declared."""
+    from resources.search_index.mongodb.text_definition import index_name
+
     declared = opened.search_index
     return [declared.name, *([index_name(declared.name)] if declared.text else [])]
 
 
-def _indexes(opened: Opened) -> list[IndexState]:
+def _indexes(opened: "Opened") -> "list[IndexState]":
+    from resources.mongodb.deployment import inspect_deployment
+    from resources.search_index.mongodb.lifecycle import index_errors, list_indexes
+
     collection = opened.store.collection
     found = inspect_deployment(opened.client, collection.database.name)
     if not found.vector_search:

@@ -6,8 +6,7 @@ from typing import Annotated
 import typer
 
 from pipelines.cli.options import sentences
-from pipelines.framework.console import console
-from pipelines.framework.run_config import CONFIGS
+from pipelines.framework.console import say
 from resources.core.errors import ConfigurationError
 
 TEMPLATE = Path(__file__).with_name("template")
@@ -21,16 +20,16 @@ def init(
     """Make a project: a pipeline over twelve texts, its YAML, workspace.yaml, .env.example."""
     with sentences():
         write(folder)
-    console.print(
-        f"""\
+        say(
+            """\
 made [bold]{folder}[/bold]
 
   cd {folder}
   embeddings run notes
   embeddings search notes "my bike tyre keeps losing air"
   DAGSTER_HOME=$PWD/state/dagster dagster dev      the UI on http://127.0.0.1:3000""",
-        soft_wrap=True,
-    )
+            folder=folder,
+        )
 
 
 def write(folder: Path) -> None:
@@ -39,6 +38,8 @@ def write(folder: Path) -> None:
     Raises:
         ConfigurationError: A file is there already; then none is written.
     """
+    from pipelines.framework.run_config import CONFIGS
+
     files = {folder / path.relative_to(TEMPLATE): path for path in TEMPLATE.rglob("*")}
     for kind in ("embedder", "mongodb", "rerank"):
         files |= {folder / "configs" / kind / path.name: path for path in CONFIGS.glob(f"{kind}/*")}

@@ -1,16 +1,14 @@
-"""What the commands share: options, errors as sentences, JSON for programs."""
+"""What the commands share: options, and errors as sentences."""
 
 import gc
-import json
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager, redirect_stdout
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
-from pipelines.cli import render
 from pipelines.framework.console import errors
 from resources.core.errors import EmbeddingsError
 
@@ -27,13 +25,30 @@ AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 
 @contextmanager
-def sentences() -> Iterator[None]:
-    """An error that a user can act on is one sentence, and exit status 1."""
+def sentences(*, collecting: bool = True) -> Iterator[None]:
+    """An error that a user can act on is one sentence, and exit status 1.
+
+    Everything in a command's function is within it but its imports, which must come before.
+
+    Args:
+        collecting: False where there is more to import; who says so calls `collect_from_now_on`.
+    """
+    if collecting:
+        collect_from_now_on()
     try:
         yield
     except EmbeddingsError as error:
         say_error(error)
         raise typer.Exit(1) from error
+
+
+@contextmanager
+def progress_apart(as_json: bool) -> Iterator[None]:
+    """With `--json`, lines of progress go to standard error: on the other stands one document."""
+    with ExitStack() as stack:
+        if as_json:
+            stack.enter_context(redirect_stdout(sys.stderr))
+        yield
 
 
 def collect_from_now_on() -> None:
@@ -43,9 +58,4 @@ def collect_from_now_on() -> None:
 
 
 def say_error(error: EmbeddingsError) -> None:
-    errors.print(f"[red]error:[/red] {render.plain(str(error))}", soft_wrap=True)
-
-
-def print_json(value: Any) -> None:
-    # For programs: no colours, no wrapping.
-    sys.stdout.write(json.dumps(value, indent=2, ensure_ascii=False, default=str) + "\n")
+    errors.say("[red]error:[/red] {error}", error=error)

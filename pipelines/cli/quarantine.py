@@ -1,17 +1,18 @@
 """The commands `embeddings quarantine …`: what cannot be embedded, and what to do about it."""
 
 import dataclasses
-from typing import Annotated
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from pipelines.cli import render
-from pipelines.cli.options import AsJson, Configs, Pipeline, print_json, sentences
-from pipelines.framework.catalog import open_pipeline
-from pipelines.framework.console import console
+from pipelines.cli.options import AsJson, Configs, Pipeline, sentences
+from pipelines.cli.terminal import Column, Listing, print_json, shortened
+from pipelines.framework.console import say
 from resources.core.errors import QueryRefused
-from resources.core.keys import exactly
-from resources.registry.quarantine import Quarantine
+
+if TYPE_CHECKING:
+    from resources.registry.quarantine import Quarantine, Quarantined
 
 app = typer.Typer(no_args_is_help=True, help="List what cannot be embedded; try or forget it.")
 
@@ -24,13 +25,15 @@ Everything = Annotated[bool, typer.Option("--all", help="Every entry of the pipe
 @app.command("list")
 def list_(pipeline: Pipeline, as_json: AsJson = False, config: Configs = None) -> None:
     """List what cannot be embedded, and why."""
+    from pipelines.framework.catalog import open_pipeline
+
     with sentences():
         with open_pipeline(pipeline, config or []) as opened:
             found = opened.registry.quarantine.entries(opened.name)
         if as_json:
             print_json([dataclasses.asdict(entry) for entry in found])
         else:
-            render.quarantine(pipeline, found)
+            _show(pipeline, found)
 
 
 @app.command("retry")
@@ -41,10 +44,16 @@ def retry(
 
     Records that the source spoils need no command: every run looks at them again.
     """
+    from pipelines.framework.catalog import open_pipeline
+
     with sentences(), open_pipeline(pipeline, config or []) as opened:
         entries, name = opened.registry.quarantine, opened.name
         count = entries.retry(name, _chosen(entries, name, ids, everything))
-    console.print(f"{count:,} will be tried again by `embeddings run {pipeline}`", soft_wrap=True)
+    say(
+        "{count:,} will be tried again by `embeddings run {pipeline}`",
+        count=count,
+        pipeline=pipeline,
+    )
 
 
 @app.command("drop")
@@ -52,20 +61,52 @@ def drop(
     pipeline: Pipeline, ids: Ids = None, everything: Everything = False, config: Configs = None
 ) -> None:
     """Forget entries; what is still wrong comes back with the next run."""
+    from pipelines.framework.catalog import open_pipeline
+
     with sentences(), open_pipeline(pipeline, config or []) as opened:
         entries, name = opened.registry.quarantine, opened.name
         count = entries.drop(name, _chosen(entries, name, ids, everything))
-    console.print(f"{count:,} dropped from the quarantine of {pipeline}", soft_wrap=True)
+    say("{count:,} dropped from the quarantine of {pipeline}", count=count, pipeline=pipeline)
+
+
+def _show(pipeline: str, found: "Sequence[Quarantined]") -> None:
+    from resources.core.keys import shown
+
+    if not found:
+        say("nothing of {pipeline} is in quarantine", pipeline=pipeline)
+        return
+    listing = Listing(
+        "id",
+        "where",
+        Column("reason", prose=True),
+        Column("text", prose=True),
+        "first seen",
+        "last seen",
+        Column("times", right=True),
+    )
+    for entry in found:
+        listing.row(
+            "-" if entry.id is None else shown(entry.id),
+            entry.where,
+            entry.reason,
+            shortened(entry.excerpt, 60),
+            f"{entry.first_seen:%Y-%m-%d %H:%M}",
+            f"{entry.last_seen:%Y-%m-%d %H:%M}",
+            f"{entry.count:,}",
+        )
+    listing.show()
 
 
 def _chosen(
-    entries: Quarantine, pipeline: str, ids: list[str] | None, everything: bool
+    entries: "Quarantine", pipeline: str, ids: list[str] | None, everything: bool
 ) -> list[str] | None:
     """The names of the chosen entries, None for all.
 
     Raises:
         QueryRefused: Nothing is chosen, or something that is not there.
     """
+    from resources.core.keys import exactly
+
     if bool(ids) == everything:
         raise QueryRefused("name the ids that `embeddings quarantine list` shows, or give --all")
     if everything:

@@ -2,24 +2,25 @@
 
 import json
 import sys
-from typing import Annotated, Any, cast
+from typing import TYPE_CHECKING, Annotated, Any, cast
 
 import typer
-from bson import json_util
+from rich.padding import Padding
 
-from pipelines.cli import answers
 from pipelines.cli.options import (
     AsJson,
     Configs,
     Pipeline,
     collect_from_now_on,
-    print_json,
     say_error,
     sentences,
 )
-from pipelines.operations.search import Searcher, SearchOptions, open_searcher
-from pipelines.operations.search.as_json import answer_as_json
+from pipelines.cli.terminal import print_json, print_json_line, shortened
+from pipelines.framework.console import console, say, styled
 from resources.core.errors import QueryRefused
+
+if TYPE_CHECKING:
+    from pipelines.operations.search import SearchAnswer, Searcher, SearchHit, SearchOptions
 
 STANDARD_INPUT = "-"
 
@@ -64,7 +65,11 @@ def search(
     config: Configs = None,
 ) -> None:
     """Find the documents nearest to a text."""
-    with sentences():
+    from pipelines.operations.search import SearchOptions, open_searcher
+    from pipelines.operations.search.as_json import answer_as_json
+
+    # The model's library is still to be imported.
+    with sentences(collecting=False):
         options = SearchOptions(
             limit=limit,
             mode=cast(Any, mode),
@@ -90,13 +95,62 @@ def search(
                 if as_json:
                     print_json(answer_as_json(answer))
                 else:
-                    answers.answer(answer, explain=explain)
+                    show(answer, explain=explain)
     if failed:
         raise typer.Exit(1)
 
 
-def _each(searcher: Searcher, options: SearchOptions, *, as_json: bool, explain: bool) -> bool:
+def show(found: "SearchAnswer", *, explain: bool = False) -> None:
+    from pipelines.operations.search.as_json import jsonable
+
+    say("\n[bold]{query}[/bold]\n", query=found.query)
+    if not found.hits:
+        say("nothing found: {why}", why=found.why_empty or "nothing is near enough")
+    for hit in found.hits:
+        _show_hit(hit)
+    say(
+        "[dim]index space {space}, engine {engine}, {seconds:.2f} s[/dim]",
+        space=found.space.id,
+        engine=found.engine,
+        seconds=found.seconds,
+    )
+    for note in found.notes:
+        say("[yellow]{note}[/yellow]", note=note)
+    if explain:
+        say("[dim]score: {score}[/dim]", score=found.scored_by)
+        console.print_json(json.dumps(jsonable(dict(found.stage)), ensure_ascii=False))
+
+
+def _show_hit(hit: "SearchHit") -> None:
+    from resources.core.keys import shown
+
+    more = styled("")
+    if hit.others:
+        more = styled(
+            "  [dim]and {count} more of {source}[/dim]",
+            count=hit.others,
+            source=shown(hit.source_id),
+        )
+    say(
+        "[green]{score:.4f}[/green]  [cyan]{id}[/cyan]{more}  [dim]{ranks}[/dim]",
+        score=hit.score,
+        id=shown(hit.id),
+        more=more,
+        ranks=", ".join(f"{name} {rank}" for name, rank in hit.ranks.items()),
+    )
+    text = shortened(hit.context or hit.text or "", 480 if hit.context else 160)
+    console.print(Padding(text, (0, 0, 0, 8), expand=False))
+    say(
+        "        [dim]{model}, run {run}[/dim]\n",
+        model=hit.lineage.get("model", "?"),
+        run=hit.lineage.get("run", "?"),
+    )
+
+
+def _each(searcher: "Searcher", options: "SearchOptions", *, as_json: bool, explain: bool) -> bool:
     """Answer every line as it comes; whether one was refused. JSON has a line for each as well."""
+    from pipelines.operations.search.as_json import answer_as_json
+
     failed = False
     if options.get("mode") != "text":
         searcher.prepare()
@@ -109,23 +163,20 @@ def _each(searcher: Searcher, options: SearchOptions, *, as_json: bool, explain:
         except QueryRefused as refused:  # the next one may be better
             failed = True
             if as_json:
-                _line({"query": question, "error": str(refused)})
+                print_json_line({"query": question, "error": str(refused)})
             else:
                 say_error(refused)
             continue
         if as_json:
-            _line(answer_as_json(answer))
+            print_json_line(answer_as_json(answer))
         else:
-            answers.answer(answer, explain=explain)
+            show(answer, explain=explain)
     return failed
 
 
-def _line(value: Any) -> None:
-    sys.stdout.write(json.dumps(value, ensure_ascii=False, default=str) + "\n")
-    sys.stdout.flush()
-
-
 def _parsed(text: str | None) -> dict[str, Any] | None:
+    from bson import json_util
+
     if text is None:
         return None
     try:

@@ -5,7 +5,7 @@ from typing import Annotated
 import typer
 
 from pipelines.cli.options import Configs, sentences
-from pipelines.framework.console import console
+from pipelines.framework.console import say
 
 
 def serve(
@@ -41,5 +41,5 @@ def serve(
         own = server.bound(host, port)
         access = server.access(own, host, allow_host or [])
         application = Application(Offered(config or []), access, url)
-        line = f"serving on {server.address_of(own)}"
-        server.serve(application, own, lambda: console.print(line, soft_wrap=True))
+        where = server.address_of(own)
+        server.serve(application, own, lambda: say("serving on {where}", where=where))

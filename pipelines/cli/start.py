@@ -6,6 +6,6 @@ import gc
 def main() -> None:
     # What is imported stays: to look through it for garbage takes a sixth of a search's time.
     gc.disable()
-    from pipelines.cli import app
+    from pipelines.cli.app import main as begin
 
-    app.main()
+    begin()

@@ -19,7 +19,7 @@ from assets.search_index import build_search_index
 from assets.source_documents import build_source_documents
 from assets.stored_vectors import build_stored_vectors
 from assets.work.opened import RESOURCES
-from pipelines.framework.console import brief_logger
+from pipelines.framework.brief import brief_logger
 from pipelines.framework.run_config import build_resources, resource_values, text_of
 from resources.search_index.resource import SearchIndexResource
 from resources.sources.resource import SourceResource

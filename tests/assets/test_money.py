@@ -5,7 +5,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from pipelines.cli import render
+from pipelines.cli import spend
 from pipelines.framework.catalog import open_pipeline
 from pipelines.operations.plan import dry_run
 from resources.registry.ledger import Ledger
@@ -151,5 +151,5 @@ def test_a_request_that_is_never_answered_is_shown_as_unknown(paid, openai_api, 
     assert run.success, run.failures
     with open_pipeline(paid.pipeline) as opened:
         rows = opened.registry.ledger.spend("films")
-    render.spend(rows)
+    spend.show(rows)
     assert "1 requests without an answer, at most" in " ".join(capsys.readouterr().out.split())

@@ -128,8 +128,7 @@ class Place:
 
 
 def embeddings(*arguments: str) -> Result:
-    # Wide enough that no table folds what a test looks for.
-    return CliRunner(env={"COLUMNS": "200", "NO_COLOR": "1"}).invoke(app, arguments)
+    return CliRunner(env={"NO_COLOR": "1"}).invoke(app, arguments)
 
 
 def succeeds(*arguments: str) -> str:

@@ -8,7 +8,6 @@ from collections.abc import Iterator
 import pymongo
 import pytest
 
-from pipelines.framework.console import console
 from tests.pipelines.helpers import (
     DOCUMENTS,
     MOTH,
@@ -88,8 +87,7 @@ def test_without_search_nodes_auto_says_what_it_does_instead(node):
 
 
 @pytest.mark.parametrize("node", [{"text": {"analyzer": "lucene.english"}}], indirect=True)
-def test_both_indexes_of_a_pipeline_are_listed_and_dropped(node, monkeypatch):
-    monkeypatch.setattr(console, "width", 200)  # whatever the terminal's is, no cell is folded
+def test_both_indexes_of_a_pipeline_are_listed_and_dropped(node):
     assert "build vector_index and vector_index_text" in " ".join(
         succeeds("index", "list", PIPELINE).split()
     )
