@@ -10,8 +10,9 @@ from pydantic import ValidationError
 
 from assets.work.heap import settled_heap
 from assets.work.opened import RESOURCES, Opened
-from resources.core.errors import EmbeddingsError
+from resources.core.errors import ConfigurationError, EmbeddingsError
 from resources.core.progress import voiced
+from resources.core.variables import unset
 
 _IN_ONE_PROCESS = ("execute_in_process_executor", "in_process")
 
@@ -51,7 +52,7 @@ def opened(
         found = Opened(
             pipeline,
             # Overrides by run config are in here, and in no resource that is nested in another.
-            lambda key: getattr(context.resources, prefix + key),
+            lambda key: _set(pipeline, key, getattr(context.resources, prefix + key)),
             stack,
             run=context.run.run_id,
             log=log,
@@ -62,6 +63,17 @@ def opened(
         if hold and isinstance(context, dg.AssetExecutionContext):
             stack.enter_context(_held(context, found))
         yield found
+
+
+def _set(pipeline: str, key: str, resource: Any) -> Any:
+    """The resource, all of whose variables are set."""
+    if missing := [*unset(resource)]:
+        raise ConfigurationError(
+            f"pipeline {pipeline} needs {' and '.join(missing)} for its {key}, and the process "
+            "that runs it has no such environment variable: set it where Dagster is started, or in "
+            f"`.env`, and start Dagster again; or choose another {key} in the run's config"
+        )
+    return resource
 
 
 def _subject(context: dg.AssetExecutionContext | dg.AssetCheckExecutionContext) -> str:
