@@ -19,7 +19,7 @@ from resources.embedders.facts import Facts
 from resources.embedders.journal import Journal
 from resources.embedders.provider import Provider
 from resources.models import catalogue
-from resources.models.model_folder import ModelFolder, find_model
+from resources.models.model_folder import ModelFolder, confirm_model, find_model
 
 # The names sentence-transformers itself tries for documents, in its order.
 _PROMPT_NAMES: dict[InputType, tuple[str, ...]] = {
@@ -220,6 +220,9 @@ class SentenceTransformersProvider(Provider):
             f"{folder.name} from {folder.origin}, revision {folder.revision}, "
             f"{self.space().dimensions} dimensions"
         )
+
+    def confirm(self) -> str:
+        return confirm_model(self.model, self.revision)
 
     def open(
         self,

@@ -13,6 +13,7 @@ from pymongo.errors import PyMongoError
 from resources.core.config import StrictConfig, StrictResource
 from resources.core.paths import state_path
 from resources.mongodb import embedded
+from resources.mongodb.address import shown_address
 from resources.mongodb.clients import ClientHandle
 from resources.mongodb.connection_string import checked, host, unusable
 from resources.mongodb.deployment import explain
@@ -33,6 +34,11 @@ class Server(StrictConfig):
     def describe(self) -> str:
         return f"MongoDB at {host(self.uri) or 'an address that cannot be read'}"
 
+    @property
+    def address(self) -> str:
+        """`mongodb://host:port`, without credentials; empty where that cannot be told."""
+        return shown_address(self.uri)
+
 
 class Embedded(StrictConfig):
     """A local server that the project starts by itself and shares between its processes."""
@@ -45,6 +51,11 @@ class Embedded(StrictConfig):
 
     def describe(self) -> str:
         return f"embedded server in {self.path}"
+
+    @property
+    def address(self) -> str:
+        """The folder's URI: its port changes with every start."""
+        return self.path.as_uri()
 
     @property
     def path(self) -> Path:
