@@ -52,6 +52,13 @@ def opened(
         # Overrides by run config are in here, and in no resource that is nested in another.
         return getattr(context.resources, prefix + key)
 
+    def usable(key: str) -> StrictResource:
+        found = resource(key)
+        if any(unset(found)):
+            needed = {name: each for each in RESOURCES for name in unset(resource(each))}
+            raise ConfigurationError(_not_set(pipeline, needed))
+        return found
+
     def secrets() -> set[str]:
         return {secret for key in RESOURCES for secret in in_settings(resource(key))}
 
@@ -67,7 +74,7 @@ def opened(
         _nothing_in_clear(context.run.run_config)
         found = Opened(
             pipeline,
-            lambda key: _set(pipeline, key, resource(key)),
+            usable,
             stack,
             run=context.run.run_id,
             log=log,
@@ -80,15 +87,14 @@ def opened(
         yield found
 
 
-def _set(pipeline: str, key: str, resource: Any) -> Any:
-    """The resource, all of whose variables are set."""
-    if missing := [*unset(resource)]:
-        raise ConfigurationError(
-            f"pipeline {pipeline} needs {' and '.join(missing)} for its {key}, and the process "
-            "that runs it has no such environment variable: set it where Dagster is started, or in "
-            f"`.env`, and start Dagster again; or choose another {key} in the run's config"
-        )
-    return resource
+def _not_set(pipeline: str, needed: Mapping[str, str]) -> str:
+    names = " and ".join(f"{name} for its {key}" for name, key in needed.items())
+    it, one = ("it", "one") if len(needed) == 1 else ("them", "ones")
+    return (
+        f"pipeline {pipeline} needs {names}, which the process that runs it does not have: set "
+        f"{it} where Dagster is started, or in `.env`, and start Dagster again; or choose what "
+        f"needs no such {one} in the run's config"
+    )
 
 
 def _subject(context: dg.AssetExecutionContext | dg.AssetCheckExecutionContext) -> str:
