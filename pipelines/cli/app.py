@@ -14,6 +14,7 @@ from pipelines.cli import (
     init,
     lineage,
     list_,
+    maintain,
     models,
     plan,
     quarantine,
@@ -75,6 +76,7 @@ app.command("audit", rich_help_panel=LOOK)(audit.audit)
 REPAIR = "Repair"
 app.add_typer(quarantine.app, name="quarantine", rich_help_panel=REPAIR)
 app.add_typer(index.app, name="index", rich_help_panel=REPAIR)
+app.command("maintain", rich_help_panel=REPAIR)(maintain.maintain)
 
 
 def _version(wanted: bool) -> None:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from pipelines.framework.console import errors
+from resources.core.credentials import without_secrets
 from resources.core.errors import EmbeddingsError
 from resources.core.paths import CODE_ROOT, find_project
 
@@ -85,6 +86,11 @@ def sentences(*, collecting: bool = True) -> Iterator[None]:
     except KeyboardInterrupt as interrupt:
         errors.say("[yellow]interrupted[/yellow]")
         raise typer.Exit(INTERRUPTED) from interrupt
+    except Exception as error:  # a trace, and of nothing that is to be kept secret
+        found = without_secrets(error)
+        if found is error:
+            raise
+        raise found from found.__cause__
 
 
 @contextmanager

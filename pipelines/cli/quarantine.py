@@ -79,6 +79,7 @@ def retry(
     from pipelines.framework.catalog import open_pipeline
 
     with sentences():
+        _named(ids, everything)
         with open_pipeline(pipeline, config or []) as opened:
             entries, name = opened.registry.quarantine, opened.name
             count = entries.retry(name, _chosen(entries, name, ids, everything))
@@ -104,6 +105,7 @@ def drop(
     from pipelines.framework.catalog import open_pipeline
 
     with sentences():
+        _named(ids, everything)
         with open_pipeline(pipeline, config or []) as opened:
             entries, name = opened.registry.quarantine, opened.name
             count = entries.drop(name, _chosen(entries, name, ids, everything))
@@ -161,18 +163,24 @@ def _as_document(found: "InQuarantine") -> list[dict[str, Any]]:
     ]
 
 
+def _named(ids: list[str] | None, everything: bool) -> None:
+    if bool(ids) == everything:
+        raise typer.BadParameter(
+            "name the ids that `embeddings quarantine list` shows, or give --all",
+            param_hint="[ID…]",
+        )
+
+
 def _chosen(
     entries: "Quarantine", pipeline: str, ids: list[str] | None, everything: bool
 ) -> list[str] | None:
     """The names of the chosen entries, None for all.
 
     Raises:
-        QueryRefused: Nothing is chosen, or something that is not there.
+        QueryRefused: Something is chosen that is not there.
     """
     from resources.core.keys import exactly
 
-    if bool(ids) == everything:
-        raise QueryRefused("name the ids that `embeddings quarantine list` shows, or give --all")
     if everything:
         return None
     names: list[str] = []

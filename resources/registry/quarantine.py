@@ -240,10 +240,33 @@ class Quarantine:
             for entry in cursor
         ]
 
-    def count(self, whose: Lane | str, *stages: Stage, reason: str = "") -> int:
-        """Entries of a lane, or of a pipeline: all, or those of some stages, or for a reason."""
-        wanted = {"stage": {"$in": list(stages)}} if stages else {}
+    def count(
+        self,
+        whose: Lane | str,
+        *stages: Stage,
+        reason: str = "",
+        runs: Sequence[str] | None = None,
+    ) -> int:
+        """Entries of a lane, or of a pipeline.
+
+        Args:
+            whose: Lane or pipeline.
+            stages: Who refused; whoever by default.
+            reason: A part of the reason, in any case.
+            runs: Only those that one of these runs met.
+        """
+        wanted: dict[str, Any] = {"stage": {"$in": list(stages)}} if stages else {}
+        if runs is not None:
+            wanted["run"] = {"$in": list(runs)}
         return self._entries.count_documents({**_of(whose), **wanted, **_because(reason)})
+
+    def reasons(self, whose: Lane | str) -> dict[str, int]:
+        """How many entries there are of each reason, the most frequent first."""
+        groups = self._entries.aggregate(
+            [{"$match": _of(whose)}, {"$group": {"_id": "$reason", "entries": {"$sum": 1}}}]
+        )
+        found = {group["_id"]: group["entries"] for group in groups}
+        return dict(sorted(found.items(), key=lambda each: (-each[1], each[0])))
 
     def retry(self, pipeline: str, names: Sequence[str] | None = None) -> int:
         """Let the next run ask the provider again for texts that it has refused.
