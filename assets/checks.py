@@ -1,10 +1,12 @@
 """Asset checks: each sits on the asset it judges, and says what to do where it fails."""
 
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import dagster as dg
 import numpy as np
 
+from assets.failing import StepFailed
 from assets.opened import opened, required
 from assets.work.auditing import examine
 from assets.work.opened import Opened
@@ -28,9 +30,13 @@ def build_checks(pipeline: str, prefix: str) -> Sequence[dg.AssetChecksDefinitio
             blocking=blocking,
             required_resource_keys=required(prefix),
         )
-        def check(context: dg.AssetCheckExecutionContext) -> dg.AssetCheckResult:
+        def check(context: dg.AssetCheckExecutionContext) -> Any:
             with opened(context, pipeline, prefix) as o:
-                return judge(o)
+                found = judge(o)
+            yield found
+            if blocking and not found.passed:  # Dagster would say only that it failed
+                sentence = f"the check {judge.__name__} failed: {found.description}"
+                raise StepFailed(sentence, kind="CheckFailed")
 
         return check
 

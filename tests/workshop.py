@@ -33,7 +33,7 @@ class Run:
 
 
 @functools.cache
-def _instance() -> dg.DagsterInstance:
+def shared_instance() -> dg.DagsterInstance:
     """One for all runs of a process: to make its database takes longer than many a run."""
     return dg.DagsterInstance.ephemeral()
 
@@ -99,7 +99,7 @@ class Workshop:
             asset_selection=keys or None,
             run_config=config,
             raise_on_error=False,
-            instance=_instance(),
+            instance=shared_instance(),
         )
         metadata = {
             event.asset_key.path[-1]: {

@@ -5,8 +5,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import dagster as dg
+from dagster._core.definitions.job_base import InMemoryJob
 from dagster._core.events import DagsterEvent, RunFailureReason
+from dagster._core.execution.api import execute_run
+from dagster._core.execution.execution_result import ExecutionResult
 
 from assets import run_tags
 from assets.report import Outcome, outcomes
@@ -15,7 +17,9 @@ from assets.work.embedding import Embedded
 from assets.work.proving import Indexed
 from assets.work.storing import Stored
 from pipelines.framework.catalog import as_pipeline, missing_variables
+from pipelines.framework.code_location import CodeLocation, code_location
 from pipelines.framework.instance import project_instance
+from pipelines.framework.location import resource_prefix
 from pipelines.framework.pipeline import RESOURCES, EmbeddingPipeline
 from pipelines.framework.run_config import merge, read_run_config, resource_values
 from resources.core.errors import ConfigurationError, EmbeddingsError
@@ -24,7 +28,7 @@ ASSETS = ("source_documents", "embedding_batches", "stored_vectors", "search_ind
 
 
 class RunFailed(EmbeddingsError):
-    """A step failed; the message is the step's own."""
+    """A step failed; the message is the step's own, and a failed check's says what it found."""
 
 
 @dataclass(frozen=True)
@@ -34,6 +38,7 @@ class RunOutcome:
     Attributes:
         run_id: Of the Dagster run.
         failed_checks: Name and description of the checks that did not pass.
+        notes: What a person should know besides.
     """
 
     run_id: str
@@ -42,14 +47,21 @@ class RunOutcome:
     stored: Stored
     indexed: Indexed
     failed_checks: list[tuple[str, str]]
+    notes: Sequence[str] = ()
 
 
-def run(pipeline: EmbeddingPipeline | str, overrides: Sequence[str | Path] = ()) -> RunOutcome:
+def run(
+    pipeline: EmbeddingPipeline | str,
+    overrides: Sequence[str | Path] = (),
+    *,
+    reason: str = "command line",
+) -> RunOutcome:
     """Materialize all four assets.
 
     Args:
         pipeline: Itself or its name.
         overrides: YAML run configs merged on top of the pipeline's own.
+        reason: Why there is this run, as a tag of it.
 
     Raises:
         ConfigurationError: The run config is wrong, or an environment variable is not set.
@@ -66,21 +78,29 @@ def run(pipeline: EmbeddingPipeline | str, overrides: Sequence[str | Path] = ())
             "provider or deployment with `-c`, such as `-c embedder/minilm.yaml` or "
             "`-c mongodb/embedded.yaml`"
         )
+    place, notes = _place(pipeline)
+    # As the code location knows it, so that what runs here can be executed again there.
+    prefix = resource_prefix(pipeline.name) if place and place.shared else ""
     run_config: dict[str, Any] = {}
     for file in overrides:
         run_config = merge(run_config, read_run_config(file))
     # Dagster would take two variants of a union, from two files, for both chosen.
     given = resource_values(overrides, RESOURCES)
-    run_config["resources"] = {key: {"config": config} for key, config in given.items() if config}
+    run_config["resources"] = {
+        prefix + key: {"config": config} for key, config in given.items() if config
+    }
     run_config.setdefault("loggers", {"brief": {}})
-    definitions = pipeline.definitions()
+    job = pipeline.definitions(prefix).resolve_job_def(pipeline.name)
     with project_instance() as instance, outcomes() as found:
-        result = definitions.resolve_job_def(pipeline.name).execute_in_process(
+        # `execute_in_process` takes no origin.
+        created = instance.create_run_for_job(
+            job,
             run_config=run_config,
-            instance=instance,
-            raise_on_error=False,
-            tags={run_tags.REASON: "command line"},
+            tags={**job.run_tags, run_tags.REASON: reason},
+            remote_job_origin=place.of_job(job.name) if place else None,
+            job_code_origin=place.code_of_job(job.name) if place else None,
         )
+        result = execute_run(InMemoryJob(job), created, instance)
     if not result.success:
         if any(map(_interrupts, result.all_events)):
             raise KeyboardInterrupt
@@ -93,7 +113,16 @@ def run(pipeline: EmbeddingPipeline | str, overrides: Sequence[str | Path] = ())
             for evaluation in result.get_asset_check_evaluations()
             if not evaluation.passed
         ],
+        notes=notes,
     )
+
+
+def _place(pipeline: EmbeddingPipeline) -> tuple[CodeLocation | None, list[str]]:
+    """Where the Dagster UI has the pipeline, and a note where it has not."""
+    try:
+        return code_location(pipeline), []
+    except ConfigurationError as error:
+        return None, [f"the Dagster UI shows this run with all runs, but on no job's page: {error}"]
 
 
 def _one_of_each(found: Sequence[Outcome]) -> tuple[Planned, Embedded, Stored, Indexed]:
@@ -105,20 +134,22 @@ def _one_of_each(found: Sequence[Outcome]) -> tuple[Planned, Embedded, Stored, I
     return planned, embedded, stored, indexed
 
 
-def _reason(result: dg.ExecuteInProcessResult) -> str:
-    """The sentence of the step that failed first, else what Dagster says."""
-    for event in result.all_events:
-        if event.is_step_failure:
-            data = event.step_failure_data
-            step = (event.step_key or "").split("__", 1)[-1]
-            if data.user_failure_data and data.user_failure_data.description:
-                return f"{step}: {data.user_failure_data.description}"
-            if data.error:
-                return f"{step}: {_innermost(data.error)}"
-    for event in result.all_events:
+def _reason(result: ExecutionResult) -> str:
+    """The sentences of the steps that failed, else what Dagster says."""
+    said = [_failure(event) for event in result.all_events if event.is_step_failure]
+    for event in [] if said else result.all_events:
         if event.is_failure and event.message:
             return event.message
-    return "the run failed; see it in the Dagster UI"
+    return "; besides, ".join(said) or "the run failed; see it in the Dagster UI"
+
+
+def _failure(event: DagsterEvent) -> str:
+    step, data = (event.step_key or "").split("__", 1)[-1], event.step_failure_data
+    # A check's step is named after its asset too, and its sentence names the check.
+    asset = next((asset for asset in ASSETS if step.startswith(asset)), step)
+    if data.user_failure_data and data.user_failure_data.description:
+        return f"{asset}: {data.user_failure_data.description}"
+    return f"{step}: {_innermost(data.error) if data.error else 'failed'}"
 
 
 def _innermost(error: Any) -> str:

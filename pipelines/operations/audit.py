@@ -88,7 +88,7 @@ def repair(
         found = _examine(opened, VectorRemover(opened.store, opened.lease).distrust, log=log)
         for name in found.damaged:
             opened.batches.remove_batch(opened.space.id, name)
-    return run(pipeline, overrides)
+    return run(pipeline, overrides, reason="repair")
 
 
 def _examine(
