@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from pipelines.cli.options import AsJson, Configs, Pipeline, sentences
-from pipelines.cli.terminal import Column, Listing, print_json, shortened
+from pipelines.cli.terminal import Column, Listing, print_json
 from pipelines.framework.console import say
 from resources.core.errors import QueryRefused
 
@@ -99,7 +99,7 @@ def _show(pipeline: str, found: "Sequence[Quarantined]") -> None:
         say("nothing of {pipeline} is in quarantine", pipeline=pipeline)
         return
     listing = Listing(
-        "id",
+        "id or place",
         "where",
         Column("reason", prose=True),
         Column("text", prose=True),
@@ -109,10 +109,11 @@ def _show(pipeline: str, found: "Sequence[Quarantined]") -> None:
     )
     for entry in found:
         listing.row(
-            "-" if entry.id is None else shown(entry.id),
-            entry.where,
+            # Either of them is what `retry` and `drop` take.
+            entry.where if entry.id is None else shown(entry.id),
+            "" if entry.id is None else entry.where,
             entry.reason,
-            shortened(entry.excerpt, 60),
+            " ".join(entry.excerpt.split()),
             f"{entry.first_seen:%Y-%m-%d %H:%M}",
             f"{entry.last_seen:%Y-%m-%d %H:%M}",
             f"{entry.count:,}",

@@ -29,6 +29,7 @@ from pipelines.cli import (
     quarantine,
     search,
     spend,
+    streams,
     terminal,
 )
 from pipelines.cli.options import say_error
@@ -160,7 +161,7 @@ SHOWS: dict[str, Callable[[str], object]] = {
 def test_whatever_it_says_it_is_shown_and_does_nothing(name: str, text: str, width: int | None):
     shown = printed(lambda: SHOWS[name](text), width)
     assert not OBEYED.search(shown)
-    if width is None or name not in ("search", "quarantine list"):  # whose texts are shortened
+    if width is None or name != "search":  # whose texts are shortened in a terminal
         assert squeezed(plain(text)) in squeezed(shown)
 
 
@@ -178,6 +179,14 @@ def test_a_value_is_no_markup_and_none_of_it_is_lost(text: str, width: int):
     screen = Screen(file=io.StringIO(), width=width, color_system=None)
     screen.print(text, soft_wrap=True)
     assert screen.file.getvalue() == plain(text, lines=True) + "\n"
+
+
+@given(text=MEANT)
+def test_so_is_the_trace_of_a_defect(text: str):
+    error = ValueError(text)
+    shown = printed(lambda: streams.say_traceback(ValueError, error, None), None)
+    assert not OBEYED.search(shown)
+    assert squeezed(plain(text, lines=True)) in squeezed(shown)
 
 
 def test_a_text_that_was_made_past_all_this_is_caught():
