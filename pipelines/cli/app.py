@@ -9,10 +9,12 @@ from pipelines.cli import (
     audit,
     demo,
     doctor,
+    history,
     index,
     init,
     lineage,
     list_,
+    maintain,
     models,
     plan,
     quarantine,
@@ -20,6 +22,7 @@ from pipelines.cli import (
     search,
     serve,
     spend,
+    status,
     stop,
 )
 from pipelines.cli.options import WRONG, say_error
@@ -64,6 +67,8 @@ app.command("search", rich_help_panel=SEARCH)(search.search)
 app.command("serve", rich_help_panel=SEARCH)(serve.serve)
 
 LOOK = "Look"
+app.command("status", rich_help_panel=LOOK)(status.status)
+app.command("history", rich_help_panel=LOOK)(history.history)
 app.command("lineage", rich_help_panel=LOOK)(lineage.lineage)
 app.command("spend", rich_help_panel=LOOK)(spend.spend)
 app.command("audit", rich_help_panel=LOOK)(audit.audit)
@@ -71,6 +76,7 @@ app.command("audit", rich_help_panel=LOOK)(audit.audit)
 REPAIR = "Repair"
 app.add_typer(quarantine.app, name="quarantine", rich_help_panel=REPAIR)
 app.add_typer(index.app, name="index", rich_help_panel=REPAIR)
+app.command("maintain", rich_help_panel=REPAIR)(maintain.maintain)
 
 
 def _version(wanted: bool) -> None:

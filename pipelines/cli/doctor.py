@@ -1,7 +1,7 @@
 """`embeddings doctor`: whether a pipeline could run here."""
 
 import dataclasses
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -22,6 +22,12 @@ _MARKS = {
 
 def doctor(
     pipeline: OnePipeline = None,
+    online: Annotated[
+        bool,
+        typer.Option(
+            "--online", help="Ask the provider for the model: free, of Voyage AI one short text."
+        ),
+    ] = False,
     as_json: AsJson = False,
     config: Configs = None,
 ) -> None:
@@ -30,7 +36,7 @@ def doctor(
 
     with sentences():
         found: list[Finding] = []
-        for finding in examine(pipeline, config or []):
+        for finding in examine(pipeline, config or [], online=online):
             found.append(finding)
             if not as_json:
                 _show(finding)

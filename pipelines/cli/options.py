@@ -3,16 +3,20 @@
 import gc
 import glob
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager, redirect_stdout
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from pipelines.framework.console import errors
+from resources.core.credentials import without_secrets
 from resources.core.errors import EmbeddingsError
 from resources.core.paths import CODE_ROOT, find_project
+
+if TYPE_CHECKING:
+    from pipelines.operations.several import Unseen
 
 DONE, WRONG, USAGE, INTERRUPTED = 0, 1, 2, 130
 """Exit statuses of every command."""
@@ -43,6 +47,10 @@ Pipeline = Annotated[
 OnePipeline = Annotated[
     str | None,
     typer.Argument(help="Default: all of them.", metavar="[PIPELINE]", autocompletion=_pipelines),
+]
+Pipelines = Annotated[
+    list[str] | None,
+    typer.Argument(help="Default: all of them.", metavar="PIPELINE", autocompletion=_pipelines),
 ]
 Configs = Annotated[
     list[Path] | None,
@@ -78,6 +86,11 @@ def sentences(*, collecting: bool = True) -> Iterator[None]:
     except KeyboardInterrupt as interrupt:
         errors.say("[yellow]interrupted[/yellow]")
         raise typer.Exit(INTERRUPTED) from interrupt
+    except Exception as error:  # a trace, and of nothing that is to be kept secret
+        found = without_secrets(error)
+        if found is error:
+            raise
+        raise found from found.__cause__
 
 
 @contextmanager
@@ -93,6 +106,15 @@ def collect_from_now_on() -> None:
     """What is there by now stays; see `start`."""
     gc.freeze()
     gc.enable()
+
+
+def say_unseen(unseen: "Mapping[str, Unseen]") -> None:
+    """Which pipelines are left out of an answer, and why: on standard error."""
+    for name, each in unseen.items():
+        if each.asleep:
+            errors.say("[dim]{name} is left out: {why}[/dim]", name=name, why=each.why)
+        else:
+            errors.say("[red]✗ {name}:[/red] {why}", name=name, why=each.why)
 
 
 def say_error(error: EmbeddingsError) -> None:

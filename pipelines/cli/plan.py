@@ -43,6 +43,8 @@ def show(pipeline: str, found: "DryRun") -> None:
             name=name,
             key=key,
         )
+    for line in found.overruled:
+        say("[yellow]{line}[/yellow]", line=line)
     if found.refused:
         say("[red]a run would stop:[/red] {why}", why=found.refused)
 

@@ -23,6 +23,7 @@ from pipelines.framework.location import resource_prefix
 from pipelines.framework.pipeline import RESOURCES, EmbeddingPipeline
 from pipelines.framework.run_config import merge, read_run_config, resource_values
 from resources.core.errors import ConfigurationError, EmbeddingsError
+from resources.core.markdown import unescaped
 
 ASSETS = ("source_documents", "embedding_batches", "stored_vectors", "search_index")
 
@@ -109,7 +110,7 @@ def run(
         result.run_id,
         *_one_of_each(found),
         failed_checks=[
-            (evaluation.check_name, evaluation.description or "")
+            (evaluation.check_name, unescaped(evaluation.description or ""))
             for evaluation in result.get_asset_check_evaluations()
             if not evaluation.passed
         ],
