@@ -32,15 +32,15 @@ from resources.core.errors import ConfigurationError
 from resources.core.paths import find_project
 
 STATUSES = """\
-[bold]Exit status[/bold] of every command
+Exit status of every command:
 
-[bold]0[/bold]    done
+0    done
 
-[bold]1[/bold]    something is wrong, or differs: a sentence says what, and what to do
+1    something is wrong, or differs: a sentence says what, and what to do
 
-[bold]2[/bold]    it was called in a wrong way
+2    it was called in a wrong way
 
-[bold]130[/bold]  interrupted (Ctrl-C, SIGTERM); what was done by then is kept
+130  interrupted (Ctrl-C, SIGTERM); what was done by then is kept
 """
 
 app = typer.Typer(

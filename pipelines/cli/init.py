@@ -15,7 +15,8 @@ TEMPLATE = Path(__file__).with_name("template")
 
 def init(
     folder: Annotated[
-        Path, typer.Argument(help="Made if it is not there; nothing is overwritten.")
+        Path,
+        typer.Argument(help="Made if it is not there; nothing is overwritten.", metavar="FOLDER"),
     ],
     as_json: AsJson = False,
 ) -> None:

@@ -14,7 +14,7 @@ from pipelines.cli.options import (
     say_unseen,
     sentences,
 )
-from pipelines.cli.terminal import Column, Listing, print_json, shortened
+from pipelines.cli.terminal import Column, Listing, print_json
 from pipelines.framework.console import say
 from resources.core.errors import EmbeddingsError, QueryRefused
 
@@ -126,7 +126,7 @@ def _show(pipeline: str | None, found: "InQuarantine") -> None:
         say("nothing of {pipeline} is in quarantine", pipeline=pipeline or "any pipeline seen")
         return
     listing = Listing(
-        "id",
+        "id or place",
         *([] if pipeline else ["pipeline"]),
         "where",
         Column("reason", prose=True),
@@ -138,11 +138,12 @@ def _show(pipeline: str | None, found: "InQuarantine") -> None:
     for name, entries in found.entries.items():
         for entry in entries:
             listing.row(
-                "-" if entry.id is None else shown(entry.id),
+                # Either of them is what `retry` and `drop` take.
+                entry.where if entry.id is None else shown(entry.id),
                 *([] if pipeline else [name]),
-                entry.where,
+                "" if entry.id is None else entry.where,
                 entry.reason,
-                shortened(entry.excerpt, 60),
+                " ".join(entry.excerpt.split()),
                 f"{entry.first_seen:%Y-%m-%d %H:%M}",
                 f"{entry.last_seen:%Y-%m-%d %H:%M}",
                 f"{entry.count:,}",

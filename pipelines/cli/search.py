@@ -35,7 +35,10 @@ class ModeChoice(StrEnum):
 def search(
     pipeline: Pipeline,
     query: Annotated[
-        str, typer.Argument(help="What to look for; - for one question a line of standard input.")
+        str,
+        typer.Argument(
+            help="What to look for; - for one question a line of standard input.", metavar="QUERY"
+        ),
     ],
     limit: Annotated[int, typer.Option(min=1, help="At most this many results.")] = 5,
     mode: Annotated[

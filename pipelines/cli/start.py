@@ -17,4 +17,7 @@ def main() -> None:
     from pipelines.cli.app import main as begin
 
     streams.prepare()
-    begin()
+    try:
+        begin()
+    finally:
+        streams.finish()

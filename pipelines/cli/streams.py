@@ -10,16 +10,24 @@ from pipelines.framework.console import errors
 
 
 class Reader(io.FileIO):
-    """The other end of a pipe. Once it is closed, as by `| head -1`, what is written is lost."""
+    """A pipe or a file. Once nothing more can be written there, what is written is lost.
+
+    Attributes:
+        gone: Nobody reads any more, as after `| head -1`; or there is a `fault`.
+        fault: Why nothing can be written, as when the disk is full.
+    """
 
     gone = False
+    fault = ""
 
     def write(self, data: Any) -> int:
         if not self.gone:
             try:
                 return super().write(data)
-            except BrokenPipeError:
+            except OSError as error:
                 self.gone = True
+                if not isinstance(error, BrokenPipeError):
+                    self.fault = error.strerror or str(error)
         return len(data)
 
 
@@ -35,8 +43,29 @@ def prepare() -> None:
 
 def unread() -> bool:
     """Whether nobody reads standard output any more."""
+    reader = _reader()
+    return reader is not None and reader.gone
+
+
+def finish() -> None:
+    """Tell of results that could not be written; for the end of the process.
+
+    Raises:
+        SystemExit: With 1, if there are any.
+    """
+    sys.stdout.flush()
+    reader = _reader()
+    if reader is not None and reader.fault:
+        errors.say(
+            "[red]error:[/red] standard output cannot be written ({fault}): write it elsewhere",
+            fault=reader.fault,
+        )
+        sys.exit(1)
+
+
+def _reader() -> Reader | None:
     raw = getattr(getattr(sys.stdout, "buffer", None), "raw", None)
-    return isinstance(raw, Reader) and raw.gone
+    return raw if isinstance(raw, Reader) else None
 
 
 def say_traceback(kind: type[BaseException], error: BaseException, trace: Any) -> None:
@@ -45,7 +74,9 @@ def say_traceback(kind: type[BaseException], error: BaseException, trace: Any) -
 
 
 def _prepared(stream: Any) -> Any:
-    if not isinstance(stream, io.TextIOWrapper):  # closed, or somebody's own
+    if stream is None:  # closed
+        return open(os.devnull, "w", encoding="utf-8")
+    if not isinstance(stream, io.TextIOWrapper):  # somebody's own
         return stream
     stream.reconfigure(errors="backslashreplace")
     if stream.isatty() or os.name != "posix":

@@ -5,6 +5,7 @@ import re
 import sys
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from datetime import date
 from itertools import zip_longest
 from typing import Any
 
@@ -20,6 +21,7 @@ Cell = str | Text
 NARROWEST_PROSE = 24
 _SEPARATOR = 2
 _INDENT = 2
+_EDGES = 2
 
 
 @dataclass(frozen=True)
@@ -66,13 +68,17 @@ class Listing:
         if not screen.is_terminal:
             self.columns = [replace(column, name=column.label) for column in self.columns]
             self.rows = [list(map(_joined, cells)) for cells in self.rows]
-        prose = any(column.prose for column in self.columns)
-        if self._narrowest() <= screen.width:
+        widths = self._widths()
+        if _across(widths) + _EDGES <= screen.width:
             screen.print(self._table())
-        elif not prose and self._narrowest(1) + _INDENT <= screen.width:
-            self._headed(screen)
-        else:
-            self._blocks(screen)
+            return
+        for heading in (0, widths.index(max(widths))):
+            others = [*widths[:heading], *widths[heading + 1 :]]
+            prose = any(column.prose for column in self.columns)
+            if not prose and _INDENT + _across(others) <= screen.width:
+                self._headed(screen, heading)
+                return
+        self._blocks(screen)
 
     def _widths(self) -> list[int]:
         """Of the columns, where nothing but prose is folded."""
@@ -81,11 +87,6 @@ class Listing:
             natural = max(map(_width, (Text(column.name), Text(column.total), *cells)))
             widths.append(min(natural, NARROWEST_PROSE) if column.prose else natural)
         return widths
-
-    def _narrowest(self, first: int = 0) -> int:
-        """How wide the table must be from this column on."""
-        widths = self._widths()[first:]
-        return sum(widths) + _SEPARATOR * (len(widths) - 1)
 
     def _table(self) -> Table:
         totals = any(column.total for column in self.columns)
@@ -105,33 +106,35 @@ class Listing:
             table.add_row(*cells, style=style)
         return table
 
-    def _headed(self, screen: Screen) -> None:
-        """Each first cell a line of its own, the others aligned below it."""
-        widths = self._widths()[1:]
+    def _headed(self, screen: Screen, heading: int) -> None:
+        """Each cell of one column on lines of its own, the others aligned below it."""
+        columns, widths = [*self.columns], self._widths()
+        head, _ = columns.pop(heading), widths.pop(heading)
 
         def row(cells: Sequence[Text], style: str) -> None:
-            for line in zip_longest(*(cell.split("\n") for cell in cells), fillvalue=Text()):
+            first, others = cells[heading], [*cells[:heading], *cells[heading + 1 :]]
+            if first.plain:
+                screen.print(_in(first, head.style), soft_wrap=True, style=style)
+            for line in zip_longest(*(cell.split("\n") for cell in others), fillvalue=Text()):
                 aligned = [part.copy() for part in line]
-                for part, width, column in zip(aligned, widths, self.columns[1:], strict=True):
+                for part, width, column in zip(aligned, widths, columns, strict=True):
                     part.align("right" if column.right else "left", width)
                 shown = Text(" " * _INDENT) + Text(" " * _SEPARATOR).join(aligned)
                 screen.print(shown, soft_wrap=True, style=style)
 
         screen.print()
-        screen.print(self.columns[0].label, style="bold")
-        row([Text(column.name) for column in self.columns[1:]], "bold")
-        screen.print("─" * (_INDENT + self._narrowest(1)))
-        for (heading, *others), style in zip(self._all(), (*self._styles, ""), strict=False):
-            screen.print(_in(_joined(heading), self.columns[0].style), soft_wrap=True, style=style)
-            row(others, style)
+        row([Text(column.name) for column in self.columns], "bold")
+        screen.print("─" * (_INDENT + _across(widths)))
+        for cells, style in zip(self._all(), (*self._styles, "bold"), strict=False):
+            row(cells, style)
         screen.print()
 
     def _blocks(self, screen: Screen) -> None:
         """The first cell as a heading, the short ones in a line, each prose in its own."""
-        for cells in self._all():
-            heading, *others = zip(self.columns, map(_joined, cells), strict=True)
+        for heading, *cells in self._all():
+            others = [*zip(self.columns[1:], map(_joined, cells), strict=True)]
             screen.print()
-            screen.print(_in(heading[1], "bold"), soft_wrap=True)
+            screen.print(_in(heading, "bold"), soft_wrap=True)
             short = [
                 Text.assemble((f"{column.label} ", "dim"), cell)
                 for column, cell in others
@@ -194,13 +197,21 @@ def print_json(value: Any) -> None:
 
 
 def print_json_line(value: Any, indent: int | None = None) -> None:
-    text = json.dumps(value, indent=indent, ensure_ascii=False, default=str)
+    text = json.dumps(value, indent=indent, ensure_ascii=False, default=_written)
     # JSON's own way to write what a terminal would obey; it only stands within strings.
     sys.stdout.write(_OBEYED.sub(lambda found: f"\\u{ord(found[0]):04x}", text) + "\n")
     sys.stdout.flush()
 
 
 _OBEYED = re.compile("[\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069\ufeff\ud800-\udfff]")
+
+
+def _written(value: Any) -> str:
+    return value.isoformat() if isinstance(value, date) else str(value)
+
+
+def _across(widths: Sequence[int]) -> int:
+    return sum(widths) + _SEPARATOR * (len(widths) - 1)
 
 
 def _width(cell: Text) -> int:

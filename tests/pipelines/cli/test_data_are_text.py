@@ -5,6 +5,7 @@ import io
 import json
 import logging
 import re
+from collections import defaultdict
 from collections.abc import Callable
 from contextlib import redirect_stderr, redirect_stdout
 from datetime import datetime
@@ -22,6 +23,7 @@ from pipelines import cli
 from pipelines.cli import (
     audit,
     doctor,
+    history,
     index,
     lineage,
     models,
@@ -29,21 +31,27 @@ from pipelines.cli import (
     quarantine,
     search,
     spend,
+    status,
+    streams,
     terminal,
 )
-from pipelines.cli.options import say_error
+from pipelines.cli.options import say_error, say_unseen
 from pipelines.framework import brief, console
 from pipelines.framework.console import Screen, plain, styled
 from pipelines.operations.audit import Audit
 from pipelines.operations.audit import Finding as AuditFinding
 from pipelines.operations.doctor import Finding
+from pipelines.operations.history import PastRun
 from pipelines.operations.lineage import ModelSummary, VectorLineage
 from pipelines.operations.plan import DryRun
+from pipelines.operations.quarantined import InQuarantine
 from pipelines.operations.search import SearchAnswer, SearchHit
+from pipelines.operations.several import Unseen
+from pipelines.operations.spending import Spending, Spent
+from pipelines.operations.status import IndexStatus, LastRun, PipelineStatus
 from resources.core.errors import EmbeddingsError
 from resources.core.space import EmbeddingSpace
 from resources.models.catalogue import ModelEntry
-from resources.registry.ledger import Spend
 from resources.registry.quarantine import Quarantined
 from resources.search_index.mongodb.lifecycle import IndexState
 
@@ -78,6 +86,7 @@ MEANT = st.lists(st.sampled_from(NASTY) | st.text(max_size=6), min_size=1, max_s
 # Segments of colours are Rich's own; nothing else may begin with ESC.
 OBEYED = re.compile("[\x00-\x09\x0b-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069]")
 NOW = datetime(2026, 11, 26, 18, 0)
+SUMS = defaultdict(int, {"cost_usd": 0.5, "unanswered": 1, "unbilled": 1})
 SPACE = EmbeddingSpace("openai", "a-model", "1", 4, "", True)
 
 
@@ -120,7 +129,10 @@ SHOWS: dict[str, Callable[[str], object]] = {
             {text: text}, text,
         ),
     ),
-    "spend": lambda text: spend.show([Spend(text, text, text, 1, 2, 3.0, 4)]),
+    "spend": lambda text: spend._show(
+        Spending([Spent({"day": text}, SUMS)], [Spent({"day": text}, SUMS)], SUMS, SUMS, {}),
+        ["day"],
+    ),
     "audit": lambda text: audit.show(
         text, Audit(1, 1, 1, 1, [AuditFinding(text, 1, text, text)])
     ),
@@ -134,7 +146,27 @@ SHOWS: dict[str, Callable[[str], object]] = {
         [text],
     ),
     "quarantine list": lambda text: quarantine._show(
-        text, [Quarantined(text, text, text, text, 1, NOW, NOW)]
+        text,
+        InQuarantine(
+            {text: [Quarantined(text, text, text, text, 1, NOW, NOW)]},
+            {text: 2},
+            {text: Unseen(text, asleep=False)},
+        ),
+    ),
+    "quarantine list --all": lambda text: quarantine._show(
+        None, InQuarantine({text: [Quarantined(None, text, text, text, 1, NOW, NOW)]}, {}, {})
+    ),
+    "left out": lambda text: say_unseen({text: Unseen(text, asleep=True)}),
+    "status": lambda text: status._show(
+        [
+            PipelineStatus(
+                text, text, text, 1, 1, IndexStatus("ready", text, 1, 1),
+                LastRun(text, text, NOW, NOW, text), 1.0, 1.0, 0.0, True, [text],
+            )
+        ]
+    ),
+    "history": lambda text: history._show(
+        text, [PastRun(text, "failed", NOW, 1.0, text, text, text, why=text)]
     ),
     "lineage": lambda text: lineage._show_models(
         text, [ModelSummary(text, text, 1, NOW, NOW, SPACE)]
@@ -160,7 +192,7 @@ SHOWS: dict[str, Callable[[str], object]] = {
 def test_whatever_it_says_it_is_shown_and_does_nothing(name: str, text: str, width: int | None):
     shown = printed(lambda: SHOWS[name](text), width)
     assert not OBEYED.search(shown)
-    if width is None or name not in ("search", "quarantine list"):  # whose texts are shortened
+    if width is None or name != "search":  # whose texts are shortened in a terminal
         assert squeezed(plain(text)) in squeezed(shown)
 
 
@@ -178,6 +210,14 @@ def test_a_value_is_no_markup_and_none_of_it_is_lost(text: str, width: int):
     screen = Screen(file=io.StringIO(), width=width, color_system=None)
     screen.print(text, soft_wrap=True)
     assert screen.file.getvalue() == plain(text, lines=True) + "\n"
+
+
+@given(text=MEANT)
+def test_so_is_the_trace_of_a_defect(text: str):
+    error = ValueError(text)
+    shown = printed(lambda: streams.say_traceback(ValueError, error, None), None)
+    assert not OBEYED.search(shown)
+    assert squeezed(plain(text, lines=True)) in squeezed(shown)
 
 
 def test_a_text_that_was_made_past_all_this_is_caught():

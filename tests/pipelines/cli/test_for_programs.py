@@ -92,6 +92,15 @@ def test_who_reads_only_the_beginning_is_no_error(tmp_path: Path, arguments: lis
     assert (process.returncode, said) == (0, b"")
 
 
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="no /dev/full here")
+def test_what_cannot_be_written_is_told(tmp_path: Path):
+    with open("/dev/full", "wb") as full:
+        process = started("models", "--json", home=tmp_path, stdout=full.fileno())
+        _, said = process.communicate(timeout=60)
+    assert process.returncode == 1
+    assert said.startswith(b"error: standard output cannot be written (No space left on device)")
+
+
 def test_what_nobody_reads_is_lost_and_nothing_else():
     reading, writing = os.pipe()
     with Reader(writing, "w") as reader:
@@ -144,6 +153,10 @@ def test_every_command_has_it(name: str):
         ("quarantine list", [SHOP]),
         ("quarantine retry", [SHOP, "--all"]),
         ("quarantine drop", [SHOP, "--all"]),
+        ("quarantine list", ["--all"]),
+        ("status", [SHOP]),
+        ("history", [SHOP]),
+        ("maintain", [SHOP, "--dry-run"]),
         ("init", ["made"]),
         ("stop", [SHOP]),
     ],
