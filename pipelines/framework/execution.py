@@ -1,7 +1,6 @@
 """Run a pipeline's job in this process, recorded in the Dagster instance like any other run."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +19,7 @@ from pipelines.framework.catalog import as_pipeline, missing_variables
 from pipelines.framework.code_location import CodeLocation, code_location
 from pipelines.framework.instance import project_instance
 from pipelines.framework.location import resource_prefix
+from pipelines.framework.outcome import RunOutcome
 from pipelines.framework.pipeline import RESOURCES, EmbeddingPipeline
 from pipelines.framework.run_config import merge, read_run_config, resource_values
 from resources.core.errors import ConfigurationError, EmbeddingsError
@@ -29,25 +29,6 @@ ASSETS = ("source_documents", "embedding_batches", "stored_vectors", "search_ind
 
 class RunFailed(EmbeddingsError):
     """A step failed; the message is the step's own, and a failed check's says what it found."""
-
-
-@dataclass(frozen=True)
-class RunOutcome:
-    """What a run did, asset by asset.
-
-    Attributes:
-        run_id: Of the Dagster run.
-        failed_checks: Name and description of the checks that did not pass.
-        notes: What a person should know besides.
-    """
-
-    run_id: str
-    planned: Planned
-    embedded: Embedded
-    stored: Stored
-    indexed: Indexed
-    failed_checks: list[tuple[str, str]]
-    notes: Sequence[str] = ()
 
 
 def run(
@@ -103,6 +84,7 @@ def run(
     if not result.success:
         raise RunFailed(_reason(result))
     return RunOutcome(
+        pipeline.name,
         result.run_id,
         *_one_of_each(found),
         failed_checks=[
