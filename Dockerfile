@@ -15,7 +15,7 @@ ARG PIP_EXTRA_INDEX_URL
 RUN pip install --no-cache-dir -c constraints.txt -e '.[minilm]'
 
 ENV DAGSTER_HOME=/opt/pipelines/state/dagster
-RUN mkdir -p "$DAGSTER_HOME" && cp pipelines/framework/dagster.yaml "$DAGSTER_HOME/"
+RUN mkdir -m 700 state && mkdir -m 700 "$DAGSTER_HOME" && cp pipelines/framework/dagster.yaml "$DAGSTER_HOME/"
 WORKDIR $DAGSTER_HOME
 EXPOSE 3000
 CMD ["dagster", "dev", "-w", "/opt/pipelines/workspace.yaml", "-h", "0.0.0.0", "-p", "3000"]

@@ -12,7 +12,7 @@ export
 endif
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo dev test proofs mutants lint types stop clean constraints
+.PHONY: help install demo dev test proofs mutants lint types docs pictures stop clean constraints
 
 help:  ## what there is
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -42,6 +42,12 @@ lint: $(VENV)/.dev  ## ruff (lint and format) and import-linter (layers), as CI 
 
 types: $(VENV)/.dev  ## pyright
 	$(BIN)/pyright
+
+docs: $(VENV)/.dev  ## the pages of docs/ that are made from the code: settings, commands
+	$(BIN)/python -m tests.docs.write
+
+pictures: $(VENV)/.dev  ## the pictures of docs/, taken from a running quickstart (needs Chromium)
+	$(BIN)/python -m tests.docs.pictures
 
 stop: $(VENV)/.demo  ## stop the embedded server
 	$(BIN)/embeddings stop

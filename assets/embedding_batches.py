@@ -3,16 +3,23 @@
 import dagster as dg
 
 from assets import report
+from assets.about import About, Settings
 from assets.opened import opened, required
+from assets.report import page
 from assets.work.embedding import embed
 
 
-def build_embedding_batches(pipeline: str, prefix: str, kinds: set[str]) -> dg.AssetsDefinition:
+def build_embedding_batches(about: About, prefix: str, kinds: set[str]) -> dg.AssetsDefinition:
+    pipeline = about.settings.pipeline
+
     @dg.asset(
         key_prefix=[pipeline],
         group_name=pipeline,
         kinds=kinds,
         code_version="1",
+        owners=about.owners,
+        tags=about.tags,
+        metadata=page.embedding_batches(about.settings),
         required_resource_keys=required(prefix),
         deps=[dg.AssetKey([pipeline, "source_documents"])],
     )
@@ -20,6 +27,7 @@ def build_embedding_batches(pipeline: str, prefix: str, kinds: set[str]) -> dg.A
         """Vectors of the texts that have none yet, as Parquet files: the checkpoint of the run."""
         with opened(context, pipeline, prefix) as o:
             outcome = embed(o)
-        return report.result(outcome, report.embedded(outcome))
+            said = page.embedding_batches(Settings.of(o), outcome.space)
+        return report.result(outcome, {**said, **report.embedded(outcome)})
 
     return embedding_batches

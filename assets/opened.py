@@ -1,7 +1,7 @@
 """The door of assets and checks: a step's pipeline, opened, with its errors explained."""
 
 import traceback
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from functools import partial
 from typing import Any
@@ -12,7 +12,10 @@ from pydantic import ValidationError
 from assets.failing import StepFailed
 from assets.work.heap import settled_heap
 from assets.work.opened import RESOURCES, Opened
-from resources.core.errors import EmbeddingsError
+from resources.core.config import StrictResource
+from resources.core.credentials import hidden, in_clear, in_settings, way_out, without_secrets
+from resources.core.errors import ConfigurationError, EmbeddingsError
+from resources.core.progress import voiced
 
 _IN_ONE_PROCESS = ("execute_in_process_executor", "in_process")
 
@@ -43,21 +46,41 @@ def opened(
     Raises:
         StepFailed: With the sentence of an error that a user can act on; not to be retried.
     """
-    with _explained(context), settled_heap(), ExitStack() as stack:
+
+    def resource(key: str) -> StrictResource:
+        # Overrides by run config are in here, and in no resource that is nested in another.
+        return getattr(context.resources, prefix + key)
+
+    def secrets() -> set[str]:
+        return {secret for key in RESOURCES for secret in in_settings(resource(key))}
+
+    def tell(line: str) -> None:
+        context.log.info(hidden(line))
+
+    with (
+        _explained(context, secrets),
+        settled_heap(),
+        voiced(tell, f"at work on {_subject(context)}") as log,
+        ExitStack() as stack,
+    ):
+        _nothing_in_clear(context.run.run_config)
         found = Opened(
             pipeline,
-            # Overrides by run config are in here, and in no resource that is nested in another.
-            lambda key: getattr(context.resources, prefix + key),
+            resource,
             stack,
             run=context.run.run_id,
-            log=context.log.info,
-            warn=context.log.warning,
+            log=log,
+            warn=lambda line: context.log.warning(hidden(line)),
             finished=partial(_finished, context.instance),
         )
         found.check_settings()
         if hold and isinstance(context, dg.AssetExecutionContext):
             stack.enter_context(_held(context, found))
         yield found
+
+
+def _subject(context: dg.AssetExecutionContext | dg.AssetCheckExecutionContext) -> str:
+    return context.op_execution_context.op.name.split("__", 1)[-1]
 
 
 @contextmanager
@@ -83,22 +106,37 @@ def _finished(instance: dg.DagsterInstance, run: str) -> bool | None:
     return None if known is None else known.is_finished
 
 
+def _nothing_in_clear(run_config: Mapping[str, Any]) -> None:
+    for path, what in in_clear(run_config):
+        raise ConfigurationError(
+            f"{'.'.join(map(str, path))} {what}, and stands in this run's config now: replace that "
+            f"secret, delete this run; {way_out(path)}"
+        )
+
+
 @contextmanager
 def _explained(
     context: dg.AssetExecutionContext | dg.AssetCheckExecutionContext,
+    secrets: Callable[[], Iterable[str]],
 ) -> Iterator[None]:
+    """Errors as Dagster is to keep them: a sentence, and what else is told without secrets."""
     try:
         yield
     except EmbeddingsError as error:
-        sentence = str(error)
-        raised = error
+        raised = without_secrets(error, secrets())
+        sentence = str(raised)
     except ValidationError as error:
+        raised = without_secrets(error, secrets())
         first = error.errors()[0]
         where = ".".join(str(part) for part in first["loc"])
-        sentence = f"{error.title}: {where}: {first['msg']}"
-        raised = error
+        sentence = hidden(f"{error.title}: {where}: {first['msg']}", secrets())
+    except Exception as error:
+        found = without_secrets(error, secrets())
+        if found is error:
+            raise
+        raise found from found.__cause__
     else:
         return
     # For who looks into it; the Dagster UI shows this level when asked to.
-    context.log.debug("".join(traceback.format_exception(raised)))
+    context.log.debug(hidden("".join(traceback.format_exception(raised)), secrets()))
     raise StepFailed(sentence, kind=type(raised).__name__) from raised

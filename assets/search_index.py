@@ -3,16 +3,23 @@
 import dagster as dg
 
 from assets import report
+from assets.about import About, Settings
 from assets.opened import opened, required
+from assets.report import page
 from assets.work.proving import index, merge
 
 
-def build_search_index(pipeline: str, prefix: str) -> dg.AssetsDefinition:
+def build_search_index(about: About, prefix: str) -> dg.AssetsDefinition:
+    pipeline = about.settings.pipeline
+
     @dg.asset(
         key_prefix=[pipeline],
         group_name=pipeline,
         kinds={"mongodb"},
         code_version="1",
+        owners=about.owners,
+        tags=about.tags,
+        metadata=page.search_index(about.settings),
         required_resource_keys=required(prefix),
         deps=[dg.AssetKey([pipeline, "stored_vectors"])],
     )
@@ -20,9 +27,10 @@ def build_search_index(pipeline: str, prefix: str) -> dg.AssetsDefinition:
         """The vector index that searches use, equal to its declaration and to what is stored."""
         with opened(context, pipeline, prefix) as o:
             outcome = index(o)
+            said = page.search_index(Settings.of(o), outcome.report)
         if outcome.report.merge_due:  # while the new version serves, and the next run may begin
             with opened(context, pipeline, prefix, hold=False) as o:
                 outcome = merge(o, outcome)
-        return report.result(outcome, report.indexed(outcome))
+        return report.result(outcome, {**said, **report.indexed(outcome)})
 
     return search_index

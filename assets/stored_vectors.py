@@ -3,16 +3,23 @@
 import dagster as dg
 
 from assets import report
+from assets.about import About, Settings
 from assets.opened import opened, required
+from assets.report import page
 from assets.work.storing import store
 
 
-def build_stored_vectors(pipeline: str, prefix: str) -> dg.AssetsDefinition:
+def build_stored_vectors(about: About, prefix: str) -> dg.AssetsDefinition:
+    pipeline, upstream = about.settings.pipeline, about.upstream(about.settings.source)
+
     @dg.asset(
         key_prefix=[pipeline],
         group_name=pipeline,
         kinds={"mongodb"},
         code_version="1",
+        owners=about.owners,
+        tags=about.tags,
+        metadata=page.stored_vectors(about.settings, upstream),
         required_resource_keys=required(prefix),
         deps=[dg.AssetKey([pipeline, "embedding_batches"])],
     )
@@ -20,6 +27,8 @@ def build_stored_vectors(pipeline: str, prefix: str) -> dg.AssetsDefinition:
         """Vectors in MongoDB, each with its lineage: model, text, batch, run and time."""
         with opened(context, pipeline, prefix) as o:
             outcome = store(o)
-        return report.result(outcome, report.stored(outcome))
+            above = about.upstream(o.source)
+            said = page.stored_vectors(Settings.of(o), above, outcome.stored_as)
+        return report.result(outcome, {**said, **report.stored(outcome)})
 
     return stored_vectors

@@ -7,7 +7,8 @@ from pipelines import EmbeddingPipeline
 
 pipeline = EmbeddingPipeline(
     name="airbnb",
-    configs=["airbnb.yaml", "embedder/voyage.yaml", "mongodb/server.yaml"],
+    # The later file wins: fragments first, this pipeline's own YAML last.
+    configs=["embedder/voyage.yaml", "mongodb/server.yaml", "airbnb.yaml"],
     schedule="0 4 * * *",
 )
 

@@ -4,7 +4,8 @@ from pipelines import EmbeddingPipeline
 
 pipeline = EmbeddingPipeline(
     name="quickstart",
-    configs=["quickstart.yaml", "embedder/minilm.yaml", "mongodb/embedded.yaml"],
+    # The later file wins: fragments first, this pipeline's own YAML last.
+    configs=["embedder/minilm.yaml", "mongodb/embedded.yaml", "quickstart.yaml"],
     schedule="0 3 * * *",
 )
 

@@ -153,7 +153,9 @@ def embed_plan(o: Opened, embedder: Embedder) -> Embedded:
     )
     if todo:
         o.log(f"to embed with {embedder.model}: {wanted}")
+        embedder.prepare()
     progress = Progress(o.log, "chunks embedded", wanted.texts)
+    embedder.progressed = progress.within
     under_way = _UnderWay(UNDER_WAY_BYTES)
     parts = {work.part.batch: work for work in todo}
 

@@ -3,10 +3,12 @@
 import json
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import pymongo
+from pymongo.errors import CollectionInvalid
 from sentence_transformers import SentenceTransformer
 
 from tests.workshop import Workshop
@@ -183,7 +185,8 @@ class Haystack(Contestant):
 
         # Its own embedder is a package of its own now, around the same call.
         self._model = SentenceTransformer(str(model), device="cpu")
-        self.client[self.database].create_collection("vectors")
+        with suppress(CollectionInvalid):  # there already, by the model before
+            self.client[self.database].create_collection("vectors")
         self._store = MongoDBAtlasDocumentStore(
             mongo_connection_string=Secret.from_token(self.uri),
             database_name=self.database,

@@ -125,8 +125,8 @@ def _indexes(opened: "Opened") -> "list[IndexState]":
     found = inspect_deployment(opened.client, collection.database.name)
     if not found.vector_search:
         raise SearchIndexError(
-            f"{found} has no search indexes ({found.reason}): its pipelines are searched by the "
-            "local engine, whose files lie in the batch store"
+            f"{found}, and so no search indexes: its pipelines are searched by the local engine, "
+            "whose files lie in the batch store"
         )
     with index_errors(collection, opened.search_index.name):
         return list_indexes(collection)

@@ -126,4 +126,4 @@ def _read(name: str, said: str, field: FieldInfo) -> Any:
         return TypeAdapter[Any](field.annotation or str).validate_python(said)
     except ValidationError as error:
         wrong = error.errors()[0]["msg"]
-        raise ConfigurationError(f"{name} is {said!r}: {wrong}") from None
+        raise ConfigurationError(f"{name} cannot be used: {wrong}") from None

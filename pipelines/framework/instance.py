@@ -10,24 +10,36 @@ import dagster as dg
 from filelock import FileLock
 
 from resources.core.paths import state_home
+from resources.core.private import make_private
 
 SETTINGS = Path(__file__).with_name("dagster.yaml")
+FOLDERS = ("history", "schedules", "storage")
+"""Of a home with those settings."""
+
+
+def instance_home() -> Path:
+    """The folder in DAGSTER_HOME, else `state/dagster`; absolute."""
+    home = os.environ.get("DAGSTER_HOME")
+    return Path(home or state_home() / "dagster").expanduser().resolve()
 
 
 @contextmanager
 def project_instance() -> Iterator[dg.DagsterInstance]:
     """Open the instance in DAGSTER_HOME, else in `state/dagster`, a folder that lasts.
 
-    A new one gets the project's settings, and DAGSTER_HOME is set to where it is.
+    A new one gets the project's settings, and DAGSTER_HOME is set to where it is. What is made is
+    for its owner alone: run configs, previews and logs hold texts of the source.
     """
-    home = Path(os.environ.get("DAGSTER_HOME") or state_home() / "dagster").expanduser().resolve()
-    home.mkdir(parents=True, exist_ok=True)
+    home = instance_home()
+    make_private(home)
     os.environ["DAGSTER_HOME"] = str(home)
     # Whoever opens it first creates its tables. Two at once would write two schema versions into
     # its SQLite files, and then no process can open them again. A read-only home (a mounted
     # dagster.yaml) has none of those.
     with FileLock(home / ".opening.lock") if os.access(home, os.W_OK) else nullcontext():
         if not (home / "dagster.yaml").exists():
+            for folder in FOLDERS:  # Dagster would open them to everybody who gets into the home
+                make_private(home / folder)
             shutil.copyfile(SETTINGS, home / "dagster.yaml")
         instance = dg.DagsterInstance.get()
     with instance:

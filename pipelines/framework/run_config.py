@@ -10,7 +10,7 @@ import copy
 import functools
 import pickle
 import typing
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar, Union
 
@@ -20,26 +20,34 @@ from dagster import ConfigurableResource
 from pydantic import BaseModel, TypeAdapter, ValidationError, create_model
 from pydantic.fields import FieldInfo
 
+from resources.core.credentials import hidden, in_clear, secret_name, way_out
 from resources.core.errors import ConfigurationError
 from resources.core.paths import CODE_ROOT, find_project
 
 CONFIGS = CODE_ROOT / "configs"
 """Fragments that come with this code, for projects that have none of their own by that name."""
 
-DEFINED = ("name", "configs", "schedule", "timezone", "schedule_status", "freshness", "shards")
+DEFINED = (
+    "name", "configs", "schedule", "timezone", "schedule_status", "owners", "tags", "deps",
+    "freshness", "shards",
+)  # fmt: skip
 """What only a pipeline's module can say."""
 
 M = TypeVar("M", bound=BaseModel)
 Path_ = tuple[Any, ...]
 """Keys of a run config, from the outermost on."""
 
+Said = Callable[[str | Path, Path_, Any, Any], None]
+"""Told of every choice of a file: where it stands, what earlier files chose, None if nothing, and
+what is chosen now."""
+
 
 class _Misfit(Exception):
     """What does not fit, the keys that lead there, and of a mapping the one that is too many."""
 
     def __init__(self, path: Path_, sentence: str, *key: Any) -> None:
-        super().__init__(sentence)
-        self.path, self.sentence, self.key = path, sentence, key
+        self.path, self.sentence, self.key = path, hidden(sentence), key
+        super().__init__(self.sentence)
 
 
 def read_run_config(path: str | Path) -> dict[str, Any]:
@@ -66,7 +74,9 @@ def read_run_config(path: str | Path) -> dict[str, Any]:
 
 
 def resource_values(
-    files: Sequence[str | Path], classes: Mapping[str, type[ConfigurableResource]]
+    files: Sequence[str | Path],
+    classes: Mapping[str, type[ConfigurableResource]],
+    said: Said = lambda file, path, old, new: None,
 ) -> dict[str, dict[str, Any]]:
     """Merge run config files into the settings of each resource; a later file wins.
 
@@ -77,8 +87,10 @@ def resource_values(
     for file in files:
         content = read_run_config(file)
         try:
+            _nothing_in_clear(content)
             for key, values in _settings(content, classes).items():
-                merged[key] = _merge_settings(classes[key], merged[key], values)
+                told = functools.partial(said, file)
+                merged[key] = _merge_settings(classes[key], merged[key], values, (key,), told)
         except _Misfit as misfit:
             line = _line(text_of(file), (*misfit.path, *misfit.key))
             where = f"{file}, line {line}" if line else str(file)
@@ -111,6 +123,11 @@ def _settings(
         found[key] = entry.get("config") or {}
         _check(classes[key], found[key], ("resources", key, "config"))
     return found
+
+
+def _nothing_in_clear(content: Mapping[str, Any]) -> None:
+    for path, what in in_clear(content):
+        raise _Misfit(path, f"{what}: {way_out(path)}")
 
 
 def _line(text: str, path: Path_) -> int | None:
@@ -156,7 +173,11 @@ def merge(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _merge_settings(
-    cls: type[BaseModel], base: Mapping[str, Any], over: Mapping[str, Any]
+    cls: type[BaseModel],
+    base: Mapping[str, Any],
+    over: Mapping[str, Any],
+    path: Path_,
+    said: Callable[[Path_, Any, Any], None],
 ) -> dict[str, Any]:
     """Settings of one class over others, as a run gets them from class defaults.
 
@@ -165,14 +186,16 @@ def _merge_settings(
     """
     result = dict(base)
     for name, value in over.items():
-        info, old = _fields(cls)[name], base.get(name)
+        info, old, at = _fields(cls)[name], base.get(name), (*path, name)
         if info.discriminator and old is not None and set(old) == set(value):
             ((kind, settings),) = value.items()
             variant = _variants(info)[kind]
-            result[name] = {kind: _merge_settings(variant, old[kind] or {}, settings or {})}
+            below, over_it = old[kind] or {}, settings or {}
+            result[name] = {kind: _merge_settings(variant, below, over_it, (*at, kind), said)}
         elif (block := _block(info)) and isinstance(old, Mapping) and isinstance(value, Mapping):
-            result[name] = _merge_settings(block, old, value)
+            result[name] = _merge_settings(block, old, value, at, said)
         else:
+            said(at, old, value)
             result[name] = value
     return result
 
@@ -293,7 +316,8 @@ def _check_value(cls: type[BaseModel], name: str, value: Any, path: Path_) -> No
     except ValidationError as error:
         problem = error.errors()[0]
         at = (*path, *problem["loc"])
-        raise _Misfit(at, f"{_sentence(problem)}, not {value!r}") from error
+        what = "what is here" if secret_name(name) else repr(value)
+        raise _Misfit(at, f"{_sentence(problem)}, not {what}") from None
 
 
 def _sentence(problem: Any) -> str:

@@ -8,7 +8,7 @@ from pathlib import Path
 from assets.work.budget import Estimate, check_budget, estimate
 from assets.work.comparing import compare, why_not
 from assets.work.planning import Counts, Part
-from pipelines.framework.catalog import missing_variables, open_pipeline
+from pipelines.framework.catalog import as_pipeline, missing_variables, open_pipeline
 from pipelines.framework.pipeline import EmbeddingPipeline
 from resources.core.errors import ConfigurationError
 from resources.embedders.packing import estimate_tokens
@@ -30,6 +30,7 @@ class DryRun:
         parts: Kind of work and chunks, in the order in which it would be done.
         missing: Environment variables that a run needs besides, and which resource does.
         refused: Why a run would not begin to embed; empty where it would.
+        overruled: Choices of the pipeline's own files that a fragment after them takes back.
         compared: False where the deployment cannot be asked without one of the variables: all that
             is counted above is 0 then.
     """
@@ -44,6 +45,7 @@ class DryRun:
     parts: dict[str, int]
     missing: Mapping[str, str]
     refused: str = ""
+    overruled: Sequence[str] = ()
     compared: bool = True
 
 
@@ -72,6 +74,8 @@ def dry_run(
             totals["texts"] += len(part.chunks)
             totals["tokens"] += sum(estimate_tokens(chunk.text) for chunk in part.chunks)
 
+    pipeline = as_pipeline(pipeline)
+    overruled = tuple(map(str, pipeline.overruled()))
     missing = missing_variables(pipeline, overrides)
     with open_pipeline(pipeline, overrides, without=missing) as opened:
         if "mongodb" in missing.values():
@@ -79,8 +83,9 @@ def dry_run(
             space, nothing = opened.embedder_space, Estimate(0, 0, None)
             model = opened.embedder.facts().model
             return DryRun(
-                Counts(), 0, 0, model, space.id, nothing, None, {}, missing, compared=False
-            )
+                Counts(), 0, 0, model, space.id, nothing, None, {}, missing,
+                overruled=overruled, compared=False,
+            )  # fmt: skip
         if auditing:
             opened.check_settings()
         else:
@@ -108,6 +113,7 @@ def dry_run(
             chunks,
             missing,
             _over_budget(cost, facts.model, embedder),
+            overruled,
         )
 
 

@@ -20,6 +20,7 @@ import pyarrow.parquet as pq
 from fsspec.implementations.local import LocalFileSystem
 
 from resources.core.errors import BatchStoreError
+from resources.core.private import make_private
 
 PRUNED_AFTER = timedelta(hours=1)
 _TEMPORARY = ".tmp"
@@ -185,7 +186,7 @@ class Files:
             if not self._local:
                 self._fs.pipe_file(whole, data)
                 return
-            self._fs.makedirs(whole.rsplit("/", 1)[0], exist_ok=True)
+            make_private(whole.rsplit("/", 1)[0])
             temporary = f"{whole}.{secrets.token_hex(4)}{_TEMPORARY}"
             try:
                 self._fs.pipe_file(temporary, data)

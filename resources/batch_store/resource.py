@@ -4,6 +4,7 @@ from pydantic import Field
 
 from resources.batch_store.store import BatchStore
 from resources.core.config import StrictResource
+from resources.core.credentials import redacted
 from resources.core.paths import state_path
 
 
@@ -13,7 +14,8 @@ class BatchStoreResource(StrictResource):
     url: str = Field(
         default="batch_store",
         min_length=1,
-        description="A folder, relative to `state/`, or an fsspec URL such as s3://bucket/prefix.",
+        description="A folder, relative to `state/`, or an fsspec URL such as s3://bucket/prefix; "
+        "one that holds credentials comes from the environment.",
     )
 
     keep_days: float | None = Field(
@@ -27,4 +29,5 @@ class BatchStoreResource(StrictResource):
         return BatchStore(state_path(self.url))
 
     def describe(self) -> str:
-        return state_path(self.url)
+        """The place, for people, without credentials."""
+        return redacted(state_path(self.url))

@@ -21,6 +21,7 @@ import pyarrow as pa
 
 from resources.batch_store.files import DamagedFile, Files, MissingFile
 from resources.batch_store.plans import Plans
+from resources.core.credentials import redacted
 from resources.core.lineage import Lineage
 from resources.core.space import EmbeddingSpace
 from resources.core.windows import windows
@@ -60,12 +61,16 @@ class EmbeddingBatch:
 class BatchStore:
     """Files under one root.
 
+    Attributes:
+        url: Of the root, for people: without credentials.
+
     Raises:
         BatchStoreError: A file is missing, damaged, or cannot be written.
     """
 
     def __init__(self, root: str) -> None:
-        self.url = root.rstrip("/")
+        self._root = root.rstrip("/")
+        self.url = redacted(self._root)
         self._files = Files(root)
         self.plans = Plans(self._files, self.url)
 
@@ -197,8 +202,8 @@ class BatchStore:
     # --- local indexes
 
     def index_folder(self, pipeline: str, index: str) -> str:
-        """Where the local engine keeps the versions of an index; a path or URL."""
-        return f"{self.url}/indexes/{pipeline}/{index}"
+        """Where the local engine keeps the versions of an index: a path or URL, not to be shown."""
+        return f"{self._root}/indexes/{pipeline}/{index}"
 
     def prune_index(
         self,

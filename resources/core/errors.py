@@ -11,9 +11,14 @@ EmbeddingsError
 └── QueryRefused         a search that would answer wrongly, so it does not answer
 """
 
+from resources.core.credentials import hidden
+
 
 class EmbeddingsError(Exception):
-    """Base of everything this project raises on purpose."""
+    """Base of everything this project raises on purpose; shows no secret, whoever worded it."""
+
+    def __init__(self, *args: object) -> None:
+        super().__init__(*(hidden(each) if isinstance(each, str) else each for each in args))
 
 
 class ConfigurationError(EmbeddingsError):

@@ -12,6 +12,7 @@ from pathlib import Path
 from resources.core.errors import ConfigurationError
 
 VARIABLE = "EMBEDDINGS_PROJECT"
+HOME = "EMBEDDINGS_HOME"
 MARK = "workspace.yaml"
 
 CODE_ROOT = Path(__file__).resolve().parents[2]
@@ -65,7 +66,7 @@ def state_home() -> Path:
 
     `EMBEDDINGS_HOME` if it is set, else `state/` in the project.
     """
-    home = os.environ.get("EMBEDDINGS_HOME")
+    home = os.environ.get(HOME)
     return Path(home).expanduser().resolve() if home else project_root() / "state"
 
 

@@ -1,7 +1,7 @@
 """What every embedding provider offers to the pipeline, and how its replies are checked."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, ClassVar, Literal, TypeVar, cast
 
@@ -87,6 +87,15 @@ class Embedder(ABC):
 
     def __init__(self, space: EmbeddingSpace, facts: Facts) -> None:
         self.space, self.facts = space, facts
+        self.progressed: Callable[[int], None] = lambda texts: None
+        """Told of texts of `embed_batches` as they are finished, by any thread."""
+
+    def prepare(self) -> None:  # noqa: B027  (most have nothing to prepare)
+        """What takes its time before the first text can be embedded, such as to load a model.
+
+        Raises:
+            EmbeddingsError: No text could be embedded.
+        """
 
     @property
     def model(self) -> str:

@@ -79,13 +79,10 @@ class Blame:
 
     async def _keep(self, batch: Batch, positions: Sequence[int], rows: Rows) -> None:
         """The good rows were paid for; the others are asked for again."""
-        bad = []
-        for row, at in enumerate(positions):
-            if row in rows.faults:
-                bad.append(at)
-            else:
-                batch.vectors[at] = rows.vectors[row]
-                batch.finished.add(at)
+        bad = [at for row, at in enumerate(positions) if row in rows.faults]
+        batch.finish(
+            {at: rows.vectors[row] for row, at in enumerate(positions) if row not in rows.faults}
+        )
         if bad:
             parts = [[at] for at in bad] if len(bad) <= _ALONE else [bad]
             # Those that came well show that the server works.
@@ -119,7 +116,7 @@ class Blame:
         elif len(positions) > 1:
             await self._parts(batch, self._cut(positions, failure))
         elif known or failure.others_passed or failure.kind in ("refused", "misfit"):
-            batch.refused[positions[0]] = Refusal(failure.said, failure.lasting)
+            batch.refuse(positions[0], Refusal(failure.said, failure.lasting))
         else:
             # It may have been an outage that ended just now: once more, between two that pass.
             await self._piece(batch, positions, Tries(1, throttled=1), known=True)

@@ -27,10 +27,16 @@ _ENCODINGS: tuple[Literal["base64", "float"], ...] = ("base64", "float")
 
 
 class OpenAIProvider(BatchedProvider):
+    """OpenAI, or any server that speaks its protocol (`base_url`)."""
+
     batch_price_factor: ClassVar[float] = 0.5
 
     kind: Literal["openai"] = "openai"
-    model: str = Field(default="text-embedding-3-small", min_length=1)
+    model: str = Field(
+        default="text-embedding-3-small",
+        min_length=1,
+        description="By the name that the server knows it by; see `embeddings models`.",
+    )
     api_key: str = Field(default=dg.EnvVar(OPENAI_KEY), description="Always from the environment.")
     dimensions: int | None = Field(
         default=None, ge=1, description="Default: the model's own, see `embeddings models`."
@@ -103,6 +109,12 @@ class OpenAIProvider(BatchedProvider):
         full = entry.dimensions[0] if entry else self.dimensions
         # Only models that can shrink know the parameter; others refuse it.
         return {"dimensions": width} if width != full else {}
+
+    def confirm(self) -> str:
+        # Here, because it knows this module.
+        from resources.embedders.openai_models import confirm
+
+        return confirm(self)
 
     def batch_api(self) -> BatchAPI:
         # Here, because it knows this module.

@@ -69,6 +69,17 @@ class Provider(StrictConfig, ABC):
         space = self.space()
         return f"{space.provider} {self.facts().model}, {space.dimensions} dimensions"
 
+    def confirm(self) -> str:
+        """Ask whoever gives out the model whether it is there, the cheapest way that tells.
+
+        Returns:
+            What was said, with what asking cost; empty where nobody can be asked.
+
+        Raises:
+            EmbeddingsError: It is not there, the key is refused, nobody answers.
+        """
+        return ""
+
     @property
     def truncates(self) -> bool:
         """Whether a text that is too long is cut, and not refused."""

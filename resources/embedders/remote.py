@@ -102,6 +102,7 @@ class RemoteEmbedder(Embedder):
                     if given is None:
                         break
                     key, batch = given[0], self._batch(given[1], "document")
+                    batch.progressed = self.progressed
                     self._under_way[key] = batch
                     running[self._submit(self._embed(batch))] = key
                 if not running:

@@ -3,7 +3,7 @@
 import asyncio
 import time
 import uuid
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -59,12 +59,24 @@ class Batch:
     vectors: np.ndarray
     finished: set[int] = field(default_factory=set)
     refused: dict[int, Refusal] = field(default_factory=dict)
+    progressed: Callable[[int], None] = lambda texts: None
     error: ProviderError | None = None
     requests: list[str] = field(default_factory=list)
     retries: int = 0
     tokens: int = 0
     unbilled: int = 0
     waited: float = 0.0
+
+    def finish(self, rows: Mapping[int, np.ndarray]) -> None:
+        """Keep the vectors of positions."""
+        for at, row in rows.items():
+            self.vectors[at] = row
+        self.finished.update(rows)
+        self.progressed(len(rows))
+
+    def refuse(self, position: int, refusal: Refusal) -> None:
+        self.refused[position] = refusal
+        self.progressed(1)
 
     def billed(self, tokens: int | None) -> None:
         """Count what a reply cost; some servers do not say."""

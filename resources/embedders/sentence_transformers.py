@@ -11,6 +11,7 @@ import numpy as np
 from pydantic import Field
 
 from resources.core.errors import ConfigurationError, ProviderError
+from resources.core.progress import doing
 from resources.core.space import EmbeddingSpace
 from resources.embedders.base import Embedder, Embeddings, InputType, Refusal, Usage, check_reply
 from resources.embedders.batch.jobs import Jobs
@@ -18,7 +19,7 @@ from resources.embedders.facts import Facts
 from resources.embedders.journal import Journal
 from resources.embedders.provider import Provider
 from resources.models import catalogue
-from resources.models.model_folder import ModelFolder, find_model
+from resources.models.model_folder import ModelFolder, confirm_model, find_model
 
 # The names sentence-transformers itself tries for documents, in its order.
 _PROMPT_NAMES: dict[InputType, tuple[str, ...]] = {
@@ -168,6 +169,10 @@ class SentenceTransformersProvider(Provider):
             ProviderError: The model's files, the device or the backend do not allow it.
         """
         check_backend(self.backend)
+        with doing(f"loading {self.model}"):
+            return self._load(folder)
+
+    def _load(self, folder: ModelFolder) -> Any:
         import torch
         from sentence_transformers import SentenceTransformer
         from transformers.utils import logging as transformers_logging
@@ -216,6 +221,9 @@ class SentenceTransformersProvider(Provider):
             f"{self.space().dimensions} dimensions"
         )
 
+    def confirm(self) -> str:
+        return confirm_model(self.model, self.revision)
+
     def open(
         self,
         jobs: Jobs | None = None,
@@ -235,6 +243,9 @@ class SentenceTransformersEmbedder(Embedder):
         self._loaded: Any = None
         self._pool: Any = None
 
+    def prepare(self) -> None:
+        self._model()
+
     def embed(self, texts: Sequence[str], *, input_type: InputType) -> Embeddings:
         """Embed the texts; one that is longer than the model reads is refused, not cut.
 
@@ -252,6 +263,7 @@ class SentenceTransformersEmbedder(Embedder):
             refused = {
                 int(at): Refusal(self._too_long(int(tokens[at]))) for at in np.flatnonzero(long)
             }
+            self.progressed(len(refused))
         if refused and input_type == "query":
             raise ProviderError(f"the query {next(iter(refused.values())).reason}")
         kept = np.array([at for at in range(len(texts)) if at not in refused], dtype=np.intp)
@@ -309,7 +321,10 @@ class SentenceTransformersEmbedder(Embedder):
                 order = np.argsort(-tokens, kind="stable")
                 step = len(order) if "pool" in options else size
                 parts = [order[first : first + step] for first in range(0, len(order), step)]
-                found = [model.encode([texts[at] for at in part], **options) for part in parts]
+                found = []
+                for part in parts:
+                    found.append(model.encode([texts[at] for at in part], **options))
+                    self.progressed(len(part))
                 vectors = np.empty_like(np.concatenate(found))
                 vectors[order] = np.concatenate(found)
         except RuntimeError as error:

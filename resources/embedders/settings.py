@@ -15,6 +15,9 @@ OPENAI_KEY, VOYAGE_KEY = "OPENAI_API_KEY", "VOYAGE_API_KEY"
 # For models that the catalogue does not know.
 _CAUTIOUS_TEXTS, _CAUTIOUS_TOKENS = 128, 100_000
 
+CONFIRM_SECONDS = 30.0
+"""Who only asks whether a model is there waits no longer."""
+
 
 class RemoteProvider(Provider, ABC):
     """Settings of a provider that is reached over the network."""

@@ -2,6 +2,7 @@
 
 import importlib.metadata
 from collections.abc import Callable, Sequence
+from contextlib import closing
 from typing import Any, ClassVar, Literal
 
 import dagster as dg
@@ -16,7 +17,7 @@ from resources.embedders.batched import BatchedEmbedder, BatchedProvider
 from resources.embedders.facts import Facts
 from resources.embedders.journal import Journal
 from resources.embedders.replies import Reply, read_answer
-from resources.embedders.settings import VOYAGE_KEY
+from resources.embedders.settings import CONFIRM_SECONDS, VOYAGE_KEY
 from resources.embedders.voyage_connection import VoyageConnection
 from resources.models import catalogue
 
@@ -39,10 +40,14 @@ _OUTPUT: dict[str, tuple[Element, str, int]] = {
 
 
 class VoyageProvider(BatchedProvider):
+    """Voyage AI."""
+
     batch_price_factor: ClassVar[float] = 0.67
 
     kind: Literal["voyage"] = "voyage"
-    model: str = Field(default="voyage-4-large", min_length=1)
+    model: str = Field(
+        default="voyage-4-large", min_length=1, description="See `embeddings models`."
+    )
     api_key: str = Field(default=dg.EnvVar(VOYAGE_KEY), description="Always from the environment.")
     dimensions: int | None = Field(
         default=None, ge=1, description="Width; default: the model's own, see `embeddings models`."
@@ -130,6 +135,22 @@ class VoyageProvider(BatchedProvider):
         """NumPy's name of the numbers that come, and what brings them to the element type."""
         _, kind, offset = _OUTPUT[self.output_dtype]
         return kind, offset
+
+    def confirm(self) -> str:
+        """By embedding one letter: Voyage AI has no list of its models to ask."""
+        entry = catalogue.find(self.kind, self.model)
+        if entry and entry.local:
+            return ""  # it runs here
+        brief = {"attempts": 1, "max_failures": 1, "patience_seconds": CONFIRM_SECONDS}
+        seconds = min(self.timeout_seconds, CONFIRM_SECONDS)
+        asked = self.model_copy(update={**brief, "timeout_seconds": seconds})
+        with closing(asked.open()) as embedder:
+            answer = embedder.embed(["a"], input_type="query")
+        tokens = answer.usage.tokens
+        cost = None if tokens is None else self.facts().cost_usd(tokens)
+        told = "" if cost is None else f", ${cost:.4f}" if cost >= 0.0001 else ", under $0.0001"
+        billed = "tokens not said" if tokens is None else f"tokens: {tokens:,}{told}"
+        return f"Voyage AI embeds with {self.model}; asking cost one text ({billed})"
 
     def batch_api(self) -> BatchAPI:
         # Here, because it knows this module.

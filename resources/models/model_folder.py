@@ -17,6 +17,7 @@ from typing import Any
 
 from resources.core.errors import ConfigurationError, ProviderError
 from resources.core.paths import input_path
+from resources.models.download import told_download
 
 PACKAGED_MODELS = {
     # its weights' SHA-256 is that of the file on the model hub
@@ -25,6 +26,7 @@ PACKAGED_MODELS = {
 
 _WEIGHTS = ("*.safetensors", "pytorch_model*.bin")
 _NOT_WEIGHTS = {"onnx", "openvino"}
+_HUB_SECONDS = 30.0
 
 # Weights of other frameworks and exports can be many times the model itself.
 _NOT_FETCHED = ("*.h5", "*.ot", "*.msgpack", "*.tflite")
@@ -85,18 +87,70 @@ def find_model(model: str, revision: str | None = None, backend: str = "torch") 
     return _describe(_from_hub(model, revision, backend), model, "model hub")
 
 
+def confirm_model(model: str, revision: str | None = None) -> str:
+    """Ask the hub whether it has a model, downloading nothing; one that is on disk needs no hub.
+
+    Returns:
+        Where it is.
+
+    Raises:
+        ProviderError: It has not, or cannot be reached.
+    """
+    folder, package = Path(input_path(model)), PACKAGED_MODELS.get(model)
+    if folder.is_dir():
+        return f"{folder} is a folder on this machine"
+    if package and revision is None and importlib.util.find_spec(package):
+        return f"the package {package} has it"
+    from huggingface_hub import HfApi
+    from huggingface_hub.errors import HfHubHTTPError, HFValidationError, OfflineModeIsEnabled
+
+    try:
+        found = HfApi().model_info(model, revision=revision, timeout=_HUB_SECONDS)
+    except HFValidationError as error:
+        raise ProviderError(_no_name(model)) from error
+    except HfHubHTTPError as error:
+        raise ProviderError(_not_given_out(model, revision, error)) from error
+    except OfflineModeIsEnabled as error:
+        raise ProviderError(
+            "the model hub is not asked while HF_HUB_OFFLINE is set: take it away"
+        ) from error
+    except Exception as error:  # whichever HTTP client it uses raises its own
+        reason = str(error).strip().splitlines() or [type(error).__name__]
+        raise ProviderError(
+            f"the model hub cannot be reached: check the network ({reason[0][:200]})"
+        ) from error
+    return f"the model hub has {found.id} at revision {(found.sha or 'unknown')[:12]}"
+
+
+def _no_name(model: str) -> str:
+    return (
+        f"there is no model {model!r}: neither a folder {input_path(model)} nor a name that the "
+        "model hub could know"
+    )
+
+
+def _not_given_out(model: str, revision: str | None, error: Exception) -> str:
+    at = f" at revision {revision!r}" if revision else ""
+    return (
+        f"the model hub does not give out {model!r}{at}: "
+        f"{str(error).strip().splitlines()[-1]} (a private model needs HF_TOKEN)"
+    )
+
+
 def _from_hub(model: str, revision: str | None, backend: str) -> Path:
     from huggingface_hub import snapshot_download
     from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
 
+    ignored = [*_NOT_FETCHED, *_EXPORTS[backend]]
     try:
-        ignored = [*_NOT_FETCHED, *_EXPORTS[backend]]
-        return Path(snapshot_download(model, revision=revision, ignore_patterns=ignored))
+        with told_download(model, revision, ignored) as bars:
+            return Path(
+                snapshot_download(
+                    model, revision=revision, ignore_patterns=ignored, tqdm_class=bars
+                )
+            )
     except HFValidationError as error:
-        raise ProviderError(
-            f"there is no model {model!r}: neither a folder {input_path(model)} nor a name that "
-            "the model hub could know"
-        ) from error
+        raise ProviderError(_no_name(model)) from error
     except LocalEntryNotFoundError as error:
         hint = ""
         if model in PACKAGED_MODELS:
@@ -106,11 +160,7 @@ def _from_hub(model: str, revision: str | None, backend: str) -> Path:
             f"reached: check the network, or name a folder that holds the model{hint}"
         ) from error
     except HfHubHTTPError as error:
-        at = f" at revision {revision!r}" if revision else ""
-        raise ProviderError(
-            f"the model hub does not give out {model!r}{at}: "
-            f"{str(error).strip().splitlines()[-1]} (a private model needs HF_TOKEN)"
-        ) from error
+        raise ProviderError(_not_given_out(model, revision, error)) from error
 
 
 def _describe(folder: Path, name: str, origin: str) -> ModelFolder:

@@ -6,6 +6,9 @@ import weakref
 from dataclasses import dataclass
 
 from pymongo import MongoClient
+from pymongo.errors import PyMongoError
+
+from resources.mongodb.connection_string import unusable
 
 
 @dataclass
@@ -29,6 +32,9 @@ class ClientHandle:
     Args:
         uri: Connection string.
         timeout_seconds: How long to look for a server.
+
+    Raises:
+        DeploymentError: The driver cannot use the connection string.
     """
 
     def __init__(self, uri: str, timeout_seconds: float) -> None:
@@ -56,11 +62,14 @@ def _let_go(key: _Key) -> None:
 
 
 def _connect(uri: str, timeout_seconds: float) -> MongoClient:
-    return MongoClient(
-        uri,
-        serverSelectionTimeoutMS=int(timeout_seconds * 1000),
-        appname="mongodb-embedding-pipelines",
-        uuidRepresentation="standard",
-        # A date that Python cannot hold would end a whole read, or hide an error reply.
-        datetime_conversion="DATETIME_AUTO",
-    )
+    try:
+        return MongoClient(
+            uri,
+            serverSelectionTimeoutMS=int(timeout_seconds * 1000),
+            appname="mongodb-embedding-pipelines",
+            uuidRepresentation="standard",
+            # A date that Python cannot hold would end a whole read, or hide an error reply.
+            datetime_conversion="DATETIME_AUTO",
+        )
+    except (PyMongoError, ValueError, TypeError, OSError) as error:
+        raise unusable(error, uri) from error

@@ -1,15 +1,12 @@
 """What a MongoDB deployment is and can do, found out by asking it."""
 
+import logging
 from dataclasses import dataclass
 from typing import Any, Literal
 
 from pymongo import MongoClient
 from pymongo.errors import (
-    ConfigurationError as DriverConfigurationError,
-)
-from pymongo.errors import (
     ConnectionFailure,
-    InvalidURI,
     OperationFailure,
     PyMongoError,
     ServerSelectionTimeoutError,
@@ -18,9 +15,12 @@ from pymongo.errors import (
 from resources.core.errors import DeploymentError, EmbeddingsError
 
 AUTHENTICATION_FAILED, UNAUTHORIZED = 18, 13
+NO_SEARCH = "no Vector Search here"
+"""The server's own words for it read like an error in what it was asked."""
 # SearchNotEnabled (mongod 7+), CommandNotSupported (SecantusDB), CommandNotFound and an unknown
 # pipeline stage (mongod before search existed).
 _NO_SEARCH = {31082, 115, 59, 40324}
+_log = logging.getLogger(__name__)
 _ATLAS_ERROR = 8000  # Atlas's own proxy: its text says what
 
 
@@ -32,17 +32,18 @@ class Deployment:
         kind: The embedded server, a mongod of one's own, or Atlas.
         version: The server's version.
         vector_search: Whether `$vectorSearch` and search indexes are there.
-        reason: Why not, in the server's words; empty where they are.
     """
 
     kind: Literal["embedded server", "mongod", "Atlas"]
     version: str
     vector_search: bool
-    reason: str = ""
 
     def __str__(self) -> str:
-        search = "with" if self.vector_search else "without"
-        return f"{self.kind} {self.version}, {search} Vector Search"
+        return f"{self.name}: {'with Vector Search' if self.vector_search else NO_SEARCH}"
+
+    @property
+    def name(self) -> str:
+        return f"{self.kind} {self.version}"
 
 
 def inspect_deployment(client: MongoClient, database: str) -> Deployment:
@@ -65,8 +66,7 @@ def inspect_deployment(client: MongoClient, database: str) -> Deployment:
     except OperationFailure as error:
         if not lacks_search(error):
             raise
-        text = server_message(error).split(". ")[0]
-        return Deployment(kind, version, vector_search=False, reason=text)
+        return Deployment(kind, version, vector_search=False)
     return Deployment(kind, version, vector_search=True)
 
 
@@ -88,11 +88,18 @@ def server_message(error: OperationFailure) -> str:
 
 
 def lacks_search(error: OperationFailure) -> bool:
-    """Whether the error is that of a deployment without Vector Search."""
-    text = server_message(error).lower()
+    """Whether the error is that of a deployment without Vector Search.
+
+    Its words are for the debug log: people are told `NO_SEARCH`.
+    """
+    text = server_message(error)
     if error.code == _ATLAS_ERROR:
-        return "not allowed" in text or "command not found" in text
-    return error.code in _NO_SEARCH or "vectorsearch is not allowed" in text
+        lacks = "not allowed" in text.lower() or "command not found" in text.lower()
+    else:
+        lacks = error.code in _NO_SEARCH or "vectorsearch is not allowed" in text.lower()
+    if lacks:
+        _log.debug("not here, by error %s: %s", error.code, text)
+    return lacks
 
 
 def explain(error: PyMongoError, where: str) -> EmbeddingsError:
@@ -104,15 +111,15 @@ def explain(error: PyMongoError, where: str) -> EmbeddingsError:
     """
     if isinstance(error, OperationFailure):
         message = str((error.details or {}).get("errmsg", error))
-        if error.code == AUTHENTICATION_FAILED or "auth" in message.lower():
-            return DeploymentError(
-                f"{where} refuses the user name or password: correct the credentials in "
-                f"the connection string ({message})"
-            )
         if error.code == UNAUTHORIZED:
             return DeploymentError(
                 f"{where} does not allow this to the user: grant it readWrite on the databases "
                 f"of this pipeline ({message})"
+            )
+        if error.code == AUTHENTICATION_FAILED or "auth" in message.lower():
+            return DeploymentError(
+                f"{where} refuses the user name or password: correct the credentials in "
+                f"the connection string ({message})"
             )
         return DeploymentError(f"{where} answered with error {error.code}: {message}")
     if isinstance(error, ServerSelectionTimeoutError | ConnectionFailure):
@@ -121,6 +128,4 @@ def explain(error: PyMongoError, where: str) -> EmbeddingsError:
             f"{where} cannot be reached: is the server running, and does its access list allow "
             f"this machine? ({reason})"
         )
-    if isinstance(error, InvalidURI | DriverConfigurationError):
-        return DeploymentError(f"the connection string of {where} is not valid: {error}")
     return DeploymentError(f"{where}: {error}")

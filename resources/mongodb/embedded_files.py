@@ -17,6 +17,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from resources.core.errors import DeploymentError
+from resources.core.private import make_private
 
 ENDPOINT, PASSWORD, DATA, LOG = "endpoint.json", "password", "data", "server.log"
 LOCK, CONFIG = "server.lock", "secantusd.toml"
@@ -38,7 +39,7 @@ def resolved(folder: Path) -> Path:
 def prepare(folder: Path) -> None:
     if folder.exists() and not folder.is_dir():
         raise DeploymentError(f"The embedded MongoDB server needs a folder: {folder} is a file.")
-    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    make_private(folder)
     if os.name == "posix" and folder.stat().st_mode & 0o077:
         # Closing somebody's home or /tmp to everyone else would be worse than not starting.
         if any(folder.iterdir()) and not (folder / DATA).is_dir():

@@ -13,7 +13,9 @@ from pymongo.errors import PyMongoError
 from resources.core.config import StrictConfig, StrictResource
 from resources.core.paths import state_path
 from resources.mongodb import embedded
+from resources.mongodb.address import shown_address
 from resources.mongodb.clients import ClientHandle
+from resources.mongodb.connection_string import checked, host, unusable
 from resources.mongodb.deployment import explain
 
 
@@ -27,11 +29,15 @@ class Server(StrictConfig):
     )
 
     def connection_string(self) -> str:
-        return self.uri
+        return checked(self.uri)
 
     def describe(self) -> str:
-        host = self.uri.split("://")[-1].split("@")[-1].split("/")[0].split("?")[0]
-        return f"MongoDB at {host}"
+        return f"MongoDB at {host(self.uri) or 'an address that cannot be read'}"
+
+    @property
+    def address(self) -> str:
+        """`mongodb://host:port`, without credentials; empty where that cannot be told."""
+        return shown_address(self.uri)
 
 
 class Embedded(StrictConfig):
@@ -45,6 +51,11 @@ class Embedded(StrictConfig):
 
     def describe(self) -> str:
         return f"embedded server in {self.path}"
+
+    @property
+    def address(self) -> str:
+        """The folder's URI: its port changes with every start."""
+        return self.path.as_uri()
 
     @property
     def path(self) -> Path:
@@ -95,8 +106,12 @@ class MongoDBResource(StrictResource):
             uri = self.deployment.connection_string()
             if self._handle is None or self._handle.uri != uri:
                 self._handle = ClientHandle(uri, self.timeout_seconds)
-            self._handle.client.admin.command("ping")
-            yield self._handle.client
+            client = self._handle.client
+            try:
+                client.admin.command("ping")
+            except (ValueError, OSError) as error:  # such as a password that SASL cannot prepare
+                raise unusable(error, uri) from error
+            yield client
         except PyMongoError as error:
             raise explain(error, where) from error
 

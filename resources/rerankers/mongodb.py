@@ -104,16 +104,16 @@ class MongoDBReranker(Reranker):
         try:
             return list(self._stored.collection.aggregate(stages, maxTimeMS=most))
         except OperationFailure as error:
-            said = server_message(error)
             if lacks_search(error):
                 raise ConfigurationError(
-                    f"this deployment has no `$rerank` ({said}), which is Atlas's from MongoDB 8.3 "
-                    "on, once Native Reranking is switched on in the project's settings: choose "
-                    "another reranker, such as `-c rerank/voyage.yaml`"
+                    "this deployment has no `$rerank`, which is Atlas's from MongoDB 8.3 on, once "
+                    "Native Reranking is switched on in the project's settings: choose another "
+                    "reranker, such as `-c rerank/voyage.yaml`"
                 ) from error
             raise ProviderError(
-                f"{self.facts}: the server answers `$rerank` with error {error.code} ({said}): see "
-                f"that Native Reranking is on in the project's settings; {INSTEAD}"
+                f"{self.facts}: the server answers `$rerank` with error {error.code} "
+                f"({server_message(error)}): see that Native Reranking is on in the project's "
+                f"settings; {INSTEAD}"
             ) from error
         except PyMongoError as error:
             raise explain(error, f"the server of {self._stored.collection.full_name}") from error

@@ -18,6 +18,8 @@ from resources.rerankers.remote import RemoteReranker, RemoteReranking
 
 
 class VoyageReranking(RemoteReranking):
+    """Voyage AI's rerankers."""
+
     kind: Literal["voyage"] = "voyage"
     model: str = Field(
         default="rerank-2.5",

@@ -52,7 +52,12 @@ class IndexDeclaration(StrictResource):
         description="mongodb: `$vectorSearch`, which needs search nodes. local: an index file "
         "built from the stored vectors. auto: mongodb where the deployment offers it, else local.",
     )
-    name: str = Field(default="vector_index", min_length=1, pattern=r"^[A-Za-z0-9_.-]+$")
+    name: str = Field(
+        default="vector_index",
+        min_length=1,
+        pattern=r"^[A-Za-z0-9_.-]+$",
+        description="Of the index, on the server or in the batch store.",
+    )
     similarity: Similarity = Field(
         default="dotProduct", description="dotProduct needs vectors of unit length."
     )

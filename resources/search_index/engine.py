@@ -182,6 +182,10 @@ class ServedIndex(ABC):
         }
         return fusion.by_rank(lists, query)
 
+    def fused_by(self, text: str, query: Query) -> str:
+        """What the scores of `fused` stand for."""
+        return fusion.meaning(query)
+
     @abstractmethod
     def explain(self, vector: np.ndarray | None, text: str, query: Query) -> Mapping[str, Any]:
         """What a search would do: the stages it sends, or their local equivalent."""

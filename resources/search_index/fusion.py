@@ -42,6 +42,11 @@ def fused(
     return [hit for _, hit in order[:limit]]
 
 
+def meaning(query: Query) -> str:
+    """What a hit's score stands for after `by_rank`."""
+    return f"sum of weight / ({query.rank_constant} + rank), of both lists"
+
+
 def by_rank(lists: Mapping[str, Sequence[Hit]], query: Query) -> list[Hit]:
     """As `fused`, with the query's weights, in the order of the lists, its constant and limit."""
     weights = dict(zip(lists, query.weights, strict=True))

@@ -8,7 +8,12 @@ from resources.batch_store.store import BatchStore
 from resources.core.errors import SearchIndexError
 from resources.core.space import EmbeddingSpace
 from resources.core.vectors import Dtype
-from resources.mongodb.deployment import Deployment, inspect_deployment, server_version
+from resources.mongodb.deployment import (
+    NO_SEARCH,
+    Deployment,
+    inspect_deployment,
+    server_version,
+)
 from resources.registry.registry import Registry
 from resources.search_index.declaration import IndexDeclaration
 from resources.search_index.engine import SearchEngine
@@ -46,9 +51,9 @@ class SearchIndexResource(IndexDeclaration):
         if found.vector_search and found.kind != "Atlas":
             raise SearchIndexError(
                 f"search_index has `quantization: {self.quantization}` and vector_store `dtype: "
-                f"int8`, which Atlas takes together and this, a {found}, is not known to: it might "
-                "leave the vectors out of the index without a word; remove `quantization`, or "
-                "store floats"
+                f"int8`, which Atlas takes together and this, {found.name}, is not known to: it "
+                "might leave the vectors out of the index without a word; remove "
+                "`quantization`, or store floats"
             )
 
     def _check_score_fusion(self, client: MongoClient, database: str) -> None:
@@ -65,7 +70,7 @@ class SearchIndexResource(IndexDeclaration):
         found = inspect_deployment(client, database)
         if self.engine == "mongodb" and not found.vector_search:
             raise SearchIndexError(
-                f"search_index has `engine: mongodb`, but this is a {found} ({found.reason}): "
+                f"search_index has `engine: mongodb`, but there is {NO_SEARCH} ({found.name}): "
                 f"{THREE_WAYS}"
             )
         return found
@@ -113,7 +118,7 @@ class SearchIndexResource(IndexDeclaration):
         if engine != "local" and engine != served_by:
             found = self._deployment(client, store.collection.database.name)
             if not found.vector_search:
-                log(f"{found} ({found.reason}): the local engine serves the index")
+                log(f"{found}, so the local engine serves the index")
             engine = "mongodb" if found.vector_search else "local"
         if engine == "mongodb":
             return MongoDBEngine(store=store, registry=registry, space=space, declared=declared)

@@ -25,6 +25,8 @@ Kind = Literal["collection", "view", "timeseries", "missing"]
 
 
 class CollectionOrigin(StrictConfig):
+    """A collection, a view or a time series of the pipeline's deployment."""
+
     kind: Literal["collection"] = "collection"
     database: str = Field(min_length=1, description="The database that holds the collection.")
     collection: str = Field(min_length=1, description="The collection (or view) to read.")

@@ -20,6 +20,8 @@ ADVICE = "`quote`, `escape` and `skip_initial_space` of origin csv say how a fil
 
 
 class CsvOrigin(FileOrigin):
+    """One or several CSV files; every row is a record, its cells are texts."""
+
     kind: Literal["csv"] = "csv"
     delimiter: str = Field(default=",", description='What separates columns; "\\t" for a tab.')
     quote: str | None = Field(

@@ -13,6 +13,8 @@ from resources.sources.values import describe_type
 
 
 class TextsOrigin(StrictConfig):
+    """Texts that stand in the YAML."""
+
     kind: Literal["texts"] = "texts"
     # `| None` because Dagster fails on a null in a list[Any] before we could reject that record.
     documents: list[Any | None] = Field(

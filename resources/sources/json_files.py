@@ -25,6 +25,8 @@ READ_AHEAD = 1024**2
 
 
 class JsonlOrigin(FileOrigin):
+    """One or several files of JSON: an object a line, one array, or objects over several lines."""
+
     kind: Literal["jsonl"] = "jsonl"
     encoding: str = Field(default="utf-8", description=ENCODING)
 

@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 import fsspec.core
 from fsspec.spec import AbstractFileSystem
 
+from resources.core.credentials import redacted
 from resources.core.errors import SourceError
 from resources.core.paths import find_project, input_path, is_url, project_root
 
@@ -120,8 +121,7 @@ def _name(filesystem: AbstractFileSystem, path: str) -> str:
 
 def shown(path: str) -> str:
     """A path or URL without its credentials: it goes into messages and metadata."""
-    path = re.sub(r"://[^/@\s]*@", "://", path)
-    return re.sub(r"(https?://[^?\s]*)\?[^\s'\"]*", r"\1", path)
+    return redacted(path)
 
 
 def location(path: str) -> str:

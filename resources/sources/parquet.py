@@ -24,6 +24,8 @@ READ_AHEAD = 1024**2
 
 
 class ParquetOrigin(FileOrigin):
+    """One or several Parquet files; every row is a record."""
+
     kind: Literal["parquet"] = "parquet"
 
     def _of_file(

@@ -24,7 +24,7 @@ from resources.sources.text import TextField, TextTemplate, parse_text
 class SourceResource(StrictResource):
     """Reads documents from texts, files, a folder or a collection, one at a time.
 
-    A record that cannot be embedded is yielded as a RejectedRecord and the rest goes on; a source
+    A record that cannot be embedded is set aside (a RejectedRecord) and the rest goes on; a source
     that cannot be read at all is a SourceError. Errors of MongoDB are left as PyMongo raises them.
     """
 

@@ -25,7 +25,7 @@ def test_each_chunk_is_stored_with_its_place_and_its_chunker(article):
     assert run.success, run.failures
     stored = article.stored()
     assert len(stored) > 20
-    assert run.source_documents["documents"] == 2
+    assert run.source_documents["source documents"] == 2
     for document in stored.values():
         place = document["chunk"]
         whole = TEXT if document["source_id"] == "a" else "short"

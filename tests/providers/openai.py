@@ -1,6 +1,7 @@
 """OpenAI's embeddings, files and batches; limits and messages as documented and quoted by users."""
 
 import base64
+import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -43,6 +44,8 @@ class OpenAIServer(ProviderServer):
     ) -> None:
         super().__init__(behaviour)
         self._models = dict(models or WIDTHS)
+        self.model_pages = "each"
+        """`each` model has one, as OpenAI has it; other servers have the `list` only, or `none`."""
         self.batches = Batches(self)
 
     def _embedded(self) -> list[Request]:
@@ -159,7 +162,20 @@ class OpenAIServer(ProviderServer):
         return headers
 
     async def respond(self, http: web.Request, request: Request) -> Reply:
-        return await self.batches.respond(http, request)
+        page, _, model = request.path.removeprefix("/").partition("/")
+        if page != "models" or request.method != "GET":
+            return await self.batches.respond(http, request)
+        if self.model_pages == "none" or (model and self.model_pages == "list"):
+            raise Refused(404, "Not Found")
+        if model and model not in self._models:
+            said = f"The model '{model}' does not exist"
+            raise Refused(404, said, param="model", code="model_not_found")
+        known = [model] if model else self._models
+        described = [
+            {"id": name, "object": "model", "created": 0, "owned_by": "x"} for name in known
+        ]
+        body = described[0] if model else {"object": "list", "data": described}
+        return Reply(json.dumps(body).encode())
 
 
 def duration(seconds: float) -> str:

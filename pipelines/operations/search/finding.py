@@ -216,10 +216,13 @@ class _Search:
         store, query = self.serving.store, self.request.query
         if query.mode == "text":
             return "BM25 of the words"
+        finer = store.format.rescore if self.fine is not None else None
         if query.mode == "hybrid":
-            return f"sum of weight / ({query.rank_constant} + rank), of both lists"
-        if self.fine is not None and store.format.rescore:
-            return f"{meaning(store.format.rescore, 'cosine')}, of {store.rescore_path}"
+            # What is ranked anew is fused here: see `_hits`.
+            index = self.serving.index
+            return fusion.meaning(query) if finer else index.fused_by(self.asked.text, query)
+        if finer:
+            return f"{meaning(finer, 'cosine')}, of {store.rescore_path}"
         return meaning(store.element, self.serving.opened.search_index.similarity)
 
 

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from resources.batch_store.store import BatchStore
+from resources.core.credentials import redacted
 from resources.core.errors import SearchIndexError
 from resources.core.keys import key
 from resources.core.progress import Progress
@@ -305,7 +306,7 @@ class LocalEngine(SearchEngine):
             indexed=len(version),
             seconds=time.monotonic() - start,
             details={
-                "index files": self._versions.folder,
+                "index files": redacted(self._versions.folder),
                 "segments": len(version.segments),
                 "vectors read": len(changes.ids) if changes else 0,
                 "rows deleted": changes.gone if changes else 0,
@@ -355,4 +356,6 @@ class LocalEngine(SearchEngine):
 
     def serve(self) -> ServedLocally:
         entry, version = self._serving()
-        return ServedLocally(entry, version, folder=self._versions.folder, path=self._store.path)
+        return ServedLocally(
+            entry, version, folder=redacted(self._versions.folder), path=self._store.path
+        )

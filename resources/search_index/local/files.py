@@ -18,6 +18,7 @@ import fsspec.core
 from fsspec.implementations.local import LocalFileSystem
 
 from resources.core.errors import SearchIndexError
+from resources.core.private import make_private
 
 READ_BLOCK = 1 << 20
 
@@ -40,7 +41,10 @@ class FolderWriter:
         self._files, self._root = fsspec.core.url_to_fs(url)
         self._manifest = manifest
         self.written: dict[str, Any] = {}
-        self._files.makedirs(self._root, exist_ok=True)
+        if isinstance(self._files, LocalFileSystem):
+            make_private(self._root)
+        else:
+            self._files.makedirs(self._root, exist_ok=True)
         if self._files.exists(f"{self._root}/{manifest}"):  # until all is replaced, it is none
             self._files.rm(f"{self._root}/{manifest}")
 

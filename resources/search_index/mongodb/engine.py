@@ -76,7 +76,7 @@ class MongoDBEngine(SearchEngine):
         self._registry.indexes.record(self._key, made, lease)
         details = {
             "status": state.status,
-            "definition version": state.version if state.version is not None else "unknown",
+            **({} if state.version is None else {"definition version": state.version}),
             "definition": dict(wanted),
         }
         if text_state:

@@ -15,7 +15,7 @@ from pymongo.collection import Collection
 from pymongo.errors import OperationFailure
 
 from resources.core.errors import SearchIndexError
-from resources.mongodb.deployment import UNAUTHORIZED, lacks_search, server_message
+from resources.mongodb.deployment import NO_SEARCH, UNAUTHORIZED, lacks_search, server_message
 from resources.search_index.mongodb.definition import TYPE
 
 NAMESPACE_NOT_FOUND, HOST_UNREACHABLE = 26, 6
@@ -160,7 +160,7 @@ def _index_error(error: OperationFailure, collection: Collection, name: str) -> 
             "`embeddings index drop PIPELINE --name NAME`, or choose a larger cluster"
         )
     if lacks_search(error):
-        return f"this deployment has no Vector Search ({text}): {THREE_WAYS}"
+        return f"{NO_SEARCH}: {THREE_WAYS}"
     if error.code == UNAUTHORIZED:
         return (
             f"the user may not manage the search indexes of {where}: grant it readWrite on the "

@@ -110,6 +110,11 @@ class ServedByMongoDB(ServedIndex):
                 self._fuses = False
         return self._fused_here(text, vector, query, fields)
 
+    def fused_by(self, text: str, query: Query) -> str:
+        if self._by_score and text_search.has_words(text):
+            return server_fusion.SCORE_MEANING
+        return super().fused_by(text, query)
+
     def _fused_here(
         self, text: str, vector: np.ndarray, query: Query, fields: Sequence[str]
     ) -> list[Hit]:

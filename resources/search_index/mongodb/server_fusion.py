@@ -15,6 +15,7 @@ from resources.search_index.query import RANK_CONSTANT, Hit, Query
 
 RANK_FUSION, SCORE_FUSION = (8, 0), (8, 3)
 """The versions of MongoDB that have them."""
+SCORE_MEANING = "mean of weight x score, of both lists, each brought to 0..1 by its best and worst"
 _UNKNOWN_STAGE, _NOT_ALLOWED = 40324, 224
 _DETAILS, _RAW, _RANKS = "__details", "__raw", "__ranks"
 _NAMES = ("vector", "text")

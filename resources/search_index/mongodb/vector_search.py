@@ -12,7 +12,7 @@ from pymongo.errors import OperationFailure
 
 from resources.core.errors import QueryRefused, SearchIndexError
 from resources.core.vectors import Dtype, element_of, to_bson
-from resources.mongodb.deployment import lacks_search, server_message
+from resources.mongodb.deployment import NO_SEARCH, lacks_search, server_message
 from resources.search_index.filters.evaluation import validate
 from resources.search_index.mongodb.definition import filter_paths, vector_field
 from resources.search_index.mongodb.lifecycle import THREE_WAYS
@@ -79,7 +79,7 @@ def explained(error: OperationFailure, index: str) -> QueryRefused | SearchIndex
     """What the server's refusal of a search means."""
     text = server_message(error)
     if lacks_search(error):
-        return SearchIndexError(f"this deployment has no Vector Search ({text}): {THREE_WAYS}")
+        return SearchIndexError(f"{NO_SEARCH}: {THREE_WAYS}")
     if "needs to be indexed" in text or "not indexed as" in text or "indexed with" in text:
         return QueryRefused(
             f"the index {index} cannot answer this ({text}): materialize search_index, which "

@@ -39,12 +39,12 @@ def test_an_old_batch_goes_once_none_of_its_texts_is_stored(workshop):
     age(workshop)
     # One of its two texts is still stored: a wiped collection would be filled from it.
     workshop.write([*films(1), *films(2, version="second")])
-    assert workshop.run().stored_vectors["old batches removed"] == 0
+    assert workshop.run().stored_vectors["old embedding batches removed"] == 0
     forget_plans(workshop)
     workshop.write(films(1, 2, version="third"))
     run = workshop.run()
     assert run.success, run.failures
-    assert run.stored_vectors["old batches removed"] == 1
+    assert run.stored_vectors["old embedding batches removed"] == 1
     assert first not in batch_files(workshop)
     assert len(batch_files(workshop)) == 2, "the young ones stay"
 
@@ -54,11 +54,11 @@ def test_a_batch_that_a_plan_names_stays_however_old(workshop):
     workshop.configure({"batch_store": {"keep_days": 3}})
     workshop.run("source_documents", "embedding_batches")
     age(workshop)
-    assert workshop.run("stored_vectors").stored_vectors["old batches removed"] == 0
+    assert workshop.run("stored_vectors").stored_vectors["old embedding batches removed"] == 0
     workshop.vectors.delete_many({})
     workshop.write(films(1, version="second"))
     # Not stored by anybody, but an earlier plan still names it.
-    assert workshop.run().stored_vectors["old batches removed"] == 0
+    assert workshop.run().stored_vectors["old embedding batches removed"] == 0
     assert len(batch_files(workshop)) == 2
 
 
@@ -67,5 +67,5 @@ def test_without_the_setting_nothing_is_removed(workshop):
     workshop.run()
     age(workshop)
     workshop.write(films(1, version="second"))
-    assert "old batches removed" not in workshop.run().stored_vectors
+    assert "old embedding batches removed" not in workshop.run().stored_vectors
     assert len(batch_files(workshop)) == 2

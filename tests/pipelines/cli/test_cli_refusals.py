@@ -60,27 +60,23 @@ def test_missing_variable(place: Place):
 
 
 @pytest.mark.parametrize("command", [["run", SHOP], ["search", SHOP, MOTH], ["lineage", SHOP]])
-def test_no_server(place: Place, command: list[str]):
+def test_no_server(place: Place, command: list[str], monkeypatch: pytest.MonkeyPatch):
     port = servers.free_port()
-    closed = place.config(
-        "closed",
-        mongodb={
-            "deployment": {"server": {"uri": f"mongodb://ada:sekret-123@127.0.0.1:{port}"}},
-            "timeout_seconds": 0.5,
-        },
-    )
+    monkeypatch.setenv("MONGODB_URI", f"mongodb://ada:sekret-123@127.0.0.1:{port}")
+    closed = place.config("closed", mongodb={"deployment": {"server": {}}, "timeout_seconds": 0.5})
     sentence = refuses(*command, "-c", closed)
     assert f"MongoDB at 127.0.0.1:{port} cannot be reached" in sentence
     assert "sekret-123" not in sentence
 
 
 @pytest.mark.parametrize("command", [["run", SHOP], ["search", SHOP, MOTH]])
-def test_wrong_password(place: Place, first_run: str, command: list[str]):
+def test_wrong_password(
+    place: Place, first_run: str, command: list[str], monkeypatch: pytest.MonkeyPatch
+):
     uri = embedded.ensure_running(place.folder / "state" / "mongodb")
     password = uri.split("@")[0].rsplit(":", 1)[1]
-    wrong = uri.replace(password, "sekret-123")
-    settings = {"deployment": {"server": {"uri": wrong}}}
-    sentence = refuses(*command, "-c", place.config("wrong", mongodb=settings))
+    monkeypatch.setenv("MONGODB_URI", uri.replace(password, "sekret-123"))
+    sentence = refuses(*command, "-c", "mongodb/server.yaml")
     assert "refuses the user name or password" in sentence
     assert "sekret-123" not in sentence
 
@@ -180,7 +176,11 @@ def test_doctor_ready(place: Place, first_run: str, monkeypatch: pytest.MonkeyPa
         ("embedder", {"provider": {"sentence_transformers": {"model": "a b"}}}, "no model 'a b'"),
         ("vector_store", {"in_place": True}, "in_place: true"),
         ("search_index", {"similarity": "dot"}, "similarity"),
-        ("search_index", {"engine": "mongodb"}, "search_index has `engine: mongodb`, but this is"),
+        (
+            "search_index",
+            {"engine": "mongodb"},
+            "search_index has `engine: mongodb`, but there is no",
+        ),
         ("rerank", {"provider": {"sentence_transformers": {"model": "a b"}}}, "no model 'a b'"),
         ("rerank", {"provider": {"mongodb": {}}}, "this deployment has no `$rerank`"),
     ],

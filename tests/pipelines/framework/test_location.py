@@ -107,7 +107,9 @@ def test_a_run_in_a_shared_location_uses_its_own_resources(
         for event in done.get_asset_materialization_events()
         if event.asset_key == dg.AssetKey(["loc_left", "source_documents"])
     ]
-    assert planned.metadata["documents"].value == 3, "an override reaches the pipeline it is for"
+    assert planned.metadata["source documents"].value == 3, (
+        "an override reaches the pipeline it is for"
+    )
     done = defs.resolve_job_def("loc_right").execute_in_process()
     written = {
         event.asset_key.path[0]: event.step_materialization_data.materialization.metadata

@@ -107,11 +107,12 @@ def test_without_its_key_nothing_is_embedded(films: Workshop, monkeypatch):
         assert searcher.search("the film", rerank=False).hits, "the way out"
 
 
-def test_what_it_costs_stands_in_the_ledger(films: Workshop):
+def test_what_it_costs_stands_in_the_ledger(films: Workshop, monkeypatch: pytest.MonkeyPatch):
     from pipelines.framework.catalog import open_pipeline
 
     films.run()
     with VoyageServer(Behaviour()) as server:
+        monkeypatch.setenv("VOYAGE_API_KEY", server.behaviour.key)
         films.configure(
             {
                 "rerank": {
@@ -119,7 +120,6 @@ def test_what_it_costs_stands_in_the_ledger(films: Workshop):
                     "provider": {
                         "voyage": {
                             "model": "rerank-2.5",
-                            "api_key": server.behaviour.key,
                             "base_url": server.url,
                         }
                     },

