@@ -8,6 +8,7 @@ from dagster._core.definitions.job_base import InMemoryJob
 from dagster._core.events import DagsterEvent
 from dagster._core.execution.api import execute_run
 from dagster._core.execution.execution_result import ExecutionResult
+from dagster._core.utils import make_new_run_id
 
 from assets import run_tags
 from assets.report import Outcome, outcomes
@@ -17,6 +18,7 @@ from assets.work.proving import Indexed
 from assets.work.storing import Stored
 from pipelines.framework.catalog import as_pipeline, missing_variables
 from pipelines.framework.code_location import CodeLocation, code_location
+from pipelines.framework.dead_runs import fail_dead_runs, process_tag
 from pipelines.framework.instance import project_instance
 from pipelines.framework.location import resource_prefix
 from pipelines.framework.outcome import RunOutcome
@@ -72,11 +74,14 @@ def run(
     run_config.setdefault("loggers", {"brief": {}})
     job = pipeline.definitions(prefix).resolve_job_def(pipeline.name)
     with project_instance() as instance, outcomes() as found:
+        fail_dead_runs(instance, job.name)
         # `execute_in_process` takes no origin.
+        run_id = make_new_run_id()
         created = instance.create_run_for_job(
             job,
+            run_id=run_id,
             run_config=run_config,
-            tags={**job.run_tags, run_tags.REASON: reason},
+            tags={**job.run_tags, run_tags.REASON: reason, **process_tag(run_id)},
             remote_job_origin=place.of_job(job.name) if place else None,
             job_code_origin=place.code_of_job(job.name) if place else None,
         )
