@@ -26,7 +26,7 @@ def run(pipeline: Pipeline, as_json: AsJson = False, config: Configs = None) -> 
             say("[bold]{pipeline}[/bold]", pipeline=pipeline)
             outcome = execution.run(pipeline, config or [])
         if as_json:
-            print_json(outcome.to_json())
+            print_json({**outcome.to_json(), "pipeline": pipeline})
         else:
             show(outcome, pipeline, config or [])
 

@@ -31,7 +31,7 @@ class RunOutcome:
     notes: Sequence[str] = ()
 
     def to_json(self) -> dict[str, Any]:
-        """For programs. `source` counts chunks: the numbers of `is` add up to `chunks`."""
+        """For programs, by asset: of the source the numbers of `is` add up to its `chunks`."""
         found, counts = self.planned.found, self.planned.found.counts
         embedded, stored, written = self.embedded, self.stored, self.stored.written
         report, probes = self.indexed.report, self.indexed.probes
@@ -39,8 +39,7 @@ class RunOutcome:
             "pipeline": self.pipeline,
             "run": self.run_id,
             "space": embedded.space.id,
-            "model": embedded.model,
-            "source": {
+            "source_documents": {
                 "documents": found.documents,
                 "chunks": counts.source,
                 "is": counts.of_source(),
@@ -50,8 +49,9 @@ class RunOutcome:
                 "replaced_spaces": dict(counts.replaced_spaces),
                 "left_quarantine": self.planned.healed,
             },
-            "embedding": {
-                "texts": embedded.embedded,
+            "embedding_batches": {
+                "model": embedded.model,
+                "embedded": embedded.embedded,
                 "reused": counts.reused,
                 "refused": embedded.refused,
                 "refusals": embedded.refusals,
@@ -62,7 +62,7 @@ class RunOutcome:
                 "retries": embedded.retries,
                 "seconds": embedded.seconds,
             },
-            "vectors": {
+            "stored_vectors": {
                 "written": written.vectors,
                 "refreshed": written.refreshed,
                 "deleted": written.deleted,
@@ -70,7 +70,7 @@ class RunOutcome:
                 "set_aside": stored.aside,
                 "stored": stored.total,
             },
-            "index": {
+            "search_index": {
                 "name": self.indexed.name,
                 "engine": report.engine,
                 "indexed": report.indexed,
@@ -83,6 +83,6 @@ class RunOutcome:
                 "entries": sum(stored.quarantined.values()),
                 "reasons": dict(stored.quarantined),
             },
-            "failed_checks": dict(self.failed_checks),
+            "failed_checks": [{"check": name, "why": why} for name, why in self.failed_checks],
             "notes": list(self.notes),
         }

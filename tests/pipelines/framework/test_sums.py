@@ -124,7 +124,8 @@ def check(films: Workshop, corpus: Corpus, outcome: RunOutcome) -> None:
     assert said.startswith(f"{bad} of {counts.source + corpus.rejected} {noun} ")
     # And what a person or a program reads.
     told_all = outcome.to_json()
-    assert sum(told_all["source"]["is"].values()) == told_all["source"]["chunks"]
+    source = told_all["source_documents"]
+    assert sum(source["is"].values()) == source["chunks"]
     assert told_all["quarantine"]["entries"] == len(films.quarantine())
 
 
