@@ -31,7 +31,7 @@ _REASONS = {
 def begun(context: Context, pipeline: str) -> None:
     """Say whose run it is, and why there is one, as far as Dagster tells."""
     run = context.run
-    if not run.parent_run_id:
+    if "dagster/parent_run_id" not in run.tags:
         why = reason(run.tags)
         _say(context, {run_tags.PIPELINE: pipeline, **({run_tags.REASON: why} if why else {})})
     elif not _said(run.run_id):
