@@ -22,13 +22,18 @@ AUDITED_BATCHES = 5
 
 def build_checks(pipeline: str, prefix: str) -> Sequence[dg.AssetChecksDefinition]:
     def build(
-        asset: str, judge: Callable[[Opened], dg.AssetCheckResult], *, blocking: bool = False
+        asset: str,
+        judge: Callable[[Opened], dg.AssetCheckResult],
+        *,
+        blocking: bool = False,
+        after: str = "",
     ) -> dg.AssetChecksDefinition:
         @dg.asset_check(
             asset=dg.AssetKey([pipeline, asset]),
             name=judge.__name__,
             description=judge.__doc__,
             blocking=blocking,
+            additional_deps=[dg.AssetKey([pipeline, after])] if after else None,
             required_resource_keys=required(prefix),
         )
         def check(context: dg.AssetCheckExecutionContext) -> Any:
@@ -43,7 +48,8 @@ def build_checks(pipeline: str, prefix: str) -> Sequence[dg.AssetChecksDefinitio
         return check
 
     return [
-        build("source_documents", few_in_quarantine),
+        # The provider and MongoDB may refuse what the source's reading has not.
+        build("source_documents", few_in_quarantine, after="stored_vectors"),
         build("embedding_batches", batches_are_sound, blocking=True),
         build("stored_vectors", one_space, blocking=True),
         build("stored_vectors", vectors_as_embedded),

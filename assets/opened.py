@@ -161,5 +161,5 @@ def _explained(
     else:
         return
     # For who looks into it; the Dagster UI shows this level when asked to.
-    context.log.debug("".join(traceback.format_exception(raised)))
+    context.log.debug(hidden("".join(traceback.format_exception(raised)), secrets()))
     raise StepFailed(sentence, kind=type(raised).__name__) from raised

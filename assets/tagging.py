@@ -15,6 +15,8 @@ from assets.work.storing import Stored
 
 Context = dg.AssetExecutionContext | dg.AssetCheckExecutionContext
 
+AGAIN = "executed again"
+
 _REASONS = {
     "dagster/schedule_name": "schedule",
     "dagster/from_automation_condition": "automation",
@@ -28,8 +30,15 @@ _REASONS = {
 
 def begun(context: Context, pipeline: str) -> None:
     """Say whose run it is, and why there is one, as far as Dagster tells."""
-    why = reason(context.run.tags)
-    _say(context, {run_tags.PIPELINE: pipeline, **({run_tags.REASON: why} if why else {})})
+    run = context.run
+    if "dagster/parent_run_id" not in run.tags:
+        why = reason(run.tags)
+        _say(context, {run_tags.PIPELINE: pipeline, **({run_tags.REASON: why} if why else {})})
+    elif not _said(run.run_id):
+        # Dagster has given it the tags of the run before.
+        results = (run_tags.EMBEDDED, run_tags.COST, run_tags.CHANGED)
+        theirs = {name: "0" for name in results if name in run.tags}
+        _say(context, {run_tags.PIPELINE: pipeline, run_tags.REASON: AGAIN, **theirs})
 
 
 def reason(tags: Mapping[str, str]) -> str | None:

@@ -14,7 +14,7 @@ def demo() -> None:
 
     with sentences():
         say("[bold]quickstart[/bold]: 180 texts, a local model, the embedded server")
-        run.show(execution.run("quickstart"))
+        run.show(execution.run("quickstart"), "quickstart")
         with open_searcher("quickstart", follow=False) as searcher:
             for query in QUERIES:
                 search.show(searcher.search(query, limit=3))

@@ -1,14 +1,20 @@
 """`embeddings run`: bring a pipeline's vectors and its index up to date."""
 
-import dataclasses
-from typing import TYPE_CHECKING, Any
+import shlex
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
 
 from pipelines.cli.options import AsJson, Configs, Pipeline, progress_apart, sentences
 from pipelines.cli.terminal import facts, print_json
 from pipelines.framework.console import say
 
 if TYPE_CHECKING:
-    from pipelines.framework.execution import RunOutcome
+    from assets.work.embedding import Embedded
+    from pipelines.framework.outcome import RunOutcome
+
+REASONS = 3
+"""Of the quarantine, that are named; its list has all."""
 
 
 def run(pipeline: Pipeline, as_json: AsJson = False, config: Configs = None) -> None:
@@ -20,62 +26,108 @@ def run(pipeline: Pipeline, as_json: AsJson = False, config: Configs = None) -> 
             say("[bold]{pipeline}[/bold]", pipeline=pipeline)
             outcome = execution.run(pipeline, config or [])
         if as_json:
-            print_json(_as_json(pipeline, outcome))
+            print_json({**outcome.to_json(), "pipeline": pipeline})
         else:
-            show(outcome)
+            show(outcome, pipeline, config or [])
 
 
-def show(outcome: "RunOutcome") -> None:
-    found, counts = outcome.planned.found, outcome.planned.found.counts
-    batches, report = outcome.embedded, outcome.indexed.report
-    counted = f"{found.documents:,} documents"
-    if outcome.planned.chunked:
-        counted += f" in {counts.source:,} chunks"
-    embedded = "nothing embedded: every text has its vector"
-    if batches.embedded:
-        embedded = f"{batches.embedded:,} texts by {batches.model} in {batches.seconds:.1f} s"
-    facts(
-        {
-            "source_documents": f"{counted}: {counts.new:,} new, {counts.changed:,} changed, "
-            f"{counts.unchanged:,} unchanged, {counts.deleted:,} deleted"
-            + (f", {found.rejected:,} quarantined" if found.rejected else ""),
-            "embedding_batches": embedded,
-            "stored_vectors": f"{outcome.stored.written.vectors:,} written, "
-            f"{outcome.stored.total:,} stored",
-            "search_index": f"{report.indexed:,} of {report.stored:,} indexed by the engine "
-            f"{report.engine}" + ("" if report.changed else ", up to date"),
-        }
-    )
+def show(outcome: "RunOutcome", pipeline: str, config: Sequence[Path] = ()) -> None:
+    """What a run did.
+
+    Args:
+        outcome: Of the run.
+        pipeline: As it was named for the run, and so it is in commands that go on from there.
+        config: Files that were given for it; the same.
+    """
+    report, quarantined = outcome.indexed.report, outcome.stored.quarantined
+    rows = {
+        "source_documents": _source(outcome),
+        "embedding_batches": _embedding(outcome),
+        "stored_vectors": _stored(outcome),
+        "search_index": f"{report.indexed:,} of {report.stored:,} indexed by the engine "
+        f"{report.engine}" + ("" if report.changed else ", up to date"),
+    }
+    if quarantined:
+        rows["quarantine"] = f"{sum(quarantined.values()):,}: {_listed(quarantined)}"
+    facts(rows)
+    if quarantined:
+        files = [part for file in config for part in ("-c", str(file))]
+        command = shlex.join(["embeddings", "quarantine", "list", pipeline, *files])
+        say("what is in quarantine, and why: [bold]{command}[/bold]", command=command)
     for name, description in outcome.failed_checks:
         say("[yellow]check {name}:[/yellow] {why}", name=name, why=description)
+    for note in outcome.notes:
+        say("[yellow]note:[/yellow] {note}", note=note)
 
 
-def _as_json(pipeline: str, outcome: "RunOutcome") -> dict[str, Any]:
-    found, batches, report = outcome.planned.found, outcome.embedded, outcome.indexed.report
-    return {
-        "pipeline": pipeline,
-        "run": outcome.run_id,
-        "source_documents": {
-            "documents": found.documents,
-            "quarantined": found.rejected,
-            **dataclasses.asdict(found.counts),
-        },
-        "embedding_batches": {
-            "embedded": batches.embedded,
-            "model": batches.model,
-            "seconds": batches.seconds,
-        },
-        "stored_vectors": {
-            "written": outcome.stored.written.vectors,
-            "stored": outcome.stored.total,
-        },
-        "search_index": {
-            "indexed": report.indexed,
-            "stored": report.stored,
-            "engine": report.engine,
-            "changed": report.changed,
-        },
-        "failed_checks": [
-            {"check": name, "why": description} for name, description in outcome.failed_checks
-        ],
-    }
+_SAID = {
+    "new": "new",
+    "changed": "changed",
+    "cut": "that were cut",
+    "reformatted": "to store in another format",
+    "rechunked": "cut the same by another chunker",
+    "refreshed": "with changed fields",
+    "held": "refused before",
+    "unchanged": "unchanged",
+}
+_ALWAYS = ("new", "changed", "unchanged")
+
+
+def _source(outcome: "RunOutcome") -> str:
+    """What was read, and what became of it: but for what is deleted or rejected, it adds up."""
+    found, counts = outcome.planned.found, outcome.planned.found.counts
+    said = f"{found.documents:,} documents"
+    # Of documents that are cut, or where some cannot be stored.
+    if outcome.planned.chunked or counts.source != found.documents:
+        said += f" in {counts.source:,} chunks"
+    kinds = counts.of_source()
+    others = [f"{n:,} of the space {space}" for space, n in counts.replaced_spaces.items()]
+    words = {**_SAID, "changed": f"changed ({', '.join(others)})" if others else "changed"}
+    parts = [f"{kinds[kind]:,} {words[kind]}" for kind in words if kinds[kind] or kind in _ALWAYS]
+    parts += [f"{counts.deleted:,} deleted"]
+    parts += [f"{counts.outdated:,} outdated"] if counts.outdated else []
+    parts += [f"{found.rejected:,} quarantined"] if found.rejected else []
+    return f"{said}: {', '.join(parts)}"
+
+
+def _embedding(outcome: "RunOutcome") -> str:
+    batches, counts = outcome.embedded, outcome.planned.found.counts
+    said = "nothing embedded"
+    if batches.embedded:
+        said = f"{batches.embedded:,} texts by {batches.model} in {batches.seconds:.1f} s"
+        said += _bill(batches)
+    elif not (counts.reused or batches.refused):
+        said += ": every text has its vector" + (", or stands in quarantine" * bool(counts.held))
+    if counts.reused:
+        said += f"; {counts.reused:,} vectors reused"
+    if batches.truncated:
+        said += f"; {batches.truncated:,} texts longer than the model reads"
+    if batches.refused:
+        said += f"; {batches.refused:,} refused: {_listed(batches.refusals)}"
+    return said
+
+
+def _bill(batches: "Embedded") -> str:
+    from assets.work.budget import dollars
+
+    tokens = "" if batches.tokens is None else f", {batches.tokens:,} tokens"
+    return tokens + ("" if batches.cost_usd is None else f", {dollars(batches.cost_usd)}")
+
+
+def _stored(outcome: "RunOutcome") -> str:
+    stored, written = outcome.stored, outcome.stored.written
+    parts = [f"{written.vectors:,} written"]
+    for count, what in (
+        (written.refreshed, "refreshed"),
+        (written.withdrawn, "withdrawn"),
+        (stored.aside, "set aside"),
+    ):
+        parts += [f"{count:,} {what}"] if count else []
+    return ", ".join([*parts, f"{stored.total:,} stored"])
+
+
+def _listed(reasons: Mapping[str, int]) -> str:
+    """Reasons by how often they were given, the most frequent first."""
+    ordered = sorted(reasons.items(), key=lambda each: -each[1])
+    said = [f"{reason} ({count:,})" for reason, count in ordered[:REASONS]]
+    return "; ".join(said) + ("; …" if len(ordered) > REASONS else "")

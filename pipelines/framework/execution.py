@@ -1,7 +1,6 @@
 """Run a pipeline's job in this process, recorded in the Dagster instance like any other run."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +8,7 @@ from dagster._core.definitions.job_base import InMemoryJob
 from dagster._core.events import DagsterEvent, RunFailureReason
 from dagster._core.execution.api import execute_run
 from dagster._core.execution.execution_result import ExecutionResult
+from dagster._core.utils import make_new_run_id
 
 from assets import run_tags
 from assets.report import Outcome, outcomes
@@ -18,8 +18,10 @@ from assets.work.proving import Indexed
 from assets.work.storing import Stored
 from pipelines.framework.catalog import as_pipeline, missing_variables
 from pipelines.framework.code_location import CodeLocation, code_location
+from pipelines.framework.dead_runs import fail_dead_runs, process_tag
 from pipelines.framework.instance import project_instance
 from pipelines.framework.location import resource_prefix
+from pipelines.framework.outcome import RunOutcome
 from pipelines.framework.pipeline import RESOURCES, EmbeddingPipeline
 from pipelines.framework.run_config import merge, read_run_config, resource_values
 from resources.core.errors import ConfigurationError, EmbeddingsError
@@ -30,25 +32,6 @@ ASSETS = ("source_documents", "embedding_batches", "stored_vectors", "search_ind
 
 class RunFailed(EmbeddingsError):
     """A step failed; the message is the step's own, and a failed check's says what it found."""
-
-
-@dataclass(frozen=True)
-class RunOutcome:
-    """What a run did, asset by asset.
-
-    Attributes:
-        run_id: Of the Dagster run.
-        failed_checks: Name and description of the checks that did not pass.
-        notes: What a person should know besides.
-    """
-
-    run_id: str
-    planned: Planned
-    embedded: Embedded
-    stored: Stored
-    indexed: Indexed
-    failed_checks: list[tuple[str, str]]
-    notes: Sequence[str] = ()
 
 
 def run(
@@ -93,11 +76,14 @@ def run(
     run_config.setdefault("loggers", {"brief": {}})
     job = pipeline.definitions(prefix).resolve_job_def(pipeline.name)
     with project_instance() as instance, outcomes() as found:
+        fail_dead_runs(instance, job.name)
         # `execute_in_process` takes no origin.
+        run_id = make_new_run_id()
         created = instance.create_run_for_job(
             job,
+            run_id=run_id,
             run_config=run_config,
-            tags={**job.run_tags, run_tags.REASON: reason},
+            tags={**job.run_tags, run_tags.REASON: reason, **process_tag(run_id)},
             remote_job_origin=place.of_job(job.name) if place else None,
             job_code_origin=place.code_of_job(job.name) if place else None,
         )
@@ -107,6 +93,7 @@ def run(
             raise KeyboardInterrupt
         raise RunFailed(_reason(result))
     return RunOutcome(
+        pipeline.name,
         result.run_id,
         *_one_of_each(found),
         failed_checks=[

@@ -9,7 +9,8 @@ from typing import Any
 from assets.work.auditing import Examination, examine
 from assets.work.opened import Opened
 from pipelines.framework.catalog import open_pipeline
-from pipelines.framework.execution import RunOutcome, run
+from pipelines.framework.execution import run
+from pipelines.framework.outcome import RunOutcome
 from pipelines.framework.pipeline import EmbeddingPipeline
 from pipelines.operations.plan import DryRun, dry_run
 from resources.core.errors import SearchIndexError

@@ -34,6 +34,12 @@ def test_a_run_says_what_it_is_and_came_to(films: Workshop):
     assert run_tags.REASON not in idle.tags, "nobody says why"
     assert said.items() <= idle.tags.items()
     assert (idle.tags[run_tags.EMBEDDED], idle.tags[run_tags.CHANGED]) == ("0", "0")
+    # Executed again, it begins with the tags of the run before.
+    before = {"dagster/parent_run_id": first.run_id, "dagster/root_run_id": first.run_id}
+    again = films.run("search_index", tags={**first.tags, **before, run_tags.COST: "0.12"})
+    assert again.tags[run_tags.REASON] == tagging.AGAIN
+    results = (run_tags.EMBEDDED, run_tags.COST, run_tags.CHANGED)
+    assert [again.tags[name] for name in results] == ["0", "0", "0"]
     films.write([*TEXTS[1:], {"_id": 9, "text": "another"}])
     part = films.run("source_documents")
     assert part.tags[run_tags.CHANGED] == "0"

@@ -51,8 +51,15 @@ def test_run_with_overrides_goes_where_they_say(place: Place, first_run: str):
 
 def test_the_last_of_two_overrides_chooses_the_variant(place: Place, first_run: str):
     nowhere = place.config("nowhere", mongodb={"deployment": {"server": {"uri": "mongodb://x:1"}}})
-    output = succeeds("run", SHOP, "-c", nowhere, "-c", "mongodb/embedded.yaml")
-    assert "6 unchanged" in output
+    output = succeeds("run", SHOP, "-c", nowhere, "-c", "mongodb/embedded.yaml", "--json")
+    found = json.loads(output)
+    became = found["source_documents"]["is"]
+    assert became == dict.fromkeys(became, 0) | {"unchanged": 6}
+    assert (found["stored_vectors"]["stored"], found["search_index"]["indexed"]) == (6, 6)
+    assert found["failed_checks"] == []
+    # The project's workspace does not name this pipeline of a test.
+    (note,) = found["notes"]
+    assert "workspace.yaml names no code location that shop is in" in note
 
 
 def test_run_quarantines_a_record_and_says_so(place: Place, first_run: str):

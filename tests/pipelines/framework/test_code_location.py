@@ -18,7 +18,8 @@ from dagster._core.workspace.load_target import WorkspaceFileTarget
 import pipelines
 from pipelines.framework.catalog import find_pipeline
 from pipelines.framework.code_location import CodeLocation, code_location
-from pipelines.framework.execution import RunFailed, RunOutcome, run
+from pipelines.framework.execution import RunFailed, run
+from pipelines.framework.outcome import RunOutcome
 from resources.core.errors import ConfigurationError
 from resources.core.paths import CODE_ROOT
 

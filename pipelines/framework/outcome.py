@@ -1,0 +1,88 @@
+"""What a run came to, for who started it: as objects, and as JSON."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from assets.work.comparing import Planned
+from assets.work.embedding import Embedded
+from assets.work.proving import Indexed
+from assets.work.storing import Stored
+
+
+@dataclass(frozen=True)
+class RunOutcome:
+    """What a run did, asset by asset.
+
+    Attributes:
+        pipeline: Its name.
+        run_id: Of the Dagster run.
+        failed_checks: Name and description of the checks that did not pass.
+        notes: What a person should know besides.
+    """
+
+    pipeline: str
+    run_id: str
+    planned: Planned
+    embedded: Embedded
+    stored: Stored
+    indexed: Indexed
+    failed_checks: list[tuple[str, str]]
+    notes: Sequence[str] = ()
+
+    def to_json(self) -> dict[str, Any]:
+        """For programs, by asset: of the source the numbers of `is` add up to its `chunks`."""
+        found, counts = self.planned.found, self.planned.found.counts
+        embedded, stored, written = self.embedded, self.stored, self.stored.written
+        report, probes = self.indexed.report, self.indexed.probes
+        return {
+            "pipeline": self.pipeline,
+            "run": self.run_id,
+            "space": embedded.space.id,
+            "source_documents": {
+                "documents": found.documents,
+                "chunks": counts.source,
+                "is": counts.of_source(),
+                "rejected": found.rejected,
+                "deleted": counts.deleted,
+                "outdated": counts.outdated,
+                "replaced_spaces": dict(counts.replaced_spaces),
+                "left_quarantine": self.planned.healed,
+            },
+            "embedding_batches": {
+                "model": embedded.model,
+                "embedded": embedded.embedded,
+                "reused": counts.reused,
+                "refused": embedded.refused,
+                "refusals": embedded.refusals,
+                "truncated": embedded.truncated,
+                "tokens": embedded.tokens,
+                "cost_usd": embedded.cost_usd,
+                "requests": embedded.requests,
+                "retries": embedded.retries,
+                "seconds": embedded.seconds,
+            },
+            "stored_vectors": {
+                "written": written.vectors,
+                "refreshed": written.refreshed,
+                "deleted": written.deleted,
+                "withdrawn": written.withdrawn,
+                "set_aside": stored.aside,
+                "stored": stored.total,
+            },
+            "search_index": {
+                "name": self.indexed.name,
+                "engine": report.engine,
+                "indexed": report.indexed,
+                "stored": report.stored,
+                "changed": report.changed,
+                "probes": len(probes),
+                "probes_found": sum(probe.right for probe in probes),
+            },
+            "quarantine": {
+                "entries": sum(stored.quarantined.values()),
+                "reasons": dict(stored.quarantined),
+            },
+            "failed_checks": [{"check": name, "why": why} for name, why in self.failed_checks],
+            "notes": list(self.notes),
+        }
