@@ -19,7 +19,7 @@ from assets.about import (
     Settings,
     check_owners,
     check_tags,
-    dependency,
+    dependencies,
     named,
 )
 from assets.checks import build_checks
@@ -96,8 +96,7 @@ class EmbeddingPipeline:
             )
         check_owners(self.owners)
         check_tags(self.tags)
-        for given in self.deps:
-            dependency(given)
+        dependencies(self.deps)
 
     def values(self, overrides: Sequence[str | Path] = ()) -> dict[str, dict[str, Any]]:
         """Settings of every resource in run config form, with other files on top.
@@ -156,6 +155,7 @@ class EmbeddingPipeline:
         job = dg.define_asset_job(
             self.name,
             selection=dg.AssetSelection.groups(self.name),
+            tags={run_tags.PIPELINE: self.name},
             description=f"Embed what is new or changed in {self.name}, and bring its index up "
             "to date.",
         )
@@ -214,7 +214,7 @@ class EmbeddingPipeline:
                 shown["search_index"],
                 shown["batch_store"],
             ),
-            [dependency(given) for given in self.deps],
+            dependencies(self.deps),
             self.owners,
             self.tags,
         )

@@ -14,6 +14,7 @@ import yaml
 import pipelines
 from pipelines.framework.catalog import find_pipeline
 from pipelines.framework.location import location, resource_prefix
+from resources.core.markdown import unescaped
 from resources.core.paths import CODE_ROOT
 
 MODULE = """from pipelines import EmbeddingPipeline
@@ -152,8 +153,8 @@ def test_a_broken_pipeline_is_shown_and_the_others_load(folder: Folder, caplog, 
     assert {"loc_fine"} <= {key.path[0] for key in found.resolve_all_asset_keys()}
     graph = found.get_repository_def().asset_graph
     shown = graph.get(dg.AssetKey(["loc_bad", "cannot_be_loaded"]))
-    assert words in (shown.description or "")
-    assert "loc_bad.py" in (shown.description or "")
+    assert words in unescaped(shown.description or "")
+    assert "loc_bad.py" in unescaped(shown.description or "")
     assert words.split(": ")[0] in caplog.text
 
 
