@@ -44,6 +44,7 @@ _SECRET_PARAMETER = re.compile(
 )
 _VARIABLE = re.compile(r"(KEY|TOKEN|SECRET|PASSWORD|PASSWD|CREDENTIALS?)$", re.IGNORECASE)
 
+_APART = re.compile(r"[/@?#]")
 _SHORTEST = 4
 """Of a secret that is looked for by itself; "abc" may stand in a sentence by chance."""
 _SHORTEST_VARIABLE = 8
@@ -207,10 +208,12 @@ def _of_environment(variables: frozenset[tuple[str, str]]) -> frozenset[str]:
 
 
 def _spellings(secrets: Iterable[str]) -> Iterator[str]:
+    """Secrets as written and as meant, and the pieces that a path makes of them."""
     for secret in secrets:
         for spelling in {secret, unquote(secret), unquote_plus(secret)}:
-            if len(spelling) >= _SHORTEST:
-                yield spelling
+            for piece in (spelling, *_APART.split(spelling)):
+                if len(piece) >= _SHORTEST:
+                    yield piece
 
 
 def _longest_first(secrets: Iterable[str]) -> list[str]:

@@ -163,6 +163,14 @@ def test_a_trace_of_a_url_from_the_environment_does_not_show_its_secret(found: t
             assert "KeyError" in trace
 
 
+def test_no_piece_of_a_key_is_shown(monkeypatch: pytest.MonkeyPatch):
+    """As object stores say: the bucket ends where the key has its first slash."""
+    monkeypatch.setenv("ANY_NAME", "s3://AKIA0:wJalr/XUtn+FEMI@bucket/x")
+    error = ValueError('Invalid bucket name "AKIA0:wJalr"; XUtn+FEMI: no such key')
+    shown = 'Invalid bucket name "AKIA0:***"; ***: no such key'
+    assert str(without_secrets(error)) == shown
+
+
 @given(SECRET)
 def test_a_key_from_the_environment_is_hidden(secret: str):
     with pytest.MonkeyPatch.context() as patch:
