@@ -5,7 +5,7 @@ import typing
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -69,9 +69,6 @@ class EmbeddingPipeline:
         deps: The assets that fill the source, so that the pipeline hangs below them: keys (as text
             with `/` between its parts), or their definitions. Without any, a collection or a file
             is an asset of its own, in which all pipelines over it meet.
-
-    Raises:
-        ConfigurationError: Dagster takes no such owner, tag or key.
     """
 
     name: str
@@ -80,12 +77,13 @@ class EmbeddingPipeline:
     timezone: str = "UTC"
     schedule_status: dg.DefaultScheduleStatus = dg.DefaultScheduleStatus.STOPPED
     owners: Sequence[str] = ()
-    tags: Mapping[str, str] = field(default_factory=dict)
+    tags: Mapping[str, str] | None = None
     deps: Sequence[Dependency] = ()
 
     def __post_init__(self) -> None:
+        """Refuse owners, tags and keys that Dagster would not take, by a ConfigurationError."""
         check_owners(self.owners)
-        check_tags(self.tags)
+        check_tags(self.tags or {})
         dependencies(self.deps)
 
     def values(self, overrides: Sequence[str | Path] = ()) -> dict[str, dict[str, Any]]:
@@ -201,7 +199,7 @@ class EmbeddingPipeline:
             ),
             dependencies(self.deps),
             self.owners,
-            self.tags,
+            self.tags or {},
         )
 
 
