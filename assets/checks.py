@@ -54,18 +54,28 @@ def build_checks(pipeline: str, prefix: str) -> Sequence[dg.AssetChecksDefinitio
 
 def few_in_quarantine(o: Opened) -> dg.AssetCheckResult:
     """At most one record in twenty stands in quarantine."""
-    quarantine = o.registry.quarantine
-    held = quarantine.count(o.lane)
-    # What the source's reading refuses is not among its chunks.
-    total = o.plan.counts["source"] + quarantine.count(o.lane, "source")
+    counts = o.plan.counts
+    # What the source's reading refuses is not among its chunks; what is refused later is.
+    rejected = counts.get("rejected")
+    if rejected is None:
+        rejected = o.registry.quarantine.count(o.lane, "source")
+    held, total = rejected + _refused(o), counts["source"] + rejected
+    noun = "chunks" if o.source.chunking.describe() else "records"
     share = held / total if total else 0.0
     return dg.AssetCheckResult(
         passed=share <= MAX_QUARANTINE_SHARE,
         severity=dg.AssetCheckSeverity.WARN,
-        description=f"{held:,} of {total:,} records are in quarantine"
-        + ("; the asset's metadata shows why" if held else ""),
+        description=f"{held:,} of {total:,} {noun} {'is' if held == 1 else 'are'} in quarantine"
+        + (f": `embeddings quarantine list {o.name}` shows why" if held else ""),
         metadata={"in quarantine": held, "share in quarantine": round(share, 4)},
     )
+
+
+def _refused(o: Opened) -> int:
+    """Chunks of the plan's source that a provider or MongoDB refuses."""
+    # Of a source that was not read to its end, entries of the rest stay.
+    runs = None if o.plan.counts.get("whole", True) else (o.plan.run, o.run)
+    return o.registry.quarantine.count(o.lane, "provider", "store", runs=runs)
 
 
 def batches_are_sound(o: Opened) -> dg.AssetCheckResult:

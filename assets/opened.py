@@ -18,6 +18,7 @@ from resources.core.config import StrictResource
 from resources.core.credentials import hidden, in_clear, in_settings, way_out, without_secrets
 from resources.core.errors import ConfigurationError, EmbeddingsError
 from resources.core.progress import voiced
+from resources.core.variables import unset
 
 _IN_ONE_PROCESS = ("execute_in_process_executor", "in_process")
 
@@ -54,6 +55,13 @@ def opened(
         # Overrides by run config are in here, and in no resource that is nested in another.
         return getattr(context.resources, prefix + key)
 
+    def usable(key: str) -> StrictResource:
+        found = resource(key)
+        if any(unset(found)):
+            needed = {name: each for each in RESOURCES for name in unset(resource(each))}
+            raise ConfigurationError(_not_set(pipeline, needed))
+        return found
+
     def secrets() -> set[str]:
         return {secret for key in RESOURCES for secret in in_settings(resource(key))}
 
@@ -69,7 +77,7 @@ def opened(
         _nothing_in_clear(context.run.run_config)
         found = Opened(
             pipeline,
-            resource,
+            usable,
             stack,
             run=context.run.run_id,
             log=log,
@@ -80,6 +88,16 @@ def opened(
         if hold and isinstance(context, dg.AssetExecutionContext):
             stack.enter_context(_held(context, found))
         yield found
+
+
+def _not_set(pipeline: str, needed: Mapping[str, str]) -> str:
+    names = " and ".join(f"{name} for its {key}" for name, key in needed.items())
+    it, one = ("it", "one") if len(needed) == 1 else ("them", "ones")
+    return (
+        f"pipeline {pipeline} needs {names}, which the process that runs it does not have: set "
+        f"{it} where Dagster is started, or in `.env`, and start Dagster again; or choose what "
+        f"needs no such {one} in the run's config"
+    )
 
 
 def _subject(context: dg.AssetExecutionContext | dg.AssetCheckExecutionContext) -> str:

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from dagster._core.definitions.job_base import InMemoryJob
-from dagster._core.events import DagsterEvent
+from dagster._core.events import DagsterEvent, RunFailureReason
 from dagster._core.execution.api import execute_run
 from dagster._core.execution.execution_result import ExecutionResult
 
@@ -67,6 +67,7 @@ def run(
     Raises:
         ConfigurationError: The run config is wrong, or an environment variable is not set.
         RunFailed: A step failed.
+        KeyboardInterrupt: It was interrupted; Dagster has written that down.
     """
     pipeline = as_pipeline(pipeline)
     # Everything that can be checked is, before a run exists.
@@ -102,6 +103,8 @@ def run(
         )
         result = execute_run(InMemoryJob(job), created, instance)
     if not result.success:
+        if any(map(_interrupts, result.all_events)):
+            raise KeyboardInterrupt
         raise RunFailed(_reason(result))
     return RunOutcome(
         result.run_id,
@@ -154,3 +157,8 @@ def _innermost(error: Any) -> str:
     while error.cause:
         error = error.cause
     return error.message.strip()
+
+
+def _interrupts(event: DagsterEvent) -> bool:
+    data = event.job_failure_data if event.is_job_failure else None
+    return data is not None and data.failure_reason is RunFailureReason.UNEXPECTED_TERMINATION

@@ -12,7 +12,8 @@ from collections.abc import Sequence
 
 import dagster as dg
 
-from pipelines.framework.modules import load, pipeline_names
+from pipelines.framework.modules import load
+from pipelines.framework.names import pipeline_names
 from resources.core.errors import EmbeddingsError
 from resources.core.markdown import literal
 

@@ -84,7 +84,7 @@ def test_both_ways_expose_the_same(folder: Folder):
     apart = [described(find_pipeline(name).definitions()) for name in ("loc_one", "loc_two")]
     assert together["assets"] == {**apart[0]["assets"], **apart[1]["assets"]}
     assert together["checks"] == sorted([*apart[0]["checks"], *apart[1]["checks"]])
-    assert together["jobs"] == ["loc_one", "loc_two"]
+    assert together["jobs"] == sorted([*apart[0]["jobs"], *apart[1]["jobs"]])
     assert together["schedules"] == {**apart[0]["schedules"], **apart[1]["schedules"]}
     assert len(together["assets"]) == 8
     assert len(together["checks"]) == 12
