@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import psutil
 import pytest
 
+from assets import run_tags
 from pipelines.framework.instance import SETTINGS
 from resources.core.paths import CODE_ROOT
 from resources.mongodb import embedded
@@ -56,7 +57,7 @@ LOCATIONS = """{ workspaceOrError { ... on Workspace { locationEntries {
 } } } }"""
 
 RUNS = """{ runsOrError { ... on Runs { results {
-    runId status assetSelection { path }
+    runId status assetSelection { path } tags { key value }
     eventConnection { events {
         ... on MessageEvent { message } ... on ErrorEvent { error { message } }
     } }
@@ -212,6 +213,8 @@ def test_a_first_visit_materializes_the_quickstart_without_configuration(
     assert {tuple(key["path"]) for key in run["assetSelection"]} == {
         ("quickstart", asset) for asset in ASSETS
     }
+    tags = {tag["key"]: tag["value"] for tag in run["tags"]}
+    assert (tags[run_tags.REASON], tags[run_tags.EMBEDDED]) == ("Dagster UI", "180")
     _the_run_page_shows_success(dagster, page, run["runId"])
     _the_graph_shows_all_as_materialized(dagster, page)
     _every_check_has_passed(dagster)
@@ -222,7 +225,8 @@ def _open_graph(dagster: Dagster, page: "Page", location: str) -> None:
     page.goto(f"{dagster.url}/locations/{location}/asset-groups/{location}/lineage")
     for asset in ASSETS:
         _node(page, asset).wait_for()
-    assert page.locator("svg foreignObject").count() == len(ASSETS)
+    # And what they feed on: a file, or a collection.
+    assert page.locator("svg foreignObject").count() == len(ASSETS) + 1
 
 
 def _node(page: "Page", asset: str):
@@ -289,6 +293,8 @@ def _the_asset_pages_show_their_metadata(dagster: Dagster, page: "Page") -> None
     assert _row(page, "vectors written") == "180"
     assert _row(page, "vectors stored") == "180"
     _preview(page, "vectors by space", ["model", "vectors"], "sentence-transformers/")
+    page.get_by_text("quickstart.documents", exact=True).first.wait_for()
+    page.get_by_text("who made the vector").first.wait_for()
 
 
 def _metadata(page: "Page", key: str):
@@ -304,7 +310,7 @@ def _row(page: "Page", key: str) -> str:
 
 
 def _preview(page: "Page", key: str, headings: list[str], content: str) -> None:
-    """Markdown of up to 999 characters is shown as a table at once; more only after a click."""
+    """A table is shown at once; Markdown of a thousand characters only after a click."""
     row = page.get_by_role("row").filter(has=page.get_by_role("cell", name=key, exact=True)).first
     table = row.get_by_role("table")
     table.wait_for()

@@ -106,6 +106,7 @@ def stored(outcome: Stored) -> dict[str, Any]:
         "withdrawn (no vector of their text)": written.withdrawn,
         "left out (quarantined, or gone)": written.missing,
         "vectors stored": outcome.total,
+        "in quarantine": sum(outcome.quarantined.values()),
         **({} if outcome.removed is None else {"old embedding batches removed": outcome.removed}),
         "plan": outcome.plan,
         "stored as": outcome.stored_as,

@@ -47,6 +47,8 @@ def test_numbers_are_numbers_and_texts_of_documents_are_in_tables(
     preview = made["source_documents"]["preview"]
     assert isinstance(preview, dg.TableMetadataValue)
     assert preview.records[0].data["text"] == HOSTILE[:59] + "…"
+    assert made["stored_vectors"]["in quarantine"].value == 30
+    assert made["few_in_quarantine"]["in quarantine"].value == 30
     told = made["source_documents"]["all of the quarantine"].value
     assert told == "embeddings quarantine list films"
     # What was known before the run is what the run says, and more exactly.

@@ -90,6 +90,18 @@ def test_both_ways_expose_the_same(folder: Folder):
     assert len(together["checks"]) == 12
 
 
+def test_pipelines_of_a_shared_location_meet_in_their_source(folder: Folder):
+    source = {"origin": {"csv": {"path": "data/größe x/*.csv"}}}
+    folder.add("loc_one", {"source": source})
+    folder.add("loc_two", {"source": {**source, "carry": ["year"]}})
+    found = described(location(["loc_one", "loc_two"]))
+    assert len(found["assets"]) == 9
+    names = ("loc_one", "loc_two")
+    (one,), (two,) = (found["assets"][f"{name}/source_documents"][2] for name in names)
+    assert one == two
+    assert one.startswith("data/gr_e_x/_.csv-")
+
+
 def test_a_run_in_a_shared_location_uses_its_own_resources(
     folder: Folder, mongod_uri: str, tmp_path: Path
 ):
