@@ -9,6 +9,8 @@ from typing import Any
 import dagster as dg
 from pydantic import ValidationError
 
+from assets import tagging
+from assets.about import ASSETS
 from assets.failing import StepFailed
 from assets.work.heap import settled_heap
 from assets.work.opened import RESOURCES, Opened
@@ -16,6 +18,7 @@ from resources.core.config import StrictResource
 from resources.core.credentials import hidden, in_clear, in_settings, way_out, without_secrets
 from resources.core.errors import ConfigurationError, EmbeddingsError
 from resources.core.progress import voiced
+from resources.core.variables import unset
 
 _IN_ONE_PROCESS = ("execute_in_process_executor", "in_process")
 
@@ -46,10 +49,18 @@ def opened(
     Raises:
         StepFailed: With the sentence of an error that a user can act on; not to be retried.
     """
+    tagging.begun(context, pipeline)
 
     def resource(key: str) -> StrictResource:
         # Overrides by run config are in here, and in no resource that is nested in another.
         return getattr(context.resources, prefix + key)
+
+    def usable(key: str) -> StrictResource:
+        found = resource(key)
+        if any(unset(found)):
+            needed = {name: each for each in RESOURCES for name in unset(resource(each))}
+            raise ConfigurationError(_not_set(pipeline, needed))
+        return found
 
     def secrets() -> set[str]:
         return {secret for key in RESOURCES for secret in in_settings(resource(key))}
@@ -66,7 +77,7 @@ def opened(
         _nothing_in_clear(context.run.run_config)
         found = Opened(
             pipeline,
-            resource,
+            usable,
             stack,
             run=context.run.run_id,
             log=log,
@@ -79,6 +90,16 @@ def opened(
         yield found
 
 
+def _not_set(pipeline: str, needed: Mapping[str, str]) -> str:
+    names = " and ".join(f"{name} for its {key}" for name, key in needed.items())
+    it, one = ("it", "one") if len(needed) == 1 else ("them", "ones")
+    return (
+        f"pipeline {pipeline} needs {names}, which the process that runs it does not have: set "
+        f"{it} where Dagster is started, or in `.env`, and start Dagster again; or choose what "
+        f"needs no such {one} in the run's config"
+    )
+
+
 def _subject(context: dg.AssetExecutionContext | dg.AssetCheckExecutionContext) -> str:
     return context.op_execution_context.op.name.split("__", 1)[-1]
 
@@ -88,9 +109,11 @@ def _held(context: dg.AssetExecutionContext, found: Opened) -> Iterator[None]:
     layer = context.job_def.asset_layer
     selected = context.run.asset_selection or layer.selected_asset_keys
     node = layer.asset_graph.get(context.asset_key)
-    last = not any(key in selected for key in node.child_keys)
+    # A run may hold what fills the source as well, and what follows the index: none of ours.
+    ours = selected & {dg.AssetKey([found.name, asset]) for asset in ASSETS}
+    last = not ours & node.child_keys
     with found.work(last=last, one_process=_one_process(context)):
-        if not any(key in selected for key in node.parent_keys):
+        if not ours & node.parent_keys:
             found.check()
         yield
 

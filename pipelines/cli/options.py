@@ -1,32 +1,75 @@
 """What the commands share: options, and errors as sentences."""
 
 import gc
+import glob
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager, redirect_stdout
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from pipelines.framework.console import errors
+from resources.core.credentials import without_secrets
 from resources.core.errors import EmbeddingsError
+from resources.core.paths import CODE_ROOT, find_project
+
+if TYPE_CHECKING:
+    from pipelines.operations.several import Unseen
+
+DONE, WRONG, USAGE, INTERRUPTED = 0, 1, 2, 130
+"""Exit statuses of every command."""
+
+
+def _pipelines(incomplete: str) -> list[str]:
+    from pipelines.framework.names import pipeline_names
+
+    return [name for name in pipeline_names() if name.startswith(incomplete)]
+
+
+def _configs(incomplete: str) -> list[str]:
+    """Fragments by the names that `-c` takes, and files that are there."""
+    project = find_project() or CODE_ROOT
+    folders = {project / "configs", CODE_ROOT / "configs"}
+    found = {path.relative_to(top).as_posix() for top in folders for path in top.rglob("*.yaml")}
+    named = sorted(name for name in found if name.startswith(incomplete))
+    there = (path for kind in ("*", "*/*") for path in glob.iglob(f"{incomplete}{kind}"))
+    return [*named, *(path for path in there if path.endswith(".yaml"))]
+
 
 Pipeline = Annotated[
-    str, typer.Argument(help="Name of a module in pipelines/.", metavar="PIPELINE")
+    str,
+    typer.Argument(
+        help="Name of a module in pipelines/.", metavar="PIPELINE", autocompletion=_pipelines
+    ),
+]
+OnePipeline = Annotated[
+    str | None,
+    typer.Argument(help="Default: all of them.", metavar="[PIPELINE]", autocompletion=_pipelines),
+]
+Pipelines = Annotated[
+    list[str] | None,
+    typer.Argument(help="Default: all of them.", metavar="PIPELINE", autocompletion=_pipelines),
 ]
 Configs = Annotated[
     list[Path] | None,
     typer.Option(
-        "-c", "--config", help="YAML run config merged on top; may be repeated, a later one wins."
+        "-c",
+        "--config",
+        help="YAML run config merged on top; may be repeated, a later one wins.",
+        autocompletion=_configs,
     ),
 ]
-AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+AsJson = Annotated[
+    bool,
+    typer.Option("--json", help="Print one JSON document; progress goes to standard error."),
+]
 
 
 @contextmanager
 def sentences(*, collecting: bool = True) -> Iterator[None]:
-    """An error that a user can act on is one sentence, and exit status 1.
+    """An error that a user can act on is one sentence; so is an interruption.
 
     Everything in a command's function is within it but its imports, which must come before.
 
@@ -39,7 +82,15 @@ def sentences(*, collecting: bool = True) -> Iterator[None]:
         yield
     except EmbeddingsError as error:
         say_error(error)
-        raise typer.Exit(1) from error
+        raise typer.Exit(WRONG) from error
+    except KeyboardInterrupt as interrupt:
+        errors.say("[yellow]interrupted[/yellow]")
+        raise typer.Exit(INTERRUPTED) from interrupt
+    except Exception as error:  # a trace, and of nothing that is to be kept secret
+        found = without_secrets(error)
+        if found is error:
+            raise
+        raise found from found.__cause__
 
 
 @contextmanager
@@ -55,6 +106,15 @@ def collect_from_now_on() -> None:
     """What is there by now stays; see `start`."""
     gc.freeze()
     gc.enable()
+
+
+def say_unseen(unseen: "Mapping[str, Unseen]") -> None:
+    """Which pipelines are left out of an answer, and why: on standard error."""
+    for name, each in unseen.items():
+        if each.asleep:
+            errors.say("[dim]{name} is left out: {why}[/dim]", name=name, why=each.why)
+        else:
+            errors.say("[red]✗ {name}:[/red] {why}", name=name, why=each.why)
 
 
 def say_error(error: EmbeddingsError) -> None:

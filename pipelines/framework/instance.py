@@ -9,6 +9,7 @@ from pathlib import Path
 import dagster as dg
 from filelock import FileLock
 
+from pipelines.framework.home_errors import opening, using
 from resources.core.paths import state_home
 from resources.core.private import make_private
 
@@ -29,23 +30,22 @@ def project_instance() -> Iterator[dg.DagsterInstance]:
 
     A new one gets the project's settings, and DAGSTER_HOME is set to where it is. What is made is
     for its owner alone: run configs, previews and logs hold texts of the source.
+
+    Raises:
+        ConfigurationError: The folder is full, closed, damaged or held by another process.
     """
     home = instance_home()
-    make_private(home)
-    os.environ["DAGSTER_HOME"] = str(home)
-    # Whoever opens it first creates its tables. Two at once would write two schema versions into
-    # its SQLite files, and then no process can open them again. A read-only home (a mounted
-    # dagster.yaml) has none of those.
-    with FileLock(home / ".opening.lock") if os.access(home, os.W_OK) else nullcontext():
-        if not (home / "dagster.yaml").exists():
-            for folder in FOLDERS:  # Dagster would open them to everybody who gets into the home
-                make_private(home / folder)
-            shutil.copyfile(SETTINGS, home / "dagster.yaml")
-        instance = dg.DagsterInstance.get()
-    with instance:
+    with opening(home):
+        make_private(home)
+        os.environ["DAGSTER_HOME"] = str(home)
+        # Whoever opens it first creates its tables. Two at once would write two schema versions
+        # into its SQLite files, and then no process can open them again. A read-only home (a
+        # mounted dagster.yaml) has none of those.
+        with FileLock(home / ".opening.lock") if os.access(home, os.W_OK) else nullcontext():
+            if not (home / "dagster.yaml").exists():
+                for folder in FOLDERS:  # Dagster would open them to all who get into the home
+                    make_private(home / folder)
+                shutil.copyfile(SETTINGS, home / "dagster.yaml")
+            instance = dg.DagsterInstance.get()
+    with using(home), instance:
         yield instance
-
-
-if __name__ == "__main__":  # `make dev`: there before `dagster dev` opens it without the lock
-    with project_instance():
-        pass

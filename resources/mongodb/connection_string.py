@@ -15,7 +15,7 @@ from resources.core.errors import DeploymentError
 
 SUBJECT = "the connection string (MONGODB_URI, or `mongodb: deployment: server: uri`)"
 SCHEMES = ("mongodb://", "mongodb+srv://")
-EXAMPLE = "mongodb://user:password@host:27017"
+EXAMPLE = "mongodb://host:27017"
 _ESCAPE = (
     "write each such character of a user name or password as its escape, @ as %40, : as %3A, "
     "/ as %2F, ? as %3F, % as %25"
