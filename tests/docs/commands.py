@@ -17,6 +17,7 @@ Made by `make docs` from the command line itself; a test holds this page and the
 [operations](operations.md), [searching](search.md), [models](models.md).
 """
 
+_STATUS = re.compile(r"\*\*(\d+)\*\*\s+(.*)", re.DOTALL)
 _MARKUP = re.compile(r"\[bold\](.*?)\[/bold\]")
 
 
@@ -28,7 +29,7 @@ def commands_page() -> str:
     parts += [f"- [`{path}`](#{_anchor(path)}): {_first_line(each)}" for path, each in found]
     parts.append("")
     if epilogue := (root.epilog or "").strip():
-        parts += ["## Every command\n", _paragraphs(epilogue), ""]
+        parts += ["## Every command\n", *_statuses(_paragraphs(epilogue)), ""]
     if table := list(_options(root)):
         parts += ["Before the command's name:\n", *table, ""]
     for path, each in found:
@@ -37,6 +38,15 @@ def commands_page() -> str:
 
 
 Command = TyperCommand | TyperGroup
+
+
+def _statuses(text: str) -> Iterator[str]:
+    """Lines such as `**0**  done` as a table."""
+    for paragraph in text.split("\n\n"):
+        if found := _STATUS.fullmatch(paragraph):
+            yield f"| {found[1]} | {_cell(found[2])} |"
+        else:
+            yield f"{paragraph}:\n\n| | |\n| ---: | --- |"
 
 
 def command() -> TyperGroup:

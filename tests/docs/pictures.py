@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 DOCS = CODE_ROOT / "docs"
 LARGEST = 200_000
 """Bytes of a picture: a README is read on slow lines too."""
-PATIENCE = 120_000  # milliseconds
+PATIENCE = 300_000  # milliseconds
 QUESTION = "my bike tyre keeps losing air"
 BY_WORDS = "resources: {search_index: {config: {text: {tokenizer: porter}}}}"
 

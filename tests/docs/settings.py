@@ -7,6 +7,7 @@ import re
 import types
 import typing
 from collections.abc import Iterator, Mapping
+from enum import Enum
 from typing import Any
 
 import dagster as dg
@@ -87,7 +88,7 @@ def _declaration() -> Iterator[str]:
         default = each.default
         if each.default_factory is not dataclasses.MISSING:
             default = each.default_factory()
-        shown = "*required*" if default is dataclasses.MISSING else _code(_plain(default))
+        shown = "*required*" if default is dataclasses.MISSING else _code(_python(default))
         yield f"| `{each.name}` | {shown} | {_cell(said.get(each.name, ''))} |"
     yield ""
 
@@ -198,11 +199,13 @@ def _default(info: FieldInfo) -> str:
     return _code(_plain(default))
 
 
+def _python(value: Any) -> str:
+    return value.value if isinstance(value, Enum) else repr(value)
+
+
 def _plain(value: Any) -> str:
     if isinstance(value, dg.EnvVar):
         return f"{{env: {value.env_var_name}}}"
-    if isinstance(value, dg.DefaultScheduleStatus):
-        return value.value
     return value if isinstance(value, str) and value else json.dumps(value, ensure_ascii=False)
 
 
