@@ -11,6 +11,7 @@ import typer
 
 from pipelines.framework.console import errors
 from resources.core.errors import EmbeddingsError
+from resources.core.progress import voiced
 
 Pipeline = Annotated[
     str, typer.Argument(help="Name of a module in pipelines/.", metavar="PIPELINE")
@@ -36,9 +37,20 @@ def sentences(*, collecting: bool = True) -> Iterator[None]:
     if collecting:
         collect_from_now_on()
     try:
-        yield
+        with voiced(_say_progress, patient=True):
+            yield
     except EmbeddingsError as error:
         say_error(error)
+        raise typer.Exit(1) from error
+    except OSError as error:
+        if not error.filename:  # a pipe that is closed, say, which is typer's concern
+            raise
+        say_error(
+            EmbeddingsError(
+                f"{error.filename} cannot be used ({error.strerror}): make room, or see that it "
+                "may be read and written"
+            )
+        )
         raise typer.Exit(1) from error
 
 
@@ -55,6 +67,11 @@ def collect_from_now_on() -> None:
     """What is there by now stays; see `start`."""
     gc.freeze()
     gc.enable()
+
+
+def _say_progress(line: str) -> None:
+    """Beside what a command prints, which may be for a program."""
+    errors.say("[dim]{line}[/dim]", line=line)
 
 
 def say_error(error: EmbeddingsError) -> None:
