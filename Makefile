@@ -5,11 +5,7 @@ BIN := $(VENV)/bin
 PIP_INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
 export DAGSTER_HOME ?= $(CURDIR)/state/dagster
 
-# Keys and addresses; see .env.example.
-ifneq (,$(wildcard .env))
-include .env
-export
-endif
+# The programs read .env; make would take `$`, `#` and quotes in it for its own.
 
 .DEFAULT_GOAL := help
 .PHONY: help install demo dev test proofs mutants lint types docs pictures stop clean constraints
@@ -23,8 +19,7 @@ demo: $(VENV)/.demo  ## embed 180 texts into a local MongoDB-compatible server, 
 	@$(BIN)/embeddings demo
 
 dev: $(VENV)/.demo  ## the Dagster UI on http://127.0.0.1:3000
-	$(BIN)/python -m pipelines.framework.instance
-	cd $(DAGSTER_HOME) && $(CURDIR)/$(BIN)/dagster dev -w $(CURDIR)/workspace.yaml -h 127.0.0.1 -p $(or $(PORT),3000)
+	@$(BIN)/python -m pipelines.framework.dev -h 127.0.0.1 -p $(or $(PORT),3000)
 
 test: $(VENV)/.dev  ## all tests; what is missing on this machine is skipped, saying why
 	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder $(ARGS)

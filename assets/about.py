@@ -123,23 +123,31 @@ def check_tags(tags: Mapping[str, str]) -> None:
             ) from None
 
 
-def dependency(given: Dependency) -> dg.AssetDep:
-    """What Dagster takes; the parts of a key in a text are separated by `/`.
+def dependencies(deps: Sequence[Dependency]) -> list[dg.AssetDep]:
+    """As Dagster takes them; in a text, `/` separates the parts of a key.
 
     Raises:
         ConfigurationError: Dagster takes no such key.
     """
+    if isinstance(deps, str):
+        raise ConfigurationError(f"deps: a list belongs here, not {deps!r}: [{deps!r}]")
+    return [_dependency(given) for given in deps]
+
+
+def _dependency(given: Dependency) -> dg.AssetDep:
     name = dg.AssetKey.from_user_string(given) if isinstance(given, str) else given
     try:
         found = dg.AssetDep.from_coercible(name)
-        # Dagster derives a name of an input from it, and is only later heard of.
-        if not re.fullmatch(r"[\w.-]+", "_".join(found.asset_key.path), re.ASCII):
-            raise ConfigurationError(
-                f"deps: {found.asset_key.to_user_string()!r} is no key that Dagster can depend "
-                "on: its parts are letters, digits, `_`, `-` and `.`"
-            )
-    except dg.DagsterError as error:
-        raise ConfigurationError(f"deps: {given!r} is no asset: {error}") from error
+    except (dg.DagsterError, CheckError):
+        raise ConfigurationError(
+            f"deps: {given!r} is no asset: give a key, as text such as 'raw/films', or a definition"
+        ) from None
+    # Dagster makes the name of an input of it, and says only then that it cannot.
+    if not re.fullmatch(r"[A-Za-z0-9_.-]+", "_".join(found.asset_key.path)):
+        raise ConfigurationError(
+            f"deps: {found.asset_key.to_user_string()!r} is no key that Dagster can depend on: "
+            "its parts are letters, digits, `_`, `-` and `.`"
+        )
     return found
 
 

@@ -12,6 +12,7 @@ from assets.work.auditing import examine
 from assets.work.opened import Opened
 from assets.work.proving import probe
 from resources.core.errors import BatchStoreError, ProviderError
+from resources.core.markdown import literal
 from resources.embedders.base import check_reply
 
 MAX_QUARANTINE_SHARE = 0.05
@@ -33,7 +34,8 @@ def build_checks(pipeline: str, prefix: str) -> Sequence[dg.AssetChecksDefinitio
         def check(context: dg.AssetCheckExecutionContext) -> Any:
             with opened(context, pipeline, prefix) as o:
                 found = judge(o)
-            yield found
+            # The Dagster UI reads it as Markdown, and it may name what stands in documents.
+            yield found._replace(description=literal(found.description or ""))
             if blocking and not found.passed:  # Dagster would say only that it failed
                 sentence = f"the check {judge.__name__} failed: {found.description}"
                 raise StepFailed(sentence, kind="CheckFailed")
@@ -52,18 +54,28 @@ def build_checks(pipeline: str, prefix: str) -> Sequence[dg.AssetChecksDefinitio
 
 def few_in_quarantine(o: Opened) -> dg.AssetCheckResult:
     """At most one record in twenty stands in quarantine."""
-    quarantine = o.registry.quarantine
-    held = quarantine.count(o.lane)
-    # What the source's reading refuses is not among its chunks.
-    total = o.plan.counts["source"] + quarantine.count(o.lane, "source")
+    counts = o.plan.counts
+    # What the source's reading refuses is not among its chunks; what is refused later is.
+    rejected = counts.get("rejected")
+    if rejected is None:
+        rejected = o.registry.quarantine.count(o.lane, "source")
+    held, total = rejected + _refused(o), counts["source"] + rejected
+    noun = "chunks" if o.source.chunking.describe() else "records"
     share = held / total if total else 0.0
     return dg.AssetCheckResult(
         passed=share <= MAX_QUARANTINE_SHARE,
         severity=dg.AssetCheckSeverity.WARN,
-        description=f"{held:,} of {total:,} records are in quarantine"
-        + ("; the asset's metadata shows why" if held else ""),
-        metadata={"quarantined": held, "share": share},
+        description=f"{held:,} of {total:,} {noun} {'is' if held == 1 else 'are'} in quarantine"
+        + (f": `embeddings quarantine list {o.name}` shows why" if held else ""),
+        metadata={"in quarantine": held, "share in quarantine": round(share, 4)},
     )
+
+
+def _refused(o: Opened) -> int:
+    """Chunks of the plan's source that a provider or MongoDB refuses."""
+    # Of a source that was not read to its end, entries of the rest stay.
+    runs = None if o.plan.counts.get("whole", True) else (o.plan.run, o.run)
+    return o.registry.quarantine.count(o.lane, "provider", "store", runs=runs)
 
 
 def batches_are_sound(o: Opened) -> dg.AssetCheckResult:
@@ -83,7 +95,7 @@ def batches_are_sound(o: Opened) -> dg.AssetCheckResult:
     return dg.AssetCheckResult(
         passed=not problems,
         description=problems[0] if problems else f"{rows:,} vectors looked at",
-        metadata={"vectors looked at": rows, "batches of the plan": len(parts)},
+        metadata={"vectors compared": rows, "embedding batches of the plan": len(parts)},
     )
 
 
@@ -108,7 +120,10 @@ def one_space(o: Opened) -> dg.AssetCheckResult:
     return dg.AssetCheckResult(
         passed=not problem,
         description=problem or f"all vectors are of the space {space}",
-        metadata={"without lineage": bare, "of other spaces": sum(others.values())},
+        metadata={
+            "vectors without lineage": bare,
+            "vectors of other spaces": sum(others.values()),
+        },
     )
 
 
@@ -126,7 +141,7 @@ def vectors_as_embedded(o: Opened) -> dg.AssetCheckResult:
             if faults
             else f"{found.compared:,} vectors are as they were embedded"
         ),
-        metadata={"compared": found.compared},
+        metadata={"vectors compared": found.compared},
     )
 
 
@@ -143,7 +158,7 @@ def all_stored(o: Opened) -> dg.AssetCheckResult:
             if missing
             else f"{stored:,} vectors for {wanted:,} chunks"
         ),
-        metadata={"chunks": wanted, "vectors": stored, "quarantined": held},
+        metadata={"chunks": wanted, "vectors stored": stored, "in quarantine": held},
     )
 
 
@@ -159,9 +174,10 @@ def index_is_complete(o: Opened) -> dg.AssetCheckResult:
         passed=not problem,
         description=problem or f"{found.indexed:,} vectors indexed and stored",
         metadata={
-            "indexed": found.indexed,
-            "stored": found.stored,
+            "vectors indexed": found.indexed,
+            "vectors stored": found.stored,
             "probes": len(probes),
+            "probes found": len(probes) - len(lost),
             "mean probe score": float(np.mean([p.score for p in probes] or [0.0])),
         },
     )

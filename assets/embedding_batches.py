@@ -2,7 +2,7 @@
 
 import dagster as dg
 
-from assets import report
+from assets import report, tagging
 from assets.about import About, Settings
 from assets.opened import opened, required
 from assets.report import page
@@ -27,6 +27,7 @@ def build_embedding_batches(about: About, prefix: str, kinds: set[str]) -> dg.As
         """Vectors of the texts that have none yet, as Parquet files: the checkpoint of the run."""
         with opened(context, pipeline, prefix) as o:
             outcome = embed(o)
+            tagging.done(context, o, outcome)
             said = page.embedding_batches(Settings.of(o), outcome.space)
         return report.result(outcome, {**said, **report.embedded(outcome)})
 

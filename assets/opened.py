@@ -9,6 +9,8 @@ from typing import Any
 import dagster as dg
 from pydantic import ValidationError
 
+from assets import tagging
+from assets.about import ASSETS
 from assets.failing import StepFailed
 from assets.work.heap import settled_heap
 from assets.work.opened import RESOURCES, Opened
@@ -47,6 +49,7 @@ def opened(
     Raises:
         StepFailed: With the sentence of an error that a user can act on; not to be retried.
     """
+    tagging.begun(context, pipeline)
 
     def resource(key: str) -> StrictResource:
         # Overrides by run config are in here, and in no resource that is nested in another.
@@ -106,9 +109,11 @@ def _held(context: dg.AssetExecutionContext, found: Opened) -> Iterator[None]:
     layer = context.job_def.asset_layer
     selected = context.run.asset_selection or layer.selected_asset_keys
     node = layer.asset_graph.get(context.asset_key)
-    last = not any(key in selected for key in node.child_keys)
+    # A run may hold what fills the source as well, and what follows the index: none of ours.
+    ours = selected & {dg.AssetKey([found.name, asset]) for asset in ASSETS}
+    last = not ours & node.child_keys
     with found.work(last=last, one_process=_one_process(context)):
-        if not any(key in selected for key in node.parent_keys):
+        if not ours & node.parent_keys:
             found.check()
         yield
 

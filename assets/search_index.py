@@ -2,7 +2,7 @@
 
 import dagster as dg
 
-from assets import report
+from assets import report, tagging
 from assets.about import About, Settings
 from assets.opened import opened, required
 from assets.report import page
@@ -27,6 +27,7 @@ def build_search_index(about: About, prefix: str) -> dg.AssetsDefinition:
         """The vector index that searches use, equal to its declaration and to what is stored."""
         with opened(context, pipeline, prefix) as o:
             outcome = index(o)
+            tagging.done(context, o, outcome)
             said = page.search_index(Settings.of(o), outcome.report)
         if outcome.report.merge_due:  # while the new version serves, and the next run may begin
             with opened(context, pipeline, prefix, hold=False) as o:

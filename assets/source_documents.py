@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 import dagster as dg
 
-from assets import report
+from assets import report, tagging
 from assets.about import About, Settings
 from assets.opened import opened, required
 from assets.report import page
@@ -41,6 +41,7 @@ def build_source_documents(
             context.log.warning(line)
         with opened(context, pipeline, prefix) as o:
             outcome = plan_work(o)
+            tagging.done(context, o, outcome)
             said = page.source_documents(Settings.of(o), about.upstream(o.source))
         return report.result(outcome, {**said, **report.planned(outcome)})
 

@@ -2,7 +2,7 @@
 
 import dagster as dg
 
-from assets import report
+from assets import report, tagging
 from assets.about import About, Settings
 from assets.opened import opened, required
 from assets.report import page
@@ -27,6 +27,7 @@ def build_stored_vectors(about: About, prefix: str) -> dg.AssetsDefinition:
         """Vectors in MongoDB, each with its lineage: model, text, batch, run and time."""
         with opened(context, pipeline, prefix) as o:
             outcome = store(o)
+            tagging.done(context, o, outcome)
             above = about.upstream(o.source)
             said = page.stored_vectors(Settings.of(o), above, outcome.stored_as)
         return report.result(outcome, {**said, **report.stored(outcome)})

@@ -1,6 +1,7 @@
 import os
 import secrets
 import sys
+import tempfile
 import threading
 from collections.abc import Iterator
 from contextlib import ExitStack
@@ -10,6 +11,7 @@ import pymongo
 import pytest
 from hypothesis import HealthCheck, settings
 
+from resources.core.private import who_else
 from tests import models, servers
 from tests.providers import fixtures
 from tests.schemas import keep_schemas
@@ -40,6 +42,17 @@ def nothing_stays_open() -> Iterator[None]:
         warm.close()  # `search` keeps its searcher for the next question
     left = [thread for thread in threading.enumerate() if thread not in before]
     assert not [thread for thread in left if thread.name.endswith(("-requests", "-rerank"))]
+
+
+@pytest.fixture
+def open_place() -> Iterator[Path]:
+    """A folder that everybody of the machine gets into, as /srv is; `tmp_path` is closed."""
+    with tempfile.TemporaryDirectory(prefix="open-place-") as name:
+        folder = Path(name)
+        folder.chmod(0o755)
+        if who_else(folder) != "everybody":
+            pytest.skip("the system's folder for temporary files is closed, or has no modes")
+        yield folder
 
 
 SERVERS = ["embedded", "mongod"]

@@ -27,6 +27,7 @@ class Run:
     checks: dict[str, bool]
     metadata: dict[str, dict[str, Any]]
     run_id: str
+    tags: Mapping[str, str]
 
     def __getattr__(self, asset: str) -> dict[str, Any]:
         return self.metadata[asset]
@@ -91,7 +92,12 @@ class Workshop:
         file.write_text(yaml.safe_dump({"resources": resources}), "utf-8")
         return EmbeddingPipeline(name=self.name, configs=[file])
 
-    def run(self, *assets: str, config: Mapping[str, Any] | None = None) -> Run:
+    def run(
+        self,
+        *assets: str,
+        config: Mapping[str, Any] | None = None,
+        tags: Mapping[str, str] | None = None,
+    ) -> Run:
         """Materialize all assets, or those named, in this process."""
         job = self.pipeline.definitions().resolve_job_def(self.name)
         keys = [dg.AssetKey([self.name, asset]) for asset in assets]
@@ -100,6 +106,7 @@ class Workshop:
             run_config=config,
             raise_on_error=False,
             instance=shared_instance(),
+            tags=dict(tags or {}),
         )
         metadata = {
             event.asset_key.path[-1]: {
@@ -114,6 +121,7 @@ class Workshop:
             {e.check_name: e.passed for e in result.get_asset_check_evaluations()},
             {asset: metadata[asset] for asset in ASSETS if asset in metadata},
             result.run_id,
+            _tags(result.run_id),
         )
 
     def search(self, query: str, **options: Any) -> SearchAnswer:
@@ -127,6 +135,11 @@ class Workshop:
         with open_pipeline(self.pipeline) as opened:
             found = opened.registry.quarantine.entries(self.name)
         return {str(entry.id or entry.where): entry.reason for entry in found}
+
+
+def _tags(run: str) -> Mapping[str, str]:
+    found = shared_instance().get_run_by_id(run)
+    return found.tags if found else {}
 
 
 def _failures(result: dg.ExecuteInProcessResult) -> Iterator[str]:

@@ -59,7 +59,7 @@ def planned(outcome: Planned) -> dict[str, Any]:
 def embedded(outcome: Embedded) -> dict[str, Any]:
     space = outcome.space
     metadata = {
-        "dagster/row_count": outcome.embedded,
+        "dagster/row_count": outcome.chunks,
         "provider": space.provider,
         "model": outcome.model,
         "space": space.id,

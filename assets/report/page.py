@@ -137,7 +137,9 @@ def stored_vectors(
     if store.rescore != "none":
         columns.append((store.rescore_path, f"vector {store.rescore}", "finer, not indexed"))
         lineage[store.rescore_path] = [dg.TableColumnDep(batches, "vector")]
-    return _store(s) | _columns(columns, lineage)
+    namespace = _namespace(s)
+    where = {"dagster/table_name": namespace, **_uri(_mongodb(s, namespace))} if namespace else {}
+    return where | _columns(columns, lineage)
 
 
 def search_index(s: Settings, report: IndexReport | None = None) -> dict[str, Any]:
@@ -157,9 +159,13 @@ def search_index(s: Settings, report: IndexReport | None = None) -> dict[str, An
     columns += [(name, " + ".join(kinds), "searches use it") for name, kinds in uses.items()]
     vectors = s.key("stored_vectors")
     lineage = {name: [dg.TableColumnDep(vectors, name)] for name, *_ in columns}
-    where = _store(s)
-    if (report.engine if report else index.engine) != "mongodb":
-        where.pop("dagster/uri", None)  # it lies in files, or that is found out by a run
+    # No table name: Dagster takes assets of one table for one that was loaded twice.
+    where: dict[str, Any] = {}
+    namespace = _namespace(s)
+    if namespace:
+        where["vector store"] = f"{namespace}:{store.path}"
+        if (report.engine if report else index.engine) == "mongodb":
+            where |= _uri(_mongodb(s, namespace))
     if report and (files := report.details.get("index files")):
         where |= _uri(_safely(lambda: location(files)))
     return where | {"index": index.name} | _columns(columns, lineage)
@@ -179,12 +185,11 @@ def _searched_by_words(s: Settings) -> Sequence[str]:
     return s.search_index.text.fields or own
 
 
-def _store(s: Settings) -> dict[str, Any]:
+def _namespace(s: Settings) -> str | None:
     try:
-        namespace = ".".join(s.vector_store.namespace(s.source))
+        return ".".join(s.vector_store.namespace(s.source))
     except (ConfigurationError, ValueError):  # a run says what is wrong
-        return {}
-    return {"dagster/table_name": namespace, **_uri(_mongodb(s, namespace))}
+        return None
 
 
 def _mongodb(s: Settings, namespace: str) -> str | None:

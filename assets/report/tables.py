@@ -75,9 +75,9 @@ def quarantine(entries: Sequence[Quarantined]) -> dg.TableMetadataValue:
         [
             {
                 "id": "" if entry.id is None else shown(entry.id),
-                "where": entry.where,
                 "reason": cell(entry.reason, 3 * WIDTH),
-                "text": entry.excerpt,
+                "where": entry.where,
+                "text": cell(entry.excerpt, TEXT),
                 "times seen": entry.count,
                 "first seen": f"{entry.first_seen:%Y-%m-%d %H:%M}",
                 "last seen": f"{entry.last_seen:%Y-%m-%d %H:%M}",

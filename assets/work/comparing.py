@@ -85,7 +85,8 @@ def plan_work(o: Opened) -> Planned:
         log=o.log,
     )
     o.lease.check()
-    plan = writer.finish(dataclasses.asdict(found.counts), o.finished)
+    counts = {**dataclasses.asdict(found.counts), "rejected": found.rejected, "whole": found.whole}
+    plan = writer.finish(counts, o.finished)
     healed = 0
     if found.whole:
         healed = registry.quarantine.release_healed(o.lane, o.run, found.scope)

@@ -12,7 +12,7 @@ import numpy as np
 
 from assets.work.budget import Estimate, check_budget, estimate, exceeded
 from assets.work.opened import Opened
-from assets.work.plan import Plan, PlannedPart, read_texts
+from assets.work.plan import Plan, PlannedPart, read_hashes, read_texts
 from assets.work.planning import batch_id
 from resources.batch_store.store import BatchStore, EmbeddingBatch
 from resources.core.chunks import Chunk, size_of
@@ -40,6 +40,8 @@ class Embedded:
     Attributes:
         asked: There were texts to embed, or vectors to copy.
         url: Where the batches lie.
+        chunks: Of the source that have their vector now, in whichever run it was made.
+        refusals: How many texts the provider refused, by its reason.
         preview: Some of the texts, with their vectors and tokens (-1 where those are not known).
     """
 
@@ -62,6 +64,8 @@ class Embedded:
     cost_usd: float | None = None
     truncated: int = 0
     seconds: float = 0.0
+    chunks: int = 0
+    refusals: dict[str, int] = field(default_factory=dict)
     preview: list[tuple[Chunk, np.ndarray, int]] = field(default_factory=list)
 
     def count(self, reply: Embeddings) -> None:
@@ -72,6 +76,9 @@ class Embedded:
         self.throttled_seconds += usage.throttled_seconds
         if usage.tokens is not None:
             self.tokens = (self.tokens or 0) + usage.tokens
+        self.refused += len(reply.refused)
+        for refusal in reply.refused.values():
+            self.refusals[refusal.reason] = self.refusals.get(refusal.reason, 0) + 1
 
 
 def embed(o: Opened) -> Embedded:
@@ -152,7 +159,7 @@ def embed_plan(o: Opened, embedder: Embedder) -> Embedded:
     under_way = _UnderWay(UNDER_WAY_BYTES)
     parts = {work.part.batch: work for work in todo}
 
-    stopped = ""
+    stopped, refused = "", set[tuple[str, str]]()
 
     def texts() -> Iterator[tuple[str, list[str]]]:
         nonlocal stopped
@@ -181,6 +188,7 @@ def embed_plan(o: Opened, embedder: Embedder) -> Embedded:
         )  # fmt: skip
         if spent["cost_usd"] is not None:
             outcome.cost_usd = (outcome.cost_usd or 0.0) + spent["cost_usd"]
+        refused.update((name, chunks[position].text_hash) for position in given.refused)
         progress.advance(len(chunks) - len(given.unfinished))
 
     replies: Any = embedder.embed_batches(texts())
@@ -198,7 +206,23 @@ def embed_plan(o: Opened, embedder: Embedder) -> Embedded:
     progress.finish()
     if stopped:
         raise ConfigurationError(stopped)
+    source, held = (plan.counts.get(name, 0) for name in ("source", "held"))
+    outcome.chunks = source - held - _without(plan, batches, refused)
     return outcome
+
+
+def _without(plan: Plan, batches: BatchStore, refused: set[tuple[str, str]]) -> int:
+    """Chunks of the plan whose text is one of those refused in a batch, by both their names.
+
+    Chunks that repeat a text of a batch are in other parts, for the same batch.
+    """
+    names = {batch for batch, _ in refused}
+    return sum(
+        (part.batch, text_hash) in refused
+        for part in plan.of_kind("embed", "reuse")
+        if part.batch in names
+        for text_hash in read_hashes(batches, plan, part)
+    )
 
 
 def _kept(
@@ -221,7 +245,6 @@ def _kept(
     spent = _spent(plan, batch, reply, embedder, run) | {"seconds": seconds}
     batch.details["spent"] = spent
     outcome.count(reply)
-    outcome.refused += len(reply.refused)
     outcome.embedded += len(batch.lineage)
     outcome.batches += 1
     if work.found and not reply.unfinished:

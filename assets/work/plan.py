@@ -44,6 +44,8 @@ class Plan:
 
     Attributes:
         run: That made it.
+        counts: What the comparison found, see `Counts`; besides how many records were `rejected`,
+            and whether the `whole` source was read. Earlier versions did not note those two.
     """
 
     id: str
@@ -172,6 +174,12 @@ def read_texts(store: BatchStore, plan: Plan, part: PlannedPart) -> list[Chunk]:
     """The chunks of a part without what they carry, which embedding has no use for."""
     names = [name for name in _SCHEMA.names if name != "fields"]
     return _chunks(store.plans.read_part(plan.pipeline, plan.id, part.name, names))
+
+
+def read_hashes(store: BatchStore, plan: Plan, part: PlannedPart) -> list[str]:
+    """The hashes of a part's texts."""
+    table = store.plans.read_part(plan.pipeline, plan.id, part.name, ["text_hash"])
+    return table["text_hash"].to_pylist()
 
 
 def _chunks(table: pa.Table) -> list[Chunk]:

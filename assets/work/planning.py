@@ -70,9 +70,10 @@ class Counts:
     Of those that are stored but no longer cut from the source, `deleted` lost their whole document,
     and `outdated` are of documents that are still there. `rechunked` have come out the same from
     another chunker: their lineage is brought up to date. Those `cut` have a vector of only the
-    beginning of their text, which the settings do not want any more. Those `set_aside` may not be
-    stored, since somebody else's document or vector is in their place. Those and the `held`, whose
-    text is in quarantine, are no work of the run, and in no other number but `source`.
+    beginning of their text, which the settings do not want any more. Those `held`, whose text is in
+    quarantine, are no work of the run, and in no other number but `source`. Those `set_aside` may
+    not be stored, since somebody else's document or vector is in their place: they and the
+    `duplicate_ids` are in no other number.
     """
 
     source: int = 0
@@ -91,6 +92,11 @@ class Counts:
     to_embed: int = 0
     reused: int = 0
     replaced_spaces: dict[str, int] = field(default_factory=dict)
+
+    def of_source(self) -> dict[str, int]:
+        """What became of every chunk of the source, by name: adds up to `source`."""
+        names = ("new", "changed", "cut", "reformatted", "rechunked", "refreshed", "held")
+        return {name: getattr(self, name) for name in (*names, "unchanged")}
 
 
 class Planner(Generic[S]):

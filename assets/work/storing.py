@@ -1,6 +1,6 @@
 """Carry out a plan on the store: write the vectors, and only then remove what vanished."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass
 from functools import partial
@@ -63,6 +63,7 @@ class Stored:
         total: Vectors in the store now.
         spaces: What they are: space (None if the registry has lost it), its id, vectors.
         formats: What this corpus would be in other formats, on a sample of it.
+        quarantined: How many entries the quarantine is left with, by their reason.
     """
 
     plan: str
@@ -77,6 +78,7 @@ class Stored:
     total: int
     spaces: Sequence[tuple[EmbeddingSpace | None, str, int]]
     formats: Sequence[FormatQuality]
+    quarantined: Mapping[str, int]
 
 
 def store(o: Opened) -> Stored:
@@ -131,6 +133,7 @@ def store(o: Opened) -> Stored:
             for name in vectors.spaces()
         ],
         formats=_formats(plan, batches, vectors, o.search_index.similarity),
+        quarantined=registry.quarantine.reasons(o.lane),
     )
 
 

@@ -1,18 +1,20 @@
 """The command `embeddings`: what it can do, in the order in which one needs it."""
 
 import sys
+from typing import Annotated
 
 import typer
-from dotenv import load_dotenv
 
 from pipelines.cli import (
     audit,
     demo,
     doctor,
+    history,
     index,
     init,
     lineage,
     list_,
+    maintain,
     models,
     plan,
     quarantine,
@@ -20,15 +22,32 @@ from pipelines.cli import (
     search,
     serve,
     spend,
+    status,
     stop,
 )
+from pipelines.cli.options import WRONG, say_error
+from pipelines.framework.console import say
+from pipelines.framework.environment import load_environment
+from resources.core.errors import ConfigurationError
 from resources.core.paths import find_project
+
+STATUSES = """\
+[bold]Exit status[/bold] of every command
+
+[bold]0[/bold]    done
+
+[bold]1[/bold]    something is wrong, or differs: a sentence says what, and what to do
+
+[bold]2[/bold]    it was called in a wrong way
+
+[bold]130[/bold]  interrupted (Ctrl-C, SIGTERM); what was done by then is kept
+"""
 
 app = typer.Typer(
     no_args_is_help=True,
-    add_completion=False,
     pretty_exceptions_enable=False,
     help="Embedding pipelines for MongoDB on Dagster.",
+    epilog=STATUSES,
 )
 
 BEGIN = "Begin"
@@ -48,6 +67,8 @@ app.command("search", rich_help_panel=SEARCH)(search.search)
 app.command("serve", rich_help_panel=SEARCH)(serve.serve)
 
 LOOK = "Look"
+app.command("status", rich_help_panel=LOOK)(status.status)
+app.command("history", rich_help_panel=LOOK)(history.history)
 app.command("lineage", rich_help_panel=LOOK)(lineage.lineage)
 app.command("spend", rich_help_panel=LOOK)(spend.spend)
 app.command("audit", rich_help_panel=LOOK)(audit.audit)
@@ -55,10 +76,24 @@ app.command("audit", rich_help_panel=LOOK)(audit.audit)
 REPAIR = "Repair"
 app.add_typer(quarantine.app, name="quarantine", rich_help_panel=REPAIR)
 app.add_typer(index.app, name="index", rich_help_panel=REPAIR)
+app.command("maintain", rich_help_panel=REPAIR)(maintain.maintain)
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        from importlib.metadata import version
+
+        say("{version}", version=version("mongodb-embedding-pipelines"))
+        raise typer.Exit
 
 
 @app.callback()
-def begin() -> None:
+def begin(
+    version: Annotated[
+        bool,
+        typer.Option("--version", help="Print the version.", callback=_version, is_eager=True),
+    ] = False,
+) -> None:
     """Embedding pipelines for MongoDB on Dagster."""
 
 
@@ -67,5 +102,9 @@ def main() -> None:
     if root is not None:
         # As Dagster does for a code location: a pipeline may import modules beside `pipelines/`.
         sys.path.insert(0, str(root))
-        load_dotenv(root / ".env")
+        try:
+            load_environment(root)
+        except ConfigurationError as error:
+            say_error(error)
+            sys.exit(WRONG)
     app()

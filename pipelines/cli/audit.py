@@ -5,9 +5,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from pipelines.cli.options import AsJson, Configs, Pipeline, progress_apart, sentences
+from pipelines.cli.options import WRONG, AsJson, Configs, Pipeline, progress_apart, sentences
 from pipelines.cli.terminal import Column, Listing, print_json
-from pipelines.framework.console import console, say
+from pipelines.framework.console import say
 
 if TYPE_CHECKING:
     from pipelines.operations.audit import Audit
@@ -26,17 +26,21 @@ def audit(
 
     with sentences():
         with progress_apart(as_json):
-            found = auditing.audit(pipeline, config or [], console.print)
+            found = auditing.audit(pipeline, config or [], _progress)
             if repair and found.findings:
                 show(pipeline, found)
-                auditing.repair(pipeline, config or [], console.print)
-                found = auditing.audit(pipeline, config or [], console.print)
+                auditing.repair(pipeline, config or [], _progress)
+                found = auditing.audit(pipeline, config or [], _progress)
         if as_json:
             print_json(dataclasses.asdict(found))
         else:
             show(pipeline, found)
     if found.findings:
-        raise typer.Exit(1)
+        raise typer.Exit(WRONG)
+
+
+def _progress(line: str) -> None:
+    say("{line}", line=line)
 
 
 def show(pipeline: str, found: "Audit") -> None:

@@ -1,10 +1,12 @@
 """`embeddings doctor`: whether a pipeline could run here."""
 
+import dataclasses
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from pipelines.cli.options import Configs, sentences
+from pipelines.cli.options import WRONG, AsJson, Configs, OnePipeline, sentences
+from pipelines.cli.terminal import print_json
 from pipelines.framework.console import say, styled
 
 if TYPE_CHECKING:
@@ -19,21 +21,40 @@ _MARKS = {
 
 
 def doctor(
-    pipeline: Annotated[str | None, typer.Argument(metavar="[PIPELINE]")] = None,
+    pipeline: OnePipeline = None,
+    online: Annotated[
+        bool,
+        typer.Option(
+            "--online", help="Ask the provider for the model: free, of Voyage AI one short text."
+        ),
+    ] = False,
+    as_json: AsJson = False,
     config: Configs = None,
 ) -> None:
     """Check whether a pipeline could run here, and how to fix what keeps it from running."""
     from pipelines.operations.doctor import examine
 
     with sentences():
-        problems, wanted = 0, []
-        for finding in examine(pipeline, config or []):
-            problems += finding.state == "problem"
-            wanted += [finding.topic] if finding.state == "wanted" else []
-            _show(finding)
+        found: list[Finding] = []
+        for finding in examine(pipeline, config or [], online=online):
+            found.append(finding)
+            if not as_json:
+                _show(finding)
+        problems = sum(finding.state == "problem" for finding in found)
+        if as_json:
+            print_json(
+                {"ready": not problems, "findings": [dataclasses.asdict(each) for each in found]}
+            )
+        else:
+            _sum_up(pipeline, problems, [each.topic for each in found if each.state == "wanted"])
+    if problems:
+        raise typer.Exit(WRONG)
+
+
+def _sum_up(pipeline: str | None, problems: int, wanted: list[str]) -> None:
     if problems:
         say("\n[red]{problems} to fix[/red] before it can run", problems=problems)
-        raise typer.Exit(1)
+        return
     once = f", once {' and '.join(wanted)} {'is' if len(wanted) == 1 else 'are'} set"
     say(
         "\n[green]ready[/green]{what}{once}",

@@ -1,14 +1,14 @@
 """The commands `embeddings index …`: the search indexes over a pipeline's vectors."""
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from pipelines.cli.options import AsJson, Configs, Pipeline, sentences
+from pipelines.cli.options import WRONG, AsJson, Configs, Pipeline, progress_apart, sentences
 from pipelines.cli.terminal import Column, Listing, lines, print_json
-from pipelines.framework.console import say
+from pipelines.framework.console import plain, say
 from resources.core.errors import SearchIndexError
 
 if TYPE_CHECKING:
@@ -40,37 +40,49 @@ def drop(
         str | None, typer.Option(help="Of the index; default: what is the pipeline's own.")
     ] = None,
     yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
+    as_json: AsJson = False,
     config: Configs = None,
 ) -> None:
     """Drop a search index; the vectors stay, and the next run can build it again."""
     from pipelines.framework.catalog import open_pipeline
+
+    with sentences():
+        with progress_apart(as_json), open_pipeline(pipeline, config or []) as opened:
+            dropped = list(_drop(opened, name, yes=yes))
+        if as_json:
+            print_json({"pipeline": pipeline, "dropped": dropped})
+            return
+        say(
+            "the vectors are still there, and `embeddings run {pipeline}` builds what is declared "
+            "again",
+            pipeline=pipeline,
+        )
+
+
+def _drop(opened: "Opened", name: str | None, *, yes: bool) -> Iterator[str]:
+    """Drop one index after the other, each once that is confirmed; their names."""
     from resources.search_index.mongodb.lifecycle import index_errors
 
-    with sentences(), open_pipeline(pipeline, config or []) as opened:
-        there = _indexes(opened)  # raises where the deployment has none at all
-        collection = opened.store.collection
-        known = {state.name: state for state in there}
-        wanted = [name] if name else [each for each in _declared(opened) if each in known]
-        if not wanted or wanted[0] not in known:
-            raise SearchIndexError(
-                f"{collection.full_name} has no search index {name or opened.search_index.name}; "
-                f"it has: {', '.join(known) or 'none'}"
-            )
-        for each in wanted:
-            state = known[each]
-            serves = "it serves searches now" if state.queryable else f"it is {state.status}"
-            question = f"Drop {each} of {collection.full_name}? ({serves})"
-            if not yes and not typer.confirm(question):
-                raise typer.Exit(1)
-            with index_errors(collection, each):
-                collection.drop_search_index(each)
-            opened.registry.indexes.forget_maker(opened.store.key.index(each))
-            say("dropped {index} of {where}", index=each, where=collection.full_name)
-    say(
-        "the vectors are still there, and `embeddings run {pipeline}` builds what is declared "
-        "again",
-        pipeline=pipeline,
-    )
+    there = _indexes(opened)  # raises where the deployment has none at all
+    collection = opened.store.collection
+    known = {state.name: state for state in there}
+    wanted = [name] if name else [each for each in _declared(opened) if each in known]
+    if not wanted or wanted[0] not in known:
+        raise SearchIndexError(
+            f"{collection.full_name} has no search index {name or opened.search_index.name}; "
+            f"it has: {', '.join(known) or 'none'}"
+        )
+    for each in wanted:
+        state = known[each]
+        serves = "it serves searches now" if state.queryable else f"it is {state.status}"
+        question = plain(f"Drop {each} of {collection.full_name}? ({serves})")
+        if not yes and not typer.confirm(question, err=True):
+            raise typer.Exit(WRONG)
+        with index_errors(collection, each):
+            collection.drop_search_index(each)
+        opened.registry.indexes.forget_maker(opened.store.key.index(each))
+        say("dropped {index} of {where}", index=each, where=collection.full_name)
+        yield each
 
 
 def _show(found: "Sequence[IndexState]", where: str, declared: Sequence[str]) -> None:
@@ -89,7 +101,7 @@ def _show(found: "Sequence[IndexState]", where: str, declared: Sequence[str]) ->
         "status",
         "serves",
         Column("documents", right=True),
-        "fields",
+        Column("fields", prose=True),
     )
     for state in found:
         fields = [

@@ -5,7 +5,8 @@ from typing import Annotated
 
 import typer
 
-from pipelines.cli.options import sentences
+from pipelines.cli.options import AsJson, sentences
+from pipelines.cli.terminal import print_json
 from pipelines.framework.console import say
 from resources.core.errors import ConfigurationError
 
@@ -16,10 +17,14 @@ def init(
     folder: Annotated[
         Path, typer.Argument(help="Made if it is not there; nothing is overwritten.")
     ],
+    as_json: AsJson = False,
 ) -> None:
     """Make a project: a pipeline over twelve texts, its YAML, workspace.yaml, .env.example."""
     with sentences():
-        write(folder)
+        files = write(folder)
+        if as_json:
+            print_json({"folder": str(folder), "files": files})
+            return
         say(
             """\
 made [bold]{folder}[/bold]
@@ -32,8 +37,8 @@ made [bold]{folder}[/bold]
         )
 
 
-def write(folder: Path) -> None:
-    """Copy the template, and the YAML fragments that choose models and a deployment.
+def write(folder: Path) -> list[str]:
+    """Copy the template, and the YAML fragments that choose models and a deployment; their paths.
 
     Raises:
         ConfigurationError: A file is there already; then none is written.
@@ -58,3 +63,4 @@ def write(folder: Path) -> None:
         raise ConfigurationError(
             f"{error.filename} cannot be written ({error.strerror}): name another folder"
         ) from error
+    return sorted(path.relative_to(folder).as_posix() for path in files)

@@ -1,33 +1,76 @@
 """What the commands share: options, and errors as sentences."""
 
 import gc
+import glob
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager, redirect_stdout
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from pipelines.framework.console import errors
+from resources.core.credentials import without_secrets
 from resources.core.errors import EmbeddingsError
+from resources.core.paths import CODE_ROOT, find_project
 from resources.core.progress import voiced
 
+if TYPE_CHECKING:
+    from pipelines.operations.several import Unseen
+
+DONE, WRONG, USAGE, INTERRUPTED = 0, 1, 2, 130
+"""Exit statuses of every command."""
+
+
+def _pipelines(incomplete: str) -> list[str]:
+    from pipelines.framework.names import pipeline_names
+
+    return [name for name in pipeline_names() if name.startswith(incomplete)]
+
+
+def _configs(incomplete: str) -> list[str]:
+    """Fragments by the names that `-c` takes, and files that are there."""
+    project = find_project() or CODE_ROOT
+    folders = {project / "configs", CODE_ROOT / "configs"}
+    found = {path.relative_to(top).as_posix() for top in folders for path in top.rglob("*.yaml")}
+    named = sorted(name for name in found if name.startswith(incomplete))
+    there = (path for kind in ("*", "*/*") for path in glob.iglob(f"{incomplete}{kind}"))
+    return [*named, *(path for path in there if path.endswith(".yaml"))]
+
+
 Pipeline = Annotated[
-    str, typer.Argument(help="Name of a module in pipelines/.", metavar="PIPELINE")
+    str,
+    typer.Argument(
+        help="Name of a module in pipelines/.", metavar="PIPELINE", autocompletion=_pipelines
+    ),
+]
+OnePipeline = Annotated[
+    str | None,
+    typer.Argument(help="Default: all of them.", metavar="[PIPELINE]", autocompletion=_pipelines),
+]
+Pipelines = Annotated[
+    list[str] | None,
+    typer.Argument(help="Default: all of them.", metavar="PIPELINE", autocompletion=_pipelines),
 ]
 Configs = Annotated[
     list[Path] | None,
     typer.Option(
-        "-c", "--config", help="YAML run config merged on top; may be repeated, a later one wins."
+        "-c",
+        "--config",
+        help="YAML run config merged on top; may be repeated, a later one wins.",
+        autocompletion=_configs,
     ),
 ]
-AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+AsJson = Annotated[
+    bool,
+    typer.Option("--json", help="Print one JSON document; progress goes to standard error."),
+]
 
 
 @contextmanager
 def sentences(*, collecting: bool = True) -> Iterator[None]:
-    """An error that a user can act on is one sentence, and exit status 1.
+    """An error that a user can act on is one sentence; so is an interruption.
 
     Everything in a command's function is within it but its imports, which must come before.
 
@@ -41,17 +84,19 @@ def sentences(*, collecting: bool = True) -> Iterator[None]:
             yield
     except EmbeddingsError as error:
         say_error(error)
-        raise typer.Exit(1) from error
-    except OSError as error:
-        if not error.filename:  # a pipe that is closed, say, which is typer's concern
+        raise typer.Exit(WRONG) from error
+    except KeyboardInterrupt as interrupt:
+        errors.say("[yellow]interrupted[/yellow]")
+        raise typer.Exit(INTERRUPTED) from interrupt
+    except Exception as error:  # a trace, and of nothing that is to be kept secret
+        if isinstance(error, OSError) and error.filename:  # else a closed pipe, say
+            what = f"{error.filename} cannot be used ({error.strerror})"
+            say_error(EmbeddingsError(f"{what}: make room, or see that it may be read and written"))
+            raise typer.Exit(WRONG) from error
+        found = without_secrets(error)
+        if found is error:
             raise
-        say_error(
-            EmbeddingsError(
-                f"{error.filename} cannot be used ({error.strerror}): make room, or see that it "
-                "may be read and written"
-            )
-        )
-        raise typer.Exit(1) from error
+        raise found from found.__cause__
 
 
 @contextmanager
@@ -72,6 +117,15 @@ def collect_from_now_on() -> None:
 def _say_progress(line: str) -> None:
     """Beside what a command prints, which may be for a program."""
     errors.say("[dim]{line}[/dim]", line=line)
+
+
+def say_unseen(unseen: "Mapping[str, Unseen]") -> None:
+    """Which pipelines are left out of an answer, and why: on standard error."""
+    for name, each in unseen.items():
+        if each.asleep:
+            errors.say("[dim]{name} is left out: {why}[/dim]", name=name, why=each.why)
+        else:
+            errors.say("[red]✗ {name}:[/red] {why}", name=name, why=each.why)
 
 
 def say_error(error: EmbeddingsError) -> None:

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 
 import typer
 
-from pipelines.cli.options import AsJson, Configs, Pipeline, sentences
+from pipelines.cli.options import WRONG, AsJson, Configs, Pipeline, sentences
 from pipelines.cli.terminal import facts, print_json
 from pipelines.framework.console import say
 
@@ -24,7 +24,7 @@ def plan(pipeline: Pipeline, as_json: AsJson = False, config: Configs = None) ->
         else:
             show(pipeline, found)
     if found.refused:
-        raise typer.Exit(1)
+        raise typer.Exit(WRONG)
 
 
 def show(pipeline: str, found: "DryRun") -> None:
@@ -43,6 +43,8 @@ def show(pipeline: str, found: "DryRun") -> None:
             name=name,
             key=key,
         )
+    for line in found.overruled:
+        say("[yellow]{line}[/yellow]", line=line)
     if found.refused:
         say("[red]a run would stop:[/red] {why}", why=found.refused)
 

@@ -1,18 +1,26 @@
 """The commands `embeddings quarantine …`: what cannot be embedded, and what to do about it."""
 
 import dataclasses
-from collections.abc import Sequence
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from pipelines.cli.options import AsJson, Configs, Pipeline, sentences
+from pipelines.cli.options import (
+    WRONG,
+    AsJson,
+    Configs,
+    OnePipeline,
+    Pipeline,
+    say_unseen,
+    sentences,
+)
 from pipelines.cli.terminal import Column, Listing, print_json, shortened
 from pipelines.framework.console import say
-from resources.core.errors import QueryRefused
+from resources.core.errors import EmbeddingsError, QueryRefused
 
 if TYPE_CHECKING:
-    from resources.registry.quarantine import Quarantine, Quarantined
+    from pipelines.operations.quarantined import InQuarantine
+    from resources.registry.quarantine import Quarantine
 
 app = typer.Typer(no_args_is_help=True, help="List what cannot be embedded; try or forget it.")
 
@@ -23,22 +31,46 @@ Everything = Annotated[bool, typer.Option("--all", help="Every entry of the pipe
 
 
 @app.command("list")
-def list_(pipeline: Pipeline, as_json: AsJson = False, config: Configs = None) -> None:
+def list_(
+    pipeline: OnePipeline = None,
+    everything: Annotated[
+        bool, typer.Option("--all", help="Of all pipelines of the project.")
+    ] = False,
+    reason: Annotated[
+        str, typer.Option(metavar="TEXT", help="Only those whose reason has this in it.")
+    ] = "",
+    limit: Annotated[
+        int, typer.Option(min=0, help="So many of each pipeline, the oldest; 0 for all.")
+    ] = 0,
+    as_json: AsJson = False,
+    config: Configs = None,
+) -> None:
     """List what cannot be embedded, and why."""
-    from pipelines.framework.catalog import open_pipeline
+    from pipelines.operations.quarantined import in_quarantine
 
+    if (pipeline is None) != everything:
+        raise typer.BadParameter("name a PIPELINE, or give --all")
     with sentences():
-        with open_pipeline(pipeline, config or []) as opened:
-            found = opened.registry.quarantine.entries(opened.name)
+        names = [pipeline] if pipeline else []
+        found = in_quarantine(names, config or [], reason=reason, limit=limit)
+        if pipeline and (unseen := found.unseen.get(pipeline)):
+            raise EmbeddingsError(unseen.why)
         if as_json:
-            print_json([dataclasses.asdict(entry) for entry in found])
+            print_json(_as_document(found))
         else:
             _show(pipeline, found)
+        say_unseen(found.unseen)
+    if any(not each.asleep for each in found.unseen.values()):
+        raise typer.Exit(WRONG)
 
 
 @app.command("retry")
 def retry(
-    pipeline: Pipeline, ids: Ids = None, everything: Everything = False, config: Configs = None
+    pipeline: Pipeline,
+    ids: Ids = None,
+    everything: Everything = False,
+    as_json: AsJson = False,
+    config: Configs = None,
 ) -> None:
     """Let the next run ask the provider again for texts that it has refused.
 
@@ -46,37 +78,56 @@ def retry(
     """
     from pipelines.framework.catalog import open_pipeline
 
-    with sentences(), open_pipeline(pipeline, config or []) as opened:
-        entries, name = opened.registry.quarantine, opened.name
-        count = entries.retry(name, _chosen(entries, name, ids, everything))
-    say(
-        "{count:,} will be tried again by `embeddings run {pipeline}`",
-        count=count,
-        pipeline=pipeline,
-    )
+    with sentences():
+        _named(ids, everything)
+        with open_pipeline(pipeline, config or []) as opened:
+            entries, name = opened.registry.quarantine, opened.name
+            count = entries.retry(name, _chosen(entries, name, ids, everything))
+        if as_json:
+            print_json({"pipeline": pipeline, "retried": count})
+        else:
+            say(
+                "{count:,} will be tried again by `embeddings run {pipeline}`",
+                count=count,
+                pipeline=pipeline,
+            )
 
 
 @app.command("drop")
 def drop(
-    pipeline: Pipeline, ids: Ids = None, everything: Everything = False, config: Configs = None
+    pipeline: Pipeline,
+    ids: Ids = None,
+    everything: Everything = False,
+    as_json: AsJson = False,
+    config: Configs = None,
 ) -> None:
     """Forget entries; what is still wrong comes back with the next run."""
     from pipelines.framework.catalog import open_pipeline
 
-    with sentences(), open_pipeline(pipeline, config or []) as opened:
-        entries, name = opened.registry.quarantine, opened.name
-        count = entries.drop(name, _chosen(entries, name, ids, everything))
-    say("{count:,} dropped from the quarantine of {pipeline}", count=count, pipeline=pipeline)
+    with sentences():
+        _named(ids, everything)
+        with open_pipeline(pipeline, config or []) as opened:
+            entries, name = opened.registry.quarantine, opened.name
+            count = entries.drop(name, _chosen(entries, name, ids, everything))
+        if as_json:
+            print_json({"pipeline": pipeline, "dropped": count})
+        else:
+            say(
+                "{count:,} dropped from the quarantine of {pipeline}",
+                count=count,
+                pipeline=pipeline,
+            )
 
 
-def _show(pipeline: str, found: "Sequence[Quarantined]") -> None:
+def _show(pipeline: str | None, found: "InQuarantine") -> None:
     from resources.core.keys import shown
 
-    if not found:
-        say("nothing of {pipeline} is in quarantine", pipeline=pipeline)
+    if not found.entries:
+        say("nothing of {pipeline} is in quarantine", pipeline=pipeline or "any pipeline seen")
         return
     listing = Listing(
         "id",
+        *([] if pipeline else ["pipeline"]),
         "where",
         Column("reason", prose=True),
         Column("text", prose=True),
@@ -84,17 +135,40 @@ def _show(pipeline: str, found: "Sequence[Quarantined]") -> None:
         "last seen",
         Column("times", right=True),
     )
-    for entry in found:
-        listing.row(
-            "-" if entry.id is None else shown(entry.id),
-            entry.where,
-            entry.reason,
-            shortened(entry.excerpt, 60),
-            f"{entry.first_seen:%Y-%m-%d %H:%M}",
-            f"{entry.last_seen:%Y-%m-%d %H:%M}",
-            f"{entry.count:,}",
-        )
+    for name, entries in found.entries.items():
+        for entry in entries:
+            listing.row(
+                "-" if entry.id is None else shown(entry.id),
+                *([] if pipeline else [name]),
+                entry.where,
+                entry.reason,
+                shortened(entry.excerpt, 60),
+                f"{entry.first_seen:%Y-%m-%d %H:%M}",
+                f"{entry.last_seen:%Y-%m-%d %H:%M}",
+                f"{entry.count:,}",
+            )
     listing.show()
+    for name, count in found.counts.items():
+        if more := count - len(found.entries.get(name, ())):
+            say("[dim]{more:,} more of {name}: --limit 0 shows all[/dim]", more=more, name=name)
+
+
+def _as_document(found: "InQuarantine") -> list[dict[str, Any]]:
+    from pipelines.operations.search.as_json import jsonable
+
+    return [
+        {"pipeline": name, **dataclasses.asdict(entry), "id": jsonable(entry.id)}
+        for name, entries in found.entries.items()
+        for entry in entries
+    ]
+
+
+def _named(ids: list[str] | None, everything: bool) -> None:
+    if bool(ids) == everything:
+        raise typer.BadParameter(
+            "name the ids that `embeddings quarantine list` shows, or give --all",
+            param_hint="[ID…]",
+        )
 
 
 def _chosen(
@@ -103,12 +177,10 @@ def _chosen(
     """The names of the chosen entries, None for all.
 
     Raises:
-        QueryRefused: Nothing is chosen, or something that is not there.
+        QueryRefused: Something is chosen that is not there.
     """
     from resources.core.keys import exactly
 
-    if bool(ids) == everything:
-        raise QueryRefused("name the ids that `embeddings quarantine list` shows, or give --all")
     if everything:
         return None
     names: list[str] = []

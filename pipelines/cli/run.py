@@ -1,22 +1,28 @@
 """`embeddings run`: bring a pipeline's vectors and its index up to date."""
 
-from typing import TYPE_CHECKING
+import dataclasses
+from typing import TYPE_CHECKING, Any
 
-from pipelines.cli.options import Configs, Pipeline, sentences
-from pipelines.cli.terminal import facts
+from pipelines.cli.options import AsJson, Configs, Pipeline, progress_apart, sentences
+from pipelines.cli.terminal import facts, print_json
 from pipelines.framework.console import say
 
 if TYPE_CHECKING:
     from pipelines.framework.execution import RunOutcome
 
 
-def run(pipeline: Pipeline, config: Configs = None) -> None:
+def run(pipeline: Pipeline, as_json: AsJson = False, config: Configs = None) -> None:
     """Materialize a pipeline: embed what is new or changed, bring its index up to date."""
     from pipelines.framework import execution
 
     with sentences():
-        say("[bold]{pipeline}[/bold]", pipeline=pipeline)
-        show(execution.run(pipeline, config or []))
+        with progress_apart(as_json):
+            say("[bold]{pipeline}[/bold]", pipeline=pipeline)
+            outcome = execution.run(pipeline, config or [])
+        if as_json:
+            print_json(_as_json(pipeline, outcome))
+        else:
+            show(outcome)
 
 
 def show(outcome: "RunOutcome") -> None:
@@ -42,3 +48,34 @@ def show(outcome: "RunOutcome") -> None:
     )
     for name, description in outcome.failed_checks:
         say("[yellow]check {name}:[/yellow] {why}", name=name, why=description)
+
+
+def _as_json(pipeline: str, outcome: "RunOutcome") -> dict[str, Any]:
+    found, batches, report = outcome.planned.found, outcome.embedded, outcome.indexed.report
+    return {
+        "pipeline": pipeline,
+        "run": outcome.run_id,
+        "source_documents": {
+            "documents": found.documents,
+            "quarantined": found.rejected,
+            **dataclasses.asdict(found.counts),
+        },
+        "embedding_batches": {
+            "embedded": batches.embedded,
+            "model": batches.model,
+            "seconds": batches.seconds,
+        },
+        "stored_vectors": {
+            "written": outcome.stored.written.vectors,
+            "stored": outcome.stored.total,
+        },
+        "search_index": {
+            "indexed": report.indexed,
+            "stored": report.stored,
+            "engine": report.engine,
+            "changed": report.changed,
+        },
+        "failed_checks": [
+            {"check": name, "why": description} for name, description in outcome.failed_checks
+        ],
+    }

@@ -1,13 +1,13 @@
 """`embeddings search`: one question, or those on standard input, one a line."""
 
-import json
 import sys
+from enum import StrEnum
 from typing import TYPE_CHECKING, Annotated, Any, cast
 
 import typer
-from rich.padding import Padding
 
 from pipelines.cli.options import (
+    WRONG,
     AsJson,
     Configs,
     Pipeline,
@@ -15,8 +15,9 @@ from pipelines.cli.options import (
     say_error,
     sentences,
 )
-from pipelines.cli.terminal import print_json, print_json_line, shortened
-from pipelines.framework.console import console, say, styled
+from pipelines.cli.streams import unread
+from pipelines.cli.terminal import document, paragraph, print_json, print_json_line, shortened
+from pipelines.framework.console import say, styled
 from resources.core.errors import QueryRefused
 
 if TYPE_CHECKING:
@@ -25,34 +26,45 @@ if TYPE_CHECKING:
 STANDARD_INPUT = "-"
 
 
+class ModeChoice(StrEnum):
+    VECTOR = "vector"
+    TEXT = "text"
+    HYBRID = "hybrid"
+
+
 def search(
     pipeline: Pipeline,
     query: Annotated[
         str, typer.Argument(help="What to look for; - for one question a line of standard input.")
     ],
-    limit: Annotated[int, typer.Option(help="At most this many results.")] = 5,
-    mode: Annotated[str, typer.Option(help="vector, text (by words) or hybrid (both).")] = "vector",
+    limit: Annotated[int, typer.Option(min=1, help="At most this many results.")] = 5,
+    mode: Annotated[
+        ModeChoice, typer.Option(help="vector, text (by words) or hybrid (both).")
+    ] = ModeChoice.VECTOR,
     filter: Annotated[  # noqa: A002
         str | None, typer.Option(help="MQL as JSON over the index's filter fields.")
     ] = None,
     exact: Annotated[bool, typer.Option("--exact", help="Compare with every vector.")] = False,
     candidates: Annotated[
-        int | None, typer.Option(help="How many vectors an approximate search considers.")
+        int | None, typer.Option(min=1, help="How many vectors an approximate search considers.")
     ] = None,
     weights: Annotated[
         tuple[float, float], typer.Option(help="Of vector and text in a hybrid search.")
     ] = (1.0, 1.0),
     rank_constant: Annotated[
-        int, typer.Option(help="Of a hybrid search; the larger, the less first places count.")
+        int,
+        typer.Option(min=1, help="Of a hybrid search; the larger, the less first places count."),
     ] = 60,
     group: Annotated[
         bool, typer.Option("--group", help="Only the best chunk of each source document.")
     ] = False,
     expand: Annotated[
-        int, typer.Option(help="Show the text around each hit, so many chunks on either side.")
+        int,
+        typer.Option(min=0, help="Show the text around each hit, so many chunks on either side."),
     ] = 0,
     diversity: Annotated[
-        float, typer.Option(help="0 to 1: how much a hit loses that is like a better one.")
+        float,
+        typer.Option(min=0, max=1, help="0 to 1: how much a hit loses that is like a better one."),
     ] = 0.0,
     min_score: Annotated[float | None, typer.Option(help="Leave out what scores less.")] = None,
     rerank: Annotated[
@@ -72,7 +84,7 @@ def search(
     with sentences(collecting=False):
         options = SearchOptions(
             limit=limit,
-            mode=cast(Any, mode),
+            mode=cast(Any, mode.value),
             filter=_parsed(filter),
             exact=exact,
             num_candidates=candidates,
@@ -97,7 +109,7 @@ def search(
                 else:
                     show(answer, explain=explain)
     if failed:
-        raise typer.Exit(1)
+        raise typer.Exit(WRONG)
 
 
 def show(found: "SearchAnswer", *, explain: bool = False) -> None:
@@ -118,7 +130,7 @@ def show(found: "SearchAnswer", *, explain: bool = False) -> None:
         say("[yellow]{note}[/yellow]", note=note)
     if explain:
         say("[dim]score: {score}[/dim]", score=found.scored_by)
-        console.print_json(json.dumps(jsonable(dict(found.stage)), ensure_ascii=False))
+        document(jsonable(dict(found.stage)))
 
 
 def _show_hit(hit: "SearchHit") -> None:
@@ -138,8 +150,7 @@ def _show_hit(hit: "SearchHit") -> None:
         more=more,
         ranks=", ".join(f"{name} {rank}" for name, rank in hit.ranks.items()),
     )
-    text = shortened(hit.context or hit.text or "", 480 if hit.context else 160)
-    console.print(Padding(text, (0, 0, 0, 8), expand=False))
+    paragraph(shortened(hit.context or hit.text or "", 480 if hit.context else 160), indent=8)
     say(
         "        [dim]{model}, run {run}[/dim]\n",
         model=hit.lineage.get("model", "?"),
@@ -148,7 +159,10 @@ def _show_hit(hit: "SearchHit") -> None:
 
 
 def _each(searcher: "Searcher", options: "SearchOptions", *, as_json: bool, explain: bool) -> bool:
-    """Answer every line as it comes; whether one was refused. JSON has a line for each as well."""
+    """Answer every line as it comes, while somebody reads; whether one was refused.
+
+    JSON has a line for each as well.
+    """
     from pipelines.operations.search.as_json import answer_as_json
 
     failed = False
@@ -156,6 +170,8 @@ def _each(searcher: "Searcher", options: "SearchOptions", *, as_json: bool, expl
         searcher.prepare()
     collect_from_now_on()
     for line in sys.stdin:
+        if unread():
+            break
         if not (question := line.strip()):
             continue
         try:
@@ -182,9 +198,12 @@ def _parsed(text: str | None) -> dict[str, Any] | None:
     try:
         value = json_util.loads(text)
     except (ValueError, TypeError) as error:
-        raise QueryRefused(
-            f'--filter is not JSON ({error}); write it as \'{{"year": {{"$gte": 2000}}}}\''
+        raise typer.BadParameter(
+            f'it is not JSON ({error}); write it as \'{{"year": {{"$gte": 2000}}}}\'',
+            param_hint="--filter",
         ) from error
     if not isinstance(value, dict):
-        raise QueryRefused('--filter must be a JSON object: \'{"kind": "film"}\'')
+        raise typer.BadParameter(
+            'it must be a JSON object: \'{"kind": "film"}\'', param_hint="--filter"
+        )
     return value

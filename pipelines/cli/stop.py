@@ -1,19 +1,11 @@
 """`embeddings stop`: end the embedded server."""
 
-from typing import Annotated
-
-import typer
-
-from pipelines.cli.options import Configs, sentences
+from pipelines.cli.options import AsJson, Configs, OnePipeline, sentences
+from pipelines.cli.terminal import print_json
 from pipelines.framework.console import say
 
 
-def stop(
-    pipeline: Annotated[
-        str | None, typer.Argument(metavar="[PIPELINE]", help="Default: all of them.")
-    ] = None,
-    config: Configs = None,
-) -> None:
+def stop(pipeline: OnePipeline = None, as_json: AsJson = False, config: Configs = None) -> None:
     """Stop the embedded server; its data stays."""
     from pipelines.framework import catalog, modules
     from resources.mongodb import embedded
@@ -29,6 +21,9 @@ def stop(
                 if isinstance(deployment, Embedded):
                     folders[deployment.path] = name
         stopped = [folder for folder in folders if embedded.stop(folder)]
+        if as_json:
+            print_json({"stopped": stopped})
+            return
         for folder in stopped:
             say("stopped the embedded server in {folder}", folder=folder)
         if not stopped:

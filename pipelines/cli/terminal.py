@@ -9,6 +9,7 @@ from itertools import zip_longest
 from typing import Any
 
 from rich import box
+from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
@@ -175,6 +176,16 @@ def shortened(text: str, width: int = 160) -> Text:
     if console.is_terminal and len(line) > width:
         line = line[: width - 1] + "…"
     return Text(plain(line))
+
+
+def paragraph(text: Text, indent: int, screen: Screen = console) -> None:
+    """Prose, folded where the terminal ends."""
+    screen.print(Padding(text, (0, 0, 0, indent), expand=False))
+
+
+def document(value: Any, screen: Screen = console) -> None:
+    """JSON for people, in colours."""
+    screen.print_json(json.dumps(value, ensure_ascii=False, default=str))
 
 
 def print_json(value: Any) -> None:

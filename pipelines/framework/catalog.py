@@ -12,7 +12,7 @@ from pydantic import BaseModel, TypeAdapter, ValidationError
 from pydantic.fields import FieldInfo
 
 from assets.work.opened import Opened
-from pipelines.framework.modules import pipeline_names
+from pipelines.framework.names import pipeline_names
 from pipelines.framework.pipeline import EmbeddingPipeline
 from resources.core.errors import ConfigurationError
 

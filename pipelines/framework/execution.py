@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from dagster._core.definitions.job_base import InMemoryJob
-from dagster._core.events import DagsterEvent
+from dagster._core.events import DagsterEvent, RunFailureReason
 from dagster._core.execution.api import execute_run
 from dagster._core.execution.execution_result import ExecutionResult
 
@@ -23,6 +23,7 @@ from pipelines.framework.location import resource_prefix
 from pipelines.framework.pipeline import RESOURCES, EmbeddingPipeline
 from pipelines.framework.run_config import merge, read_run_config, resource_values
 from resources.core.errors import ConfigurationError, EmbeddingsError
+from resources.core.markdown import unescaped
 
 ASSETS = ("source_documents", "embedding_batches", "stored_vectors", "search_index")
 
@@ -66,6 +67,7 @@ def run(
     Raises:
         ConfigurationError: The run config is wrong, or an environment variable is not set.
         RunFailed: A step failed.
+        KeyboardInterrupt: It was interrupted; Dagster has written that down.
     """
     pipeline = as_pipeline(pipeline)
     # Everything that can be checked is, before a run exists.
@@ -101,12 +103,14 @@ def run(
         )
         result = execute_run(InMemoryJob(job), created, instance)
     if not result.success:
+        if any(map(_interrupts, result.all_events)):
+            raise KeyboardInterrupt
         raise RunFailed(_reason(result))
     return RunOutcome(
         result.run_id,
         *_one_of_each(found),
         failed_checks=[
-            (evaluation.check_name, evaluation.description or "")
+            (evaluation.check_name, unescaped(evaluation.description or ""))
             for evaluation in result.get_asset_check_evaluations()
             if not evaluation.passed
         ],
@@ -153,3 +157,8 @@ def _innermost(error: Any) -> str:
     while error.cause:
         error = error.cause
     return error.message.strip()
+
+
+def _interrupts(event: DagsterEvent) -> bool:
+    data = event.job_failure_data if event.is_job_failure else None
+    return data is not None and data.failure_reason is RunFailureReason.UNEXPECTED_TERMINATION

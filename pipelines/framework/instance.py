@@ -69,8 +69,3 @@ def check_home(home: Path) -> None:
                 database.execute("SELECT count(*) FROM sqlite_master").fetchall()
         if (home / "dagster.yaml").exists():
             yaml.safe_load((home / "dagster.yaml").read_text("utf-8"))
-
-
-if __name__ == "__main__":  # `make dev`: there before `dagster dev` opens it without the lock
-    with project_instance():
-        pass

@@ -12,8 +12,10 @@ from collections.abc import Sequence
 
 import dagster as dg
 
-from pipelines.framework.modules import load, pipeline_names
+from pipelines.framework.modules import load
+from pipelines.framework.names import pipeline_names
 from resources.core.errors import EmbeddingsError
+from resources.core.markdown import literal
 
 
 def resource_prefix(pipeline: str) -> str:
@@ -56,7 +58,9 @@ def _broken(module: str, sentence: str, error: BaseException | None = None) -> d
         assets=[
             dg.AssetSpec(
                 key=[module, "cannot_be_loaded"],
-                description=f"The pipeline in pipelines/{module}.py cannot be loaded: {sentence}",
+                description=literal(
+                    f"The pipeline in pipelines/{module}.py cannot be loaded: {sentence}"
+                ),
                 metadata={"why": dg.MetadataValue.text(told)},
                 kinds={"broken"},
                 group_name="broken",

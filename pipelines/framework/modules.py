@@ -2,18 +2,14 @@
 
 import importlib
 import pkgutil
-import symtable
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
-from importlib.abc import InspectLoader
-from importlib.util import find_spec
 
 import pipelines
+from pipelines.framework.names import OURS, pipeline_names
 from pipelines.framework.pipeline import EmbeddingPipeline, declarations_only
 from resources.core.errors import EmbeddingsError
-
-OURS = ("cli", "framework", "integrations", "operations", "serving")
 
 
 @dataclass(frozen=True)
@@ -30,12 +26,6 @@ class Declared:
     fault: str = ""
     pipeline: EmbeddingPipeline | None = None
     error: BaseException | None = None
-
-
-def pipeline_names() -> list[str]:
-    """Modules that bind the name `pipeline` or do not parse; none is imported for it."""
-    names = (module.name for module in pkgutil.iter_modules(pipelines.__path__))
-    return sorted(name for name in names if name not in OURS and _binds_pipeline(name))
 
 
 def declared() -> Iterator[Declared]:
@@ -66,28 +56,3 @@ def load(name: str) -> Declared:
     finally:
         if module not in known:  # whoever imports it for its definitions gets them built
             sys.modules.pop(module, None)
-
-
-def _binds_pipeline(name: str) -> bool:
-    try:
-        source = _source(f"pipelines.{name}")
-        names = symtable.symtable(source, name, "exec")
-    except (SyntaxError, ValueError, ImportError, OSError):
-        return True  # broken: importing it says how
-    # What a star brings is known only to whoever imports it.
-    if "import *" in source:
-        return True
-    try:
-        symbol = names.lookup("pipeline")
-    except KeyError:
-        return False
-    return symbol.is_assigned() or symbol.is_imported()
-
-
-def _source(module: str) -> str:
-    spec = find_spec(module)
-    loader = spec.loader if spec else None
-    source = loader.get_source(module) if isinstance(loader, InspectLoader) else None
-    if source is None:
-        raise ImportError(f"{module} has no source")
-    return source

@@ -19,7 +19,7 @@ from assets.about import (
     Settings,
     check_owners,
     check_tags,
-    dependency,
+    dependencies,
     named,
 )
 from assets.checks import build_checks
@@ -29,8 +29,10 @@ from assets.source_documents import build_source_documents
 from assets.stored_vectors import build_stored_vectors
 from assets.work.opened import RESOURCES
 from pipelines.framework.brief import brief_logger
+from pipelines.framework.maintenance import build_maintenance, daily
 from pipelines.framework.overruling import Overruled, overruled
 from pipelines.framework.run_config import build_resources, resource_values, text_of
+from resources.core.errors import ConfigurationError
 from resources.search_index.resource import SearchIndexResource
 from resources.sources.resource import SourceResource
 from resources.vector_store.resource import VectorStoreResource
@@ -63,7 +65,9 @@ class EmbeddingPipeline:
         configs: YAML run configs, relative to `configs/`; a later one wins.
         schedule: When to embed again, as cron; None for never by itself.
         timezone: Of the schedule.
-        schedule_status: Whether the schedule runs as soon as the code location is loaded.
+        schedule_status: Whether the schedules run as soon as the code location is loaded.
+        keep_runs_days: How long Dagster remembers runs that changed nothing; a job of its own,
+            `<name>_maintenance`, removes older ones every night. None: as long as it is there.
         owners: Whose the assets are: e-mail addresses, or teams as `team:search`.
         tags: Of the assets, to find them by.
         deps: The assets that fill the source, so that the pipeline hangs below them: keys (as text
@@ -71,7 +75,7 @@ class EmbeddingPipeline:
             is an asset of its own, in which all pipelines over it meet.
 
     Raises:
-        ConfigurationError: Dagster takes no such owner, tag or key.
+        ConfigurationError: Dagster takes no such owner, tag or key; or it is kept for no time.
     """
 
     name: str
@@ -79,15 +83,20 @@ class EmbeddingPipeline:
     schedule: str | None = None
     timezone: str = "UTC"
     schedule_status: dg.DefaultScheduleStatus = dg.DefaultScheduleStatus.STOPPED
+    keep_runs_days: float | None = 30
     owners: Sequence[str] = ()
     tags: Mapping[str, str] = field(default_factory=dict)
     deps: Sequence[Dependency] = ()
 
     def __post_init__(self) -> None:
+        if self.keep_runs_days is not None and self.keep_runs_days <= 0:
+            raise ConfigurationError(
+                f"pipeline {self.name} has keep_runs_days={self.keep_runs_days:g}: say how many "
+                "days, or None to keep all runs"
+            )
         check_owners(self.owners)
         check_tags(self.tags)
-        for given in self.deps:
-            dependency(given)
+        dependencies(self.deps)
 
     def values(self, overrides: Sequence[str | Path] = ()) -> dict[str, dict[str, Any]]:
         """Settings of every resource in run config form, with other files on top.
@@ -146,6 +155,7 @@ class EmbeddingPipeline:
         job = dg.define_asset_job(
             self.name,
             selection=dg.AssetSelection.groups(self.name),
+            tags={run_tags.PIPELINE: self.name},
             description=f"Embed what is new or changed in {self.name}, and bring its index up "
             "to date.",
         )
@@ -163,6 +173,11 @@ class EmbeddingPipeline:
                 )
             )
         about = self._about(resources)
+        jobs: list[Any] = [job]
+        if self.keep_runs_days is not None:
+            maintenance = build_maintenance(self.name, self.keep_runs_days)
+            jobs.append(maintenance)
+            schedules.append(daily(maintenance, self.timezone, self.schedule_status))
         return dg.Definitions(
             assets=[
                 *([about.external] if about.external else []),
@@ -179,7 +194,7 @@ class EmbeddingPipeline:
                 build_search_index(about, resource_prefix),
             ],
             asset_checks=build_checks(self.name, resource_prefix),
-            jobs=[job],
+            jobs=jobs,
             schedules=schedules,
             resources={resource_prefix + key: value for key, value in resources.items()},
             loggers={"console": dg.colored_console_logger, "brief": brief_logger},
@@ -199,7 +214,7 @@ class EmbeddingPipeline:
                 shown["search_index"],
                 shown["batch_store"],
             ),
-            [dependency(given) for given in self.deps],
+            dependencies(self.deps),
             self.owners,
             self.tags,
         )

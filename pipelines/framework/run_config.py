@@ -28,8 +28,8 @@ CONFIGS = CODE_ROOT / "configs"
 """Fragments that come with this code, for projects that have none of their own by that name."""
 
 DEFINED = (
-    "name", "configs", "schedule", "timezone", "schedule_status", "owners", "tags", "deps",
-    "freshness", "shards",
+    "name", "configs", "schedule", "timezone", "schedule_status", "keep_runs_days", "owners",
+    "tags", "deps", "freshness", "shards",
 )  # fmt: skip
 """What only a pipeline's module can say."""
 

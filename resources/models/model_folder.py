@@ -87,6 +87,14 @@ def find_model(model: str, revision: str | None = None, backend: str = "torch") 
     return _describe(_from_hub(model, revision, backend), model, "model hub")
 
 
+def is_on_disk(model: str, revision: str | None = None) -> bool:
+    """Whether a model is a folder or an installed package, so that the hub is not asked for it."""
+    package = PACKAGED_MODELS.get(model)
+    if package and revision is None and importlib.util.find_spec(package):
+        return True
+    return Path(input_path(model)).is_dir()
+
+
 def confirm_model(model: str, revision: str | None = None) -> str:
     """Ask the hub whether it has a model, downloading nothing; one that is on disk needs no hub.
 

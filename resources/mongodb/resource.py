@@ -118,3 +118,9 @@ class MongoDBResource(StrictResource):
     def describe(self) -> str:
         """The deployment, for people, without credentials."""
         return self.deployment.describe()
+
+    @property
+    def asleep(self) -> bool:
+        """Whether to connect would start a server: an embedded one that nothing needs now."""
+        deployment = self.deployment
+        return isinstance(deployment, Embedded) and embedded.running(deployment.path) is None

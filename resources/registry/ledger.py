@@ -16,6 +16,7 @@ from pymongo.database import Database
 from pymongo.errors import PyMongoError
 
 from resources.batch_store.store import EmbeddingBatch
+from resources.core.days import ALWAYS, Days
 from resources.core.lane import Lane
 from resources.core.moment import now
 from resources.core.windows import windows
@@ -97,13 +98,15 @@ class Ledger:
             missing += [name for name in names if name not in found]
         return missing
 
-    def spend(self, whose: Lane | str | None = None) -> list[Spend]:
+    def spend(self, whose: Lane | str | None = None, days: Days = ALWAYS) -> list[Spend]:
         """Sums by day, pipeline and model, the latest first: of a lane, a pipeline, or all."""
-        wanted = {}
+        wanted: dict[str, Any] = {}
         if isinstance(whose, Lane):
             wanted = {"pipeline": whose.pipeline, "space": whose.space_id}
         elif whose:
             wanted = {"pipeline": whose}
+        if days.limits:
+            wanted["at"] = days.limits
         loose = list(self._requests.find(wanted))
         named = self._named([request["_id"] for request in loose])
         rows: dict[tuple[str, ...], Spend] = {}

@@ -217,9 +217,16 @@ class Quarantine:
         }
         return self._entries.delete_many(healed).deleted_count
 
-    def entries(self, whose: Lane | str, limit: int = 0) -> list[Quarantined]:
-        """The entries of a lane, or of a pipeline, the oldest first."""
-        cursor = self._entries.find(_of(whose)).sort("first_seen", 1).limit(limit)
+    def entries(self, whose: Lane | str, limit: int = 0, *, reason: str = "") -> list[Quarantined]:
+        """The entries of a lane, or of a pipeline, the oldest first.
+
+        Args:
+            whose: Which.
+            limit: So many at most; 0 for all.
+            reason: Only those whose reason has this in it, in capitals or not.
+        """
+        wanted = {**_of(whose), **_because(reason)}
+        cursor = self._entries.find(wanted).sort("first_seen", 1).limit(limit)
         return [
             Quarantined(
                 entry.get("id"),
@@ -233,10 +240,33 @@ class Quarantine:
             for entry in cursor
         ]
 
-    def count(self, whose: Lane | str, *stages: Stage) -> int:
-        """Entries of a lane, or of a pipeline: all, or those of some stages."""
-        wanted = {"stage": {"$in": list(stages)}} if stages else {}
-        return self._entries.count_documents({**_of(whose), **wanted})
+    def count(
+        self,
+        whose: Lane | str,
+        *stages: Stage,
+        reason: str = "",
+        runs: Sequence[str] | None = None,
+    ) -> int:
+        """Entries of a lane, or of a pipeline.
+
+        Args:
+            whose: Lane or pipeline.
+            stages: Who refused; whoever by default.
+            reason: A part of the reason, in any case.
+            runs: Only those that one of these runs met.
+        """
+        wanted: dict[str, Any] = {"stage": {"$in": list(stages)}} if stages else {}
+        if runs is not None:
+            wanted["run"] = {"$in": list(runs)}
+        return self._entries.count_documents({**_of(whose), **wanted, **_because(reason)})
+
+    def reasons(self, whose: Lane | str) -> dict[str, int]:
+        """How many entries there are of each reason, the most frequent first."""
+        groups = self._entries.aggregate(
+            [{"$match": _of(whose)}, {"$group": {"_id": "$reason", "entries": {"$sum": 1}}}]
+        )
+        found = {group["_id"]: group["entries"] for group in groups}
+        return dict(sorted(found.items(), key=lambda each: (-each[1], each[0])))
 
     def retry(self, pipeline: str, names: Sequence[str] | None = None) -> int:
         """Let the next run ask the provider again for texts that it has refused.
@@ -300,6 +330,10 @@ def _of(whose: Lane | str, scope: str = "") -> dict[str, Any]:
         {"lane": None, "space": {"$regex": refused}},
     ]
     return {"pipeline": whose.pipeline, "$or": mine}
+
+
+def _because(reason: str) -> dict[str, Any]:
+    return {"reason": {"$regex": re.escape(reason), "$options": "i"}} if reason else {}
 
 
 def _name(pipeline: str, space_id: str | None, record_id: Any, where: str) -> str:

@@ -17,6 +17,7 @@ import pymongo
 from pymongo.collection import Collection
 from pymongo.errors import DuplicateKeyError, PyMongoError
 
+from resources.core.days import ALWAYS, Days
 from resources.core.moment import now
 from resources.rerankers.facts import Facts
 
@@ -72,9 +73,11 @@ class RerankLedger:
         """
         return RerankMeter(self._collection, pipeline, facts, warn)
 
-    def spend(self, pipeline: str | None = None) -> list[RerankSpend]:
+    def spend(self, pipeline: str | None = None, days: Days = ALWAYS) -> list[RerankSpend]:
         """Sums by day, pipeline and model, the latest first: of a pipeline, or of all."""
-        wanted = {"pipeline": pipeline} if pipeline else {}
+        wanted: dict[str, Any] = {"pipeline": pipeline} if pipeline else {}
+        if days.names:
+            wanted["day"] = days.names
         order = [("day", -1), ("pipeline", 1), ("model", 1)]
         return [
             RerankSpend(

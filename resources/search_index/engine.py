@@ -110,6 +110,21 @@ class SearchEngine(ABC):
         """
 
     @abstractmethod
+    def glance(self, stored: int | None) -> Coverage:
+        """Compare the index with what is stored, at a cost that does not grow with either.
+
+        It goes by what is written down of the index and its files, or by what the server lists;
+        whether every vector is as it should be, only `coverage` tells.
+
+        Args:
+            stored: Vectors of the index's space, where they have been counted; None goes by what
+                the registry says.
+
+        Raises:
+            SearchIndexError: There is no such index.
+        """
+
+    @abstractmethod
     def serve(self) -> "ServedIndex":
         """The index as it is now.
 

@@ -1,5 +1,6 @@
 """docs/commands.md, made from the command line itself: every command, argument and option."""
 
+import re
 from collections.abc import Iterator
 
 import typer
@@ -15,6 +16,8 @@ Made by `make docs` from the command line itself; a test holds this page and the
 `embeddings` is in `.venv/bin`; `embeddings COMMAND --help` says what stands here. What each is for:
 [operations](operations.md), [searching](search.md), [models](models.md).
 """
+
+_MARKUP = re.compile(r"\[bold\](.*?)\[/bold\]")
 
 
 def commands_page() -> str:
@@ -80,7 +83,7 @@ def _options(each: Command) -> Iterator[str]:
 
 
 def _paragraphs(text: str) -> str:
-    paragraphs = (text.replace("\b", "").replace("\f", "").strip()).split("\n\n")
+    paragraphs = _MARKUP.sub(r"**\1**", text.replace("\b", "")).strip().split("\n\n")
     return "\n\n".join(paragraph.strip() for paragraph in paragraphs)
 
 

@@ -1,5 +1,6 @@
 """What stands in the project's Markdown: blocks, pieces of code, headings and links."""
 
+import os
 import re
 from collections import Counter
 from collections.abc import Iterator
@@ -49,7 +50,7 @@ class Document:
 
     @property
     def name(self) -> str:
-        return self.path.relative_to(CODE_ROOT).as_posix()
+        return Path(os.path.relpath(self.path, CODE_ROOT)).as_posix()
 
     @property
     def generated(self) -> bool:

@@ -30,6 +30,7 @@ LARGEST = 200_000
 """Bytes of a picture: a README is read on slow lines too."""
 PATIENCE = 120_000  # milliseconds
 QUESTION = "my bike tyre keeps losing air"
+BY_WORDS = "resources: {search_index: {config: {text: {tokenizer: porter}}}}"
 
 
 def main() -> None:
@@ -38,8 +39,10 @@ def main() -> None:
     with tempfile.TemporaryDirectory(prefix="pictures-") as folder:
         environment = _environment(Path(folder))
         try:
-            _call("embeddings", "run", "quickstart", env=environment)
-            with _dagster(environment) as dagster, _search(environment, dagster) as page:
+            words = Path(folder) / "words.yaml"
+            words.write_text(BY_WORDS, "utf-8")
+            _call("embeddings", "run", "quickstart", "-c", str(words), env=environment)
+            with _dagster(environment) as dagster, _search(environment, dagster, words) as page:
                 _take(dagster, page)
         finally:
             embedded.stop(Path(folder) / "state" / "mongodb")
@@ -93,9 +96,12 @@ def _dagster(env: Mapping[str, str]) -> contextlib.AbstractContextManager[str]:
     return _serving(command, f"http://127.0.0.1:{port}", env)
 
 
-def _search(env: Mapping[str, str], dagster: str) -> contextlib.AbstractContextManager[str]:
+def _search(
+    env: Mapping[str, str], dagster: str, config: Path
+) -> contextlib.AbstractContextManager[str]:
     port = free_port()
-    command = [_script("embeddings"), "serve", "--port", str(port), "--dagster-url", dagster]
+    options = ["--port", str(port), "--dagster-url", dagster, "-c", str(config)]
+    command = [_script("embeddings"), "serve", *options]
     return _serving(command, f"http://127.0.0.1:{port}", env)
 
 
@@ -126,32 +132,39 @@ def _opened(context: "BrowserContext", url: str, width: int, height: int) -> "Pa
 
 def _asset_graph(context: "BrowserContext", dagster: str) -> None:
     url = f"{dagster}/locations/quickstart/asset-groups/quickstart/lineage"
-    page = _opened(context, url, 1280, 800)
+    page = _opened(context, url, 1240, 520)
+    page.get_by_text("Hide navigation").click()
+    page.reload()  # the graph takes the room that there is now
     for asset in ASSETS:
         node = page.locator("svg foreignObject").filter(has_text=asset)
         node.get_by_text("Materialized", exact=True).wait_for()
-    _save(page.screenshot(), DOCS / "asset-graph.png")
+    _save(page, "asset-graph.png")
 
 
 def _asset_page(context: "BrowserContext", dagster: str) -> None:
-    page = _opened(context, f"{dagster}/assets/quickstart/embedding_batches", 1280, 1000)
-    page.get_by_role("cell", name="model", exact=True).first.wait_for()
-    _save(page.screenshot(), DOCS / "asset-page.png")
+    page = _opened(context, f"{dagster}/assets/quickstart/stored_vectors", 1240, 1400)
+    page.get_by_role("cell", name="vectors stored", exact=True).first.wait_for()
+    _save(page, "asset-page.png")
 
 
 def _search_page(context: "BrowserContext", search: str) -> None:
-    page = _opened(context, search, 1100, 760)
+    page = _opened(context, search, 1000, 700)
     page.get_by_role("searchbox").or_(page.get_by_role("textbox")).first.fill(QUESTION)
-    page.keyboard.press("Enter")
+    page.keyboard.press("Enter")  # the first question loads the model
     page.get_by_text("howto-find-slow-puncture").first.wait_for()
-    _save(page.screenshot(), DOCS / "search-page.png")
+    page.get_by_role("radio", name="Hybrid").check()
+    page.get_by_role("button", name="Search").click()
+    page.wait_for_load_state("networkidle")
+    page.get_by_text("howto-find-slow-puncture").first.wait_for()
+    _save(page, "search-page.png")
 
 
-def _save(png: bytes, path: Path) -> None:
-    """As a palette, a third of the size; more colours than a page of text has are not seen."""
+def _save(page: "Page", name: str) -> None:
+    """As a palette, a third of the size: a page of text has few colours."""
     from PIL import Image
 
-    picture = Image.open(io.BytesIO(png)).convert("RGB")
+    page.wait_for_timeout(500)  # until what moves has come to rest
+    path, picture = DOCS / name, Image.open(io.BytesIO(page.screenshot())).convert("RGB")
     for colours in (256, 128, 64):
         picture.quantize(colours, dither=Image.Dither.NONE).save(path, optimize=True)
         if path.stat().st_size <= LARGEST:

@@ -34,8 +34,10 @@ def main(lines: Sequence[str]) -> None:
 
 
 def _line(line: str) -> int:
-    """Run what stands between `&&`, as far as it succeeds."""
+    """Run what stands between `&&`, as far as it succeeds; what has a pipe runs in a shell."""
     words = shlex.split(line, comments=True)
+    if "|" in words:
+        return _command(["bash", "-c", line])
     while words:
         end = words.index("&&") if "&&" in words else len(words)
         if status := _command(words[:end]):

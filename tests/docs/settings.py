@@ -1,5 +1,6 @@
 """docs/settings.md, made from the settings classes: every key of a run config."""
 
+import dataclasses
 import inspect
 import json
 import re
@@ -58,7 +59,7 @@ def settings_names() -> frozenset[str]:
 def declaration_fields() -> Mapping[str, str]:
     """What `EmbeddingPipeline` takes, with its description."""
     doc = inspect.getdoc(EmbeddingPipeline) or ""
-    _, _, attributes = doc.partition("Attributes:\n")
+    attributes, *_ = doc.partition("Attributes:\n")[2].split("\n\n")
     return {name: " ".join(said.split()) for name, said in _ATTRIBUTE.findall(attributes)}
 
 
@@ -82,10 +83,12 @@ def _declaration() -> Iterator[str]:
     yield "What a module in `pipelines/` declares; `from pipelines import EmbeddingPipeline`.\n"
     yield "| field | default | |\n| --- | --- | --- |"
     said = declaration_fields()
-    for name, parameter in inspect.signature(EmbeddingPipeline).parameters.items():
-        default = parameter.default
-        shown = "" if default is inspect.Parameter.empty else _code(_plain(default))
-        yield f"| `{name}` | {shown} | {_cell(said.get(name, ''))} |"
+    for each in dataclasses.fields(EmbeddingPipeline):
+        default = each.default
+        if each.default_factory is not dataclasses.MISSING:
+            default = each.default_factory()
+        shown = "*required*" if default is dataclasses.MISSING else _code(_plain(default))
+        yield f"| `{each.name}` | {shown} | {_cell(said.get(each.name, ''))} |"
     yield ""
 
 

@@ -22,7 +22,6 @@ from resources.core.private import who_else
 from resources.embedders.installed import providers
 from resources.models.installed import refusals
 from resources.models.kinds import EMBEDDERS, RERANKERS, package
-from resources.mongodb import embedded
 from resources.mongodb.deployment import inspect_deployment
 from resources.mongodb.resource import Embedded
 from resources.rerankers.installed import rerankers
@@ -206,7 +205,7 @@ def _reranker(opened: Opened) -> Finding:
 
 
 def _server_reranker(opened: Opened) -> Finding:
-    if _sleeping(opened):
+    if opened.mongodb.asleep:
         fix = "choose another reranker, such as `-c rerank/voyage.yaml`"
         return Finding("reranker", "problem", "the embedded server has no `$rerank`", fix)
     reranker = opened.open_reranker()
@@ -216,7 +215,7 @@ def _server_reranker(opened: Opened) -> Finding:
 
 
 def _mongodb(opened: Opened) -> Finding:
-    if _sleeping(opened):
+    if opened.mongodb.asleep:
         if importlib.util.find_spec("secantus") is None:
             return Finding(
                 "MongoDB",
@@ -234,17 +233,11 @@ def _mongodb(opened: Opened) -> Finding:
 
 
 def _preflight(opened: Opened) -> Finding:
-    if _sleeping(opened):
+    if opened.mongodb.asleep:
         opened.check_settings()
         return Finding("pre-flight", "ok", "the settings fit; the server is asked by the first run")
     opened.check()
     return Finding("pre-flight", "ok", "nothing here would stop a run before it reads the source")
-
-
-def _sleeping(opened: Opened) -> bool:
-    """Whether the pipeline's server is one that a run would start."""
-    deployment = opened.mongodb.deployment
-    return isinstance(deployment, Embedded) and embedded.running(deployment.path) is None
 
 
 def _vector_store(opened: Opened) -> Finding:

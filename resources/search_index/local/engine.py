@@ -340,12 +340,16 @@ class LocalEngine(SearchEngine):
                 return MergeReport(True, len(segment), time.monotonic() - start)
 
     def _serving(self) -> tuple[IndexEntry, Version]:
+        entry = self._entry()
+        return entry, self._versions.open(entry.version)
+
+    def _entry(self) -> IndexEntry:
         entry = self._registry.indexes.get(self._key)
         if entry is None or entry.engine != self.name:
             raise SearchIndexError(
                 f"there is no local index {self._key}: materialize search_index first"
             )
-        return entry, self._versions.open(entry.version)
+        return entry
 
     # --- serving
 
@@ -353,6 +357,19 @@ class LocalEngine(SearchEngine):
         stored, indexed = self._store.count_space(self._space.id), len(self.serve())
         why = f"{indexed:,} indexed, but {stored:,} stored: materialize search_index"
         return Coverage(stored, indexed, why if indexed != stored else "")
+
+    def glance(self, stored: int | None) -> Coverage:
+        entry = self._entry()
+        indexed = self._versions.glance(entry.version)
+        known, why = entry.indexed if stored is None else stored, ""
+        if indexed != known:
+            why = f"{indexed:,} indexed, but {known:,} stored: materialize search_index"
+        elif entry.fingerprint != self._fingerprint(known):
+            why = (
+                "the vectors or the index's settings have changed since it was built: materialize "
+                "search_index"
+            )
+        return Coverage(known, indexed, why)
 
     def serve(self) -> ServedLocally:
         entry, version = self._serving()

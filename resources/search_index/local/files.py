@@ -100,6 +100,18 @@ class FolderReader:
         copy = None if self._local else f"{self._folder()}/{name}"
         return self._checked(name, copy)
 
+    def check_sizes(self) -> None:
+        """Look whether every file is there and as long as it was written, without reading any.
+
+        Raises:
+            Damaged: One is not.
+            FileNotFoundError: One is missing.
+        """
+        for name, expected in self.manifest["files"].items():
+            size = self._files.size(f"{self._root}/{name}")
+            if size != expected.get("bytes", size):
+                raise Damaged(f"holds a torn or foreign {name}")
+
     def kept(self, name: str) -> tuple[str, TemporaryDirectory | None]:
         """A local path of a file that is opened anew later; if it is a copy, the folder of it.
 

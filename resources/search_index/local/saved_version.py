@@ -18,6 +18,7 @@ import numpy as np
 from resources.search_index.filters.columns import Mask
 from resources.search_index.local import faiss_index
 from resources.search_index.local.files import Damaged, FolderReader, FolderWriter, reading
+from resources.search_index.local.saved_segment import MANIFEST as SEGMENT_MANIFEST
 from resources.search_index.local.saved_segment import open_segment, read_segment
 from resources.search_index.local.segment import Segment
 from resources.search_index.local.shape import IndexShape
@@ -72,6 +73,23 @@ def open_version(index: str, name: str) -> Version:
         SearchIndexError: It is not there, or not all of it.
     """
     return reading(f"{index}/{name}", MANIFEST, lambda reader: _read(reader, index, name))
+
+
+def glance(index: str, name: str) -> int:
+    """How many vectors a version says that it holds; reads manifests only.
+
+    Raises:
+        SearchIndexError: One of its files is not there, or not as long as it was.
+    """
+    manifest = reading(f"{index}/{name}", MANIFEST, _sized)
+    for segment in manifest.get("segments", []):
+        reading(segment_folder(index, segment["name"]), SEGMENT_MANIFEST, _sized)
+    return int(manifest["vectors"])
+
+
+def _sized(reader: FolderReader) -> dict[str, Any]:
+    reader.check_sizes()
+    return reader.manifest
 
 
 def _read(reader: FolderReader, index: str, name: str) -> Version:

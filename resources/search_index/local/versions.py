@@ -8,6 +8,7 @@ from resources.batch_store.store import BatchStore
 from resources.search_index.filters.columns import Mask
 from resources.search_index.local.saved_segment import save_segment
 from resources.search_index.local.saved_version import (
+    glance,
     open_version,
     save_version,
     segment_folder,
@@ -40,6 +41,14 @@ class Versions:
     def open(self, name: str) -> Version:
         """Raises SearchIndexError where it is not there, or not all of it."""
         return _open(self.folder, name)
+
+    def glance(self, name: str) -> int:
+        """How many vectors a version says that it holds, if its files are there and not cut off.
+
+        Raises:
+            SearchIndexError: They are not.
+        """
+        return glance(self.folder, name)
 
     def save(self, segment: Segment, shape: IndexShape) -> str:
         """Write a segment; returns its name."""

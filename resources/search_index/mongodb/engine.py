@@ -133,6 +133,29 @@ class MongoDBEngine(SearchEngine):
                 )
         return Coverage(stored, max(0, stored - skipped.count - max(lates)), "; ".join(causes))
 
+    def glance(self, stored: int | None) -> Coverage:
+        states, entry = [self._listed()], self._registry.indexes.get(self._key)
+        if self._declared.text:
+            states.append(self._text.listed())
+        known = (entry.indexed if entry else 0) if stored is None else stored
+        for state in states:
+            if not state.queryable:
+                why = f"the index {state.name} is {state.status}, and serves nothing"
+                return Coverage(known, 0, why)
+        # A search node counts every document of the collection.
+        there = self._collection.estimated_document_count()
+        late = {
+            state.name: max(0, there - state.indexed)
+            for state in states
+            if state.indexed is not None
+        }
+        causes = [
+            f"{count:,} documents of {self._collection.full_name} are not in the index {name} yet"
+            for name, count in late.items()
+            if count
+        ]
+        return Coverage(known, max(0, known - max(late.values(), default=0)), "; ".join(causes))
+
     def _left_out(self, *, thorough: bool) -> LeftOut:
         """What no count shows; a scan, so it is done once for every change of store or index."""
         how = {

@@ -1,8 +1,20 @@
-"""Commands that take an id take any, and say when several match."""
+"""Commands that take an id take any, say when several match, and obey none in the terminal."""
 
 import json
+import re
 
-from tests.pipelines.helpers import DOCUMENTS, SHOP, refuses, succeeds, write_jsonl
+import pytest
+
+from pipelines.framework.console import plain
+from tests.pipelines.helpers import (
+    DOCUMENTS,
+    SHOP,
+    Place,
+    embeddings,
+    refuses,
+    succeeds,
+    write_jsonl,
+)
 
 
 def test_an_id_is_found_by_its_text_or_as_extended_json(place):
@@ -29,3 +41,55 @@ def test_so_are_entries_of_the_quarantine(place):
     assert "1 dropped" in succeeds("quarantine", "drop", SHOP, "6")
     date = '{"$date": "2024-01-01T00:00:00Z"}'
     assert "1 dropped" in succeeds("quarantine", "drop", SHOP, date)
+
+
+# --- ids and texts that would do something
+
+ID = "root:x:0:0 \x1b]0;mine\x07 [bold]\u202egnp[/bold]"
+TEXT = (
+    "A \x1b[31mred\x1b[0m lantern\b\b\b in the harbour [link=http://evil.example]here[/link] \x9b2J"
+)
+BARE = {"_id": f"void {ID}", "text": " "}
+
+CONTROL = re.compile("[\x00-\x09\x0b-\x1f\x7f-\x9f\u202a-\u202e]")
+
+
+@pytest.fixture(scope="module")
+def nasty_run(place: Place) -> str:
+    with place.source.open("a") as source:  # what is there stays
+        source.writelines(
+            json.dumps(each) + "\n" for each in ({"_id": ID, "text": TEXT, "kind": ID}, BARE)
+        )
+    return succeeds("run", SHOP)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["search", SHOP, "red lantern", "--explain"], [plain(ID), plain(TEXT)]),
+        (["search", SHOP, ID], [plain(ID)]),
+        (["lineage", SHOP], ["static"]),
+        (["lineage", SHOP, "--id", ID], [plain(ID)]),
+        (["lineage", SHOP, "--id", f"no {ID}"], ["there is no document"]),
+        (["quarantine", "list", SHOP], [plain(BARE["_id"])]),
+        (["plan", SHOP], ["what a run would do"]),
+        (["audit", SHOP], [SHOP]),
+        (["doctor", SHOP], ["pre-flight"]),
+        (["spend", SHOP], ["static"]),
+        (["run", ID], ["there is no pipeline"]),
+        (["run", SHOP, "-c", f"{ID}.yaml"], ["there is no run config"]),
+    ],
+)
+@pytest.mark.parametrize("as_json", [False, True])
+def test_nothing_of_it_reaches_the_terminal_as_a_command(
+    nasty_run: str, arguments: list[str], words: list[str], as_json: bool
+):
+    assert not CONTROL.search(nasty_run)
+    result = embeddings(*arguments, *(["--json"] if as_json else []))
+    assert not CONTROL.search(result.output)
+    if not as_json:
+        assert all(word in " ".join(result.output.split("\n")) for word in words), result.output
+    elif result.exit_code == 0:
+        json.loads(result.stdout)
+    else:
+        assert result.stdout == ""

@@ -2,6 +2,7 @@
 
 import base64
 import http.server
+import json
 import os
 import secrets
 import sqlite3
@@ -17,6 +18,7 @@ import pyarrow.parquet as pq
 import pymongo
 import pytest
 
+from pipelines.framework.instance import project_instance
 from resources.mongodb import embedded
 from tests import servers
 from tests.pipelines.helpers import MOTH, SHOP, Place, embeddings, refuses, succeeds, write_config
@@ -115,20 +117,33 @@ def test_nobody_else_gets_in(place: Place, first_run: str):
         assert stat.S_IMODE(folder.stat().st_mode) == 0o700
 
 
-def test_doctor_says_who_else_gets_in(place: Place, first_run: str):
+def test_runs_that_changed_nothing_are_forgotten(place: Place, first_run: str):
+    for _ in range(2):
+        succeeds("run", SHOP)
+    assert succeeds("maintain", SHOP) == "runs removed: 0; freed: 0.0 MB\n", "younger than a month"
+    idle, told = succeeds("maintain", SHOP, "--keep-days", "0", "--dry-run").splitlines()
+    assert told == "runs that would go: 1"
+    with project_instance() as instance:
+        before = {run.run_id for run in instance.get_runs()}
+    assert idle in before
+    told = json.loads(succeeds("maintain", SHOP, "--keep-days", "0", "--json"))
+    assert told["runs"] == [idle]
+    assert told["bytes"] > 100_000
+    with project_instance() as instance:
+        assert {run.run_id for run in instance.get_runs()} == before - {idle}
+    assert MOTH in succeeds("search", SHOP, MOTH)
+
+
+def test_doctor_says_who_else_gets_in(place: Place, first_run: str, open_place: Path):
     assert "closed to other users of this machine" in succeeds("doctor", SHOP)
-    state = place.folder / "state"
-    above = [place.folder, place.folder.parent]
-    try:
-        for folder in (*above, state):
-            folder.chmod(0o755)
-        (state / "batch_store").chmod(0o750)
-        told = succeeds("doctor", SHOP)
-        assert f"everybody on this machine gets into {state}" in told
-        assert f"chmod o= {state}" in told
-    finally:
-        for folder in (*above, state, state / "batch_store"):
-            folder.chmod(0o700)
+    (open_place / "mine").mkdir(mode=0o755)
+    store = config(place, batch_store={"url": str(open_place / "mine")})
+    told = succeeds("doctor", SHOP, "-c", store)
+    assert f"everybody on this machine gets into {open_place / 'mine'}" in told
+    assert f"chmod o= {open_place / 'mine'}" in told
+    (open_place / "mine").chmod(0o750)
+    told = succeeds("doctor", SHOP, "-c", store)
+    assert f"a group gets into {open_place / 'mine'}" in told
 
 
 def test_credentials_that_a_run_uses_are_kept_nowhere(

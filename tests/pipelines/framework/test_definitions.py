@@ -7,7 +7,8 @@ import sys
 import dagster as dg
 import pytest
 
-from pipelines.framework.catalog import find_pipeline, pipeline_names
+from pipelines.framework.catalog import find_pipeline
+from pipelines.framework.names import pipeline_names
 from resources.core.errors import ConfigurationError
 from resources.core.paths import CODE_ROOT
 

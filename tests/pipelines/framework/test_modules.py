@@ -8,7 +8,8 @@ import pytest
 
 import pipelines
 from pipelines.framework.catalog import find_pipeline
-from pipelines.framework.modules import declared, pipeline_names
+from pipelines.framework.modules import declared
+from pipelines.framework.names import pipeline_names
 from pipelines.operations.search import search
 
 IMPORT = "from pipelines import EmbeddingPipeline\n"

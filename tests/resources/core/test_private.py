@@ -22,15 +22,6 @@ def umask(request: pytest.FixtureRequest) -> Iterator[int]:
     os.umask(before)
 
 
-@pytest.fixture
-def open_place(tmp_path: Path) -> Path:
-    """A folder that everybody gets into, as /srv is."""
-    for folder in (tmp_path, *tmp_path.parents):  # pytest makes several, closed
-        if not folder.stat().st_mode & stat.S_IXOTH:
-            folder.chmod(0o755)
-    return tmp_path
-
-
 def mode(path: Path) -> int:
     return stat.S_IMODE(path.stat().st_mode)
 

@@ -1,0 +1,87 @@
+"""Tags of a run, set while it works by the step that knows, whoever launched it."""
+
+from collections.abc import Mapping
+from functools import lru_cache
+from typing import Any
+
+import dagster as dg
+
+from assets import run_tags
+from assets.work.comparing import Planned
+from assets.work.embedding import Embedded
+from assets.work.opened import Opened
+from assets.work.proving import Indexed
+from assets.work.storing import Stored
+
+Context = dg.AssetExecutionContext | dg.AssetCheckExecutionContext
+
+_REASONS = {
+    "dagster/schedule_name": "schedule",
+    "dagster/from_automation_condition": "automation",
+    "dagster/auto_materialize": "automation",
+    "dagster/sensor_name": "sensor",
+    "dagster/backfill": "backfill",
+    "dagster/from_ui": "Dagster UI",
+}
+"""What Dagster itself says of a run's origin, the more exact first."""
+
+
+def begun(context: Context, pipeline: str) -> None:
+    """Say whose run it is, and why there is one, as far as Dagster tells."""
+    why = reason(context.run.tags)
+    _say(context, {run_tags.PIPELINE: pipeline, **({run_tags.REASON: why} if why else {})})
+
+
+def reason(tags: Mapping[str, str]) -> str | None:
+    """Why there is a run of these tags: what its launcher says, else what Dagster does."""
+    theirs = (why for tag, why in _REASONS.items() if tag in tags)
+    return tags.get(run_tags.REASON) or next(theirs, None)
+
+
+def done(context: Context, o: Opened, outcome: Planned | Embedded | Stored | Indexed) -> None:
+    """Say what a step came to."""
+    tags = {run_tags.SPACE: o.space.id, run_tags.MODEL: o.embedder.facts().model}
+    if isinstance(outcome, Embedded):
+        tags[run_tags.EMBEDDED] = str(outcome.embedded)
+        if outcome.cost_usd is not None:
+            tags[run_tags.COST] = number(outcome.cost_usd)
+    run = context.instance.get_run_by_id(context.run.run_id)
+    # One vector is written to a batch, stored and indexed: that is one change.
+    before = (run.tags if run else {}).get(run_tags.CHANGED, "")
+    tags[run_tags.CHANGED] = str(max(_changed(outcome), int(before or 0)))
+    _say(context, tags)
+
+
+def number(value: float) -> str:
+    """Without an exponent, and without what does not count: `0.0123`."""
+    return f"{value:.6f}".rstrip("0").rstrip(".")
+
+
+def _changed(outcome: Planned | Embedded | Stored | Indexed) -> int:
+    match outcome:
+        case Planned():
+            return outcome.healed
+        case Embedded():
+            return outcome.embedded + outcome.copied
+        case Stored():
+            return outcome.written.changes
+    if not outcome.report.changed:
+        return 0
+    details = outcome.report.details
+    # The local engine follows the change; one on a server says only that there was one.
+    touched = details.get("vectors read", outcome.report.indexed) + details.get("rows deleted", 0)
+    return max(1, touched)
+
+
+@lru_cache(maxsize=100)
+def _said(run: str) -> dict[str, Any]:
+    """What this process has said of a run."""
+    return {}
+
+
+def _say(context: Context, tags: Mapping[str, str]) -> None:
+    run, said = context.run, _said(context.run.run_id)
+    new = {name: value for name, value in tags.items() if {**run.tags, **said}.get(name) != value}
+    if new:
+        context.instance.add_run_tags(run.run_id, new)
+        said.update(new)

@@ -1,0 +1,210 @@
+"""What came from outside does nothing in a terminal, and is there in full, in every command."""
+
+import ast
+import io
+import json
+import logging
+import re
+from collections.abc import Callable
+from contextlib import redirect_stderr, redirect_stdout
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from rich.text import Text
+
+from assets.work.budget import Estimate
+from assets.work.planning import Counts
+from pipelines import cli
+from pipelines.cli import (
+    audit,
+    doctor,
+    index,
+    lineage,
+    models,
+    plan,
+    quarantine,
+    search,
+    spend,
+    terminal,
+)
+from pipelines.cli.options import say_error
+from pipelines.framework import brief, console
+from pipelines.framework.console import Screen, plain, styled
+from pipelines.operations.audit import Audit
+from pipelines.operations.audit import Finding as AuditFinding
+from pipelines.operations.doctor import Finding
+from pipelines.operations.lineage import ModelSummary, VectorLineage
+from pipelines.operations.plan import DryRun
+from pipelines.operations.search import SearchAnswer, SearchHit
+from resources.core.errors import EmbeddingsError
+from resources.core.space import EmbeddingSpace
+from resources.models.catalogue import ModelEntry
+from resources.registry.ledger import Spend
+from resources.registry.quarantine import Quarantined
+from resources.search_index.mongodb.lifecycle import IndexState
+
+NASTY = [
+    "\x1b[31mred\x1b[0m",
+    "\x1b]8;;http://evil.example\x07link\x1b]8;;\x07",
+    "\x1b]0;title\x07",
+    "\x9b2J",
+    "over\rwritten",
+    "back\b\b\b\bspaced",
+    "tab\tbed",
+    "two\nlines",
+    "\x00nul\x7f",
+    "\u202egnp.exe",
+    "\u2066isolate\u2069",
+    "line\u2028separator",
+    "[bold]markup[/bold]",
+    "[link=http://evil.example]link[/link]",
+    "[/]",
+    "[red",
+    "closing]",
+    "root:x:0:0",
+    ":smile:",
+    "ends in \\",
+    "\\[bold]",
+    "{value} {0} {}",
+    "\ud800half",
+    "日本語 عربى 👩\u200d👩\u200d👧",
+]
+MEANT = st.lists(st.sampled_from(NASTY) | st.text(max_size=6), min_size=1, max_size=3).map("".join)
+
+# Segments of colours are Rich's own; nothing else may begin with ESC.
+OBEYED = re.compile("[\x00-\x09\x0b-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069]")
+NOW = datetime(2026, 11, 26, 18, 0)
+SPACE = EmbeddingSpace("openai", "a-model", "1", 4, "", True)
+
+
+def squeezed(text: str) -> str:
+    """Without white space, which tables and folds put anywhere."""
+    return "".join(text.split())
+
+
+def printed(show: Callable[[], object], width: int | None) -> str:
+    """What appears on a terminal of that width, or in a pipe."""
+    out = io.StringIO()
+    with pytest.MonkeyPatch.context() as patch, redirect_stdout(out), redirect_stderr(out):
+        for screen in (console.console, console.errors):
+            patch.setattr(screen, "_width", width)
+            patch.setattr(screen, "_force_terminal", width is not None)
+        show()
+    return out.getvalue()
+
+
+def log(message: str) -> None:
+    record = logging.LogRecord("", logging.WARNING, "", 0, message, (), None)
+    brief._BriefHandler().emit(record)
+
+
+def entry(text: str) -> ModelEntry:
+    return ModelEntry.model_construct(
+        provider="openai", model=text, space=text, dimensions=[4], task="embed", status="active",
+        local=False, shrinkable=False, max_tokens=None, price=None, size=None, score=None,
+        successor=text,
+    )  # fmt: skip
+
+
+SHOWS: dict[str, Callable[[str], object]] = {
+    "error": lambda text: say_error(EmbeddingsError(text)),
+    "log line": log,
+    "plan": lambda text: plan.show(
+        text,
+        DryRun(
+            Counts(replaced_spaces={text: 1}), 1, 0, text, text, Estimate(1, 2, None), None, {},
+            {text: text}, text,
+        ),
+    ),
+    "spend": lambda text: spend.show([Spend(text, text, text, 1, 2, 3.0, 4)]),
+    "audit": lambda text: audit.show(
+        text, Audit(1, 1, 1, 1, [AuditFinding(text, 1, text, text)])
+    ),
+    "doctor": lambda text: [
+        doctor._show(Finding(text, "problem", text, text)),
+        doctor._sum_up(text, 0, [text]),
+    ],
+    "index list": lambda text: index._show(
+        [IndexState(text, text, text, True, {"fields": [{"path": text, "type": text}]}, 1, 1, "")],
+        text,
+        [text],
+    ),
+    "quarantine list": lambda text: quarantine._show(
+        text, [Quarantined(text, text, text, text, 1, NOW, NOW)]
+    ),
+    "lineage": lambda text: lineage._show_models(
+        text, [ModelSummary(text, text, 1, NOW, NOW, SPACE)]
+    ),
+    "lineage of one": lambda text: lineage._show_vector(
+        VectorLineage({text: text}, {"model": text, "run": text}, SPACE, {"versions": {text: text}})
+    ),
+    "search": lambda text: search.show(
+        SearchAnswer(
+            text,
+            [SearchHit(text, 0.5, text, {}, {"model": text, "run": text}, text, {text: 1}, 1)],
+            SPACE, text, text, 0.1, text, {text: text}, notes=[text],
+        ),
+        explain=True,
+    ),
+    "models": lambda text: models.listing([entry(text)]).show(),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", SHOWS)
+@settings(max_examples=25)
+@given(text=MEANT, width=st.none() | st.integers(20, 160))
+def test_whatever_it_says_it_is_shown_and_does_nothing(name: str, text: str, width: int | None):
+    shown = printed(lambda: SHOWS[name](text), width)
+    assert not OBEYED.search(shown)
+    if width is None or name not in ("search", "quarantine list"):  # whose texts are shortened
+        assert squeezed(plain(text)) in squeezed(shown)
+
+
+@given(value=st.recursive(MEANT, lambda inner: st.dictionaries(MEANT, inner, max_size=2)))
+def test_so_it_is_in_json_and_there_it_is_the_same_value(value: Any):
+    shown = printed(lambda: terminal.print_json({"value": value}), None)
+    assert not OBEYED.search(shown)
+    assert json.loads(shown) == {"value": value}
+
+
+@given(text=MEANT, width=st.integers(20, 160))
+def test_a_value_is_no_markup_and_none_of_it_is_lost(text: str, width: int):
+    line = styled("[bold]a {text}[/bold] b {text} c", text=text)
+    assert line.plain == f"a {plain(text)} b {plain(text)} c"
+    screen = Screen(file=io.StringIO(), width=width, color_system=None)
+    screen.print(text, soft_wrap=True)
+    assert screen.file.getvalue() == plain(text, lines=True) + "\n"
+
+
+def test_a_text_that_was_made_past_all_this_is_caught():
+    screen = Screen(file=io.StringIO(), width=80, color_system=None)
+    screen.print(Text("title \x1b]0;mine\x07 set"))
+    assert screen.file.getvalue().startswith("title \\x1b]0;mine")
+
+
+# --- the rule, for commands that are still to be written
+
+SOURCES = [*Path(cli.__file__).parent.glob("*.py"), Path(brief.__file__)]
+OWN = {"terminal.py", "streams.py"}
+
+
+@pytest.mark.parametrize("path", SOURCES, ids=lambda path: path.name)
+def test_commands_print_through_one_function(path: Path):
+    """`say` and `styled` with their words written out, `Listing`, `facts`: nothing else prints."""
+    for node in ast.walk(ast.parse(path.read_text("utf-8"))):
+        if not isinstance(node, ast.Call):
+            continue
+        called = node.func.attr if isinstance(node.func, ast.Attribute) else node.func
+        name = called if isinstance(called, str) else getattr(called, "id", "")
+        if name in ("say", "styled"):
+            words = node.args[0]
+            assert isinstance(words, ast.Constant), f"line {node.lineno}: {name} of no literal"
+        elif path.name not in OWN:
+            name = f".{name}" if isinstance(called, str) and name == "write" else name
+            assert name not in ("print", "echo", "secho", ".write", "Text", "from_markup"), (
+                f"line {node.lineno}: {name} prints data as they are"
+            )
