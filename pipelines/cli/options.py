@@ -14,6 +14,7 @@ from pipelines.framework.console import errors
 from resources.core.credentials import without_secrets
 from resources.core.errors import EmbeddingsError
 from resources.core.paths import CODE_ROOT, find_project
+from resources.core.progress import voiced
 
 if TYPE_CHECKING:
     from pipelines.operations.several import Unseen
@@ -79,7 +80,8 @@ def sentences(*, collecting: bool = True) -> Iterator[None]:
     if collecting:
         collect_from_now_on()
     try:
-        yield
+        with voiced(_say_progress, patient=True):
+            yield
     except EmbeddingsError as error:
         say_error(error)
         raise typer.Exit(WRONG) from error
@@ -87,6 +89,10 @@ def sentences(*, collecting: bool = True) -> Iterator[None]:
         errors.say("[yellow]interrupted[/yellow]")
         raise typer.Exit(INTERRUPTED) from interrupt
     except Exception as error:  # a trace, and of nothing that is to be kept secret
+        if isinstance(error, OSError) and error.filename:  # else a closed pipe, say
+            what = f"{error.filename} cannot be used ({error.strerror})"
+            say_error(EmbeddingsError(f"{what}: make room, or see that it may be read and written"))
+            raise typer.Exit(WRONG) from error
         found = without_secrets(error)
         if found is error:
             raise
@@ -106,6 +112,11 @@ def collect_from_now_on() -> None:
     """What is there by now stays; see `start`."""
     gc.freeze()
     gc.enable()
+
+
+def _say_progress(line: str) -> None:
+    """Beside what a command prints, which may be for a program."""
+    errors.say("[dim]{line}[/dim]", line=line)
 
 
 def say_unseen(unseen: "Mapping[str, Unseen]") -> None:

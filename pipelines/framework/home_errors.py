@@ -1,6 +1,7 @@
 """What can be wrong with DAGSTER_HOME, each as a sentence: full, closed, damaged, in use."""
 
 import errno
+import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -84,7 +85,7 @@ def _sentence(home: Path, error: BaseException, fails: str) -> ConfigurationErro
         if isinstance(each, OSError) and each.errno in _BY_NUMBER:
             way_out = _BY_NUMBER[each.errno]
             return ConfigurationError(f"{where} {fails} ({each.strerror}): {way_out}")
-        if isinstance(each, SQLAlchemyError):
+        if isinstance(each, SQLAlchemyError | sqlite3.Error):
             said = str(getattr(each, "orig", None) or each).splitlines()[0]
             known = (way for words, way in _BY_WORDS.items() if words in said.lower())
             return ConfigurationError(f"{where} {fails} ({said}): {next(known, _ANEW)}")

@@ -2,11 +2,14 @@
 
 import os
 import shutil
+import sqlite3
 from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import closing, contextmanager, nullcontext
 from pathlib import Path
+from tempfile import TemporaryFile
 
 import dagster as dg
+import yaml
 from filelock import FileLock
 
 from pipelines.framework.home_errors import opening, using
@@ -49,3 +52,20 @@ def project_instance() -> Iterator[dg.DagsterInstance]:
             instance = dg.DagsterInstance.get()
     with using(home), instance:
         yield instance
+
+
+def check_home(home: Path) -> None:
+    """Look whether runs can be kept there, without making anything.
+
+    Raises:
+        ConfigurationError: They cannot.
+    """
+    with opening(home):
+        existing = next(path for path in [home, *home.parents] if os.path.lexists(path))
+        with TemporaryFile(dir=existing):
+            pass
+        for file in home.glob("history/*.db"):
+            with closing(sqlite3.connect(f"{file.as_uri()}?mode=ro", uri=True)) as database:
+                database.execute("SELECT count(*) FROM sqlite_master").fetchall()
+        if (home / "dagster.yaml").exists():
+            yaml.safe_load((home / "dagster.yaml").read_text("utf-8"))

@@ -9,7 +9,7 @@ import re
 import secrets
 import tempfile
 from collections.abc import Callable, Sequence
-from contextlib import suppress
+from contextlib import AbstractContextManager, nullcontext, suppress
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -19,6 +19,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from fsspec.implementations.local import LocalFileSystem
 
+from resources.batch_store.reaching import reaching, unreached
+from resources.core.credentials import redacted
 from resources.core.errors import BatchStoreError
 from resources.core.private import make_private
 
@@ -48,14 +50,17 @@ class Files:
     """
 
     def __init__(self, root: str) -> None:
+        self._url = root
         try:
-            self._fs, self._root = fsspec.core.url_to_fs(root)
-        except (ImportError, ValueError) as error:  # a file system not installed, or unknown
-            raise BatchStoreError(
-                f"batch_store has `url: {root}`, which cannot be opened: {error}; install what it "
-                "needs, or choose a folder"
-            ) from error
+            with reaching(root):  # some connect at once
+                self._fs, self._root = _opened(root)
+        except FileNotFoundError as error:
+            raise unreached(root, error) from error
         self._local = isinstance(self._fs, LocalFileSystem)
+
+    def _reaching(self) -> AbstractContextManager[None]:
+        # What a disk has against us is told where it says so.
+        return nullcontext() if self._local else reaching(self._url)
 
     def check_writable(self) -> None:
         """Try it; a folder that is not there yet is not made for that.
@@ -84,20 +89,22 @@ class Files:
         # A listing kept from before another process wrote would hide its files.
         self._fs.invalidate_cache()
         try:
-            paths = self._fs.ls(self._path(folder), detail=False)
+            with self._reaching():
+                paths = self._fs.ls(self._path(folder), detail=False)
         except FileNotFoundError:
             return []
         return sorted(str(path).rstrip("/").rsplit("/", 1)[-1] for path in paths)
 
     def modified(self, path: str) -> datetime:
         try:
-            return self._fs.modified(self._path(path))
+            with self._reaching():
+                return self._fs.modified(self._path(path))
         except FileNotFoundError:  # removed since it was listed
             return datetime.max.replace(tzinfo=UTC)
 
     def remove(self, path: str, *, recursive: bool = False) -> None:
         """Remove a file, or a folder with all in it; another run may be removing it as well."""
-        with suppress(FileNotFoundError):
+        with suppress(FileNotFoundError), self._reaching():
             self._fs.rm(self._path(path), recursive=recursive)
 
     def prune(
@@ -130,7 +137,9 @@ class Files:
 
     def read_json(self, path: str) -> Any:
         """Raises FileNotFoundError where there is none, ValueError where it is damaged."""
-        return json.loads(self._fs.cat_file(self._path(path)))
+        with self._reaching():
+            found = self._fs.cat_file(self._path(path))
+        return json.loads(found)
 
     def write_json(self, path: str, value: Any) -> None:
         self.write(path, json.dumps(value, indent=1, default=str).encode())
@@ -151,7 +160,7 @@ class Files:
         """
         whole = self._path(path)
         try:
-            with self._fs.open(whole, "rb") as file:
+            with self._reaching(), self._fs.open(whole, "rb") as file:
                 if columns and if_there:
                     # Unlike `read_table`, it knows the columns before it reads any.
                     found = pq.ParquetFile(file, pre_buffer=True, page_checksum_verification=True)
@@ -184,7 +193,8 @@ class Files:
         whole = self._path(path)
         try:
             if not self._local:
-                self._fs.pipe_file(whole, data)
+                with reaching(self._url):
+                    self._fs.pipe_file(whole, data)
                 return
             make_private(whole.rsplit("/", 1)[0])
             temporary = f"{whole}.{secrets.token_hex(4)}{_TEMPORARY}"
@@ -203,3 +213,13 @@ class Files:
 
     def _path(self, path: str) -> str:
         return f"{self._root}/{path}"
+
+
+def _opened(root: str) -> tuple[Any, str]:
+    try:
+        return fsspec.core.url_to_fs(root)
+    except (ImportError, ValueError) as error:  # a file system not installed, or unknown
+        raise BatchStoreError(
+            f"batch_store has `url: {redacted(root)}`, which cannot be opened: {error}; install "
+            "what it needs, or choose a folder"
+        ) from error

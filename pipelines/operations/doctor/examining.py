@@ -10,7 +10,7 @@ from pathlib import Path
 
 from assets.work.opened import Opened
 from pipelines.framework.catalog import as_pipeline, missing_variables, open_pipeline
-from pipelines.framework.instance import instance_home
+from pipelines.framework.instance import check_home, instance_home
 from pipelines.framework.pipeline import EmbeddingPipeline
 from pipelines.operations.doctor import models, workspace
 from pipelines.operations.doctor.finding import Finding, explained, problem
@@ -65,6 +65,8 @@ def examine(
         else:
             there = bool(os.environ.get(name))
             yield Finding(name, *(("ok", "set") if there else ("note", "not set")))
+    if project.state == "ok":
+        yield explained("Dagster", instance_home(), _dagster)
     if pipeline is None:
         if project.state == "ok":
             yield explained("state", state_home(), _state)
@@ -110,6 +112,12 @@ def _project() -> Finding:
     if root != CODE_ROOT and hiding.exists():
         return Finding("project", "problem", f"{hiding} hides ours from Dagster", "delete it")
     return Finding("project", "ok", str(root))
+
+
+def _dagster(home: Path) -> Finding:
+    check_home(home)
+    made = "is writable" if home.is_dir() else "is made by the first run"
+    return Finding("Dagster", "ok", f"{home} {made}")
 
 
 def _state(folder: Path) -> Finding:

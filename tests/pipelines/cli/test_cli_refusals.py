@@ -281,3 +281,12 @@ def test_stop(place: Place, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     assert "no embedded server is running" in succeeds("stop")
     assert "no embedded server is running" in succeeds("stop", "airbnb")
     assert "there is no pipeline" in refuses("stop", "nobody")
+
+
+def test_nothing_of_a_server_without_search_reads_like_an_error(first_run: str):
+    """The embedded server has words of its own for it."""
+    assert "no Vector Search here, so the local engine serves the index" in first_run
+    for command in (["doctor", SHOP], ["plan", SHOP], ["index", "list", SHOP]):
+        output = embeddings(*command).output
+        assert not [words for words in ("nrecognized", "not supported") if words in output]
+    assert "no Vector Search here, and so no search indexes" in output

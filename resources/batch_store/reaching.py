@@ -1,0 +1,66 @@
+"""What keeps an object store from being used, each as a sentence with its way out.
+
+Every store's library raises errors of its own, which are known by what they say: none of those
+libraries is one of ours.
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import pyarrow as pa
+
+from resources.core.credentials import hidden, redacted
+from resources.core.errors import BatchStoreError
+
+_KEYS = (
+    "give it credentials in the environment (for s3:// AWS_ACCESS_KEY_ID and "
+    "AWS_SECRET_ACCESS_KEY, or AWS_PROFILE)"
+)
+_BY_WORDS = {
+    # What is said, in small letters: what to do.
+    "bucket does not exist": "make that bucket, or correct `batch_store: url`",
+    "nosuchbucket": "make that bucket, or correct `batch_store: url`",
+    "bucket name": "correct the bucket's name in `batch_store: url`",
+    "credentials": _KEYS,
+    "profile": _KEYS,
+    "access key": _KEYS,
+    "signature": _KEYS,
+    "access denied": "allow its user to list, read, write and delete there, or " + _KEYS,
+    "forbidden": "allow its user to list, read, write and delete there, or " + _KEYS,
+    "invalid endpoint": "correct the endpoint (for s3:// AWS_ENDPOINT_URL), http:// included",
+}
+_UNREACHED = (
+    "see that it runs and that this machine reaches it, and correct its endpoint (for s3:// "
+    "AWS_ENDPOINT_URL) or `batch_store: url`"
+)
+
+
+@contextmanager
+def reaching(root: str) -> Iterator[None]:
+    """Turns whatever an object store's library raises into one sentence.
+
+    Raises:
+        FileNotFoundError: There is no such file; where its bucket is missing it is a sentence.
+        pyarrow.ArrowException: The file is there, and damaged.
+        BatchStoreError: In the place of all else.
+    """
+    try:
+        yield
+    except (BatchStoreError, pa.ArrowException):
+        raise
+    except Exception as error:
+        if type(error) is OSError and error.errno is None:
+            raise  # what Arrow finds wrong in the data
+        if isinstance(error, FileNotFoundError) and "bucket" not in str(error).lower():
+            raise
+        raise unreached(root, error) from error
+
+
+def unreached(root: str, error: Exception) -> BatchStoreError:
+    # A colon would divide the sentence for `doctor`.
+    said = " ".join(str(error).split()).replace(": ", " ")[:200] or type(error).__name__
+    known = (way for words, way in _BY_WORDS.items() if words in said.lower())
+    return BatchStoreError(
+        f"the batch store {redacted(root)} cannot be used ({hidden(said).rstrip('.')}): "
+        f"{next(known, _UNREACHED)}"
+    )
