@@ -10,7 +10,7 @@ from typing import Literal
 from assets.checks import MAX_QUARANTINE_SHARE
 from assets.work.opened import Opened
 from pipelines.framework.modules import Declared
-from pipelines.operations.runs import RecordsError, RunRecord, records, runs_of
+from pipelines.operations.runs import RunRecord, records, runs_of
 from pipelines.operations.several import PATIENCE_SECONDS, Looks, Unseen, address, chosen
 from resources.core.days import Days
 from resources.core.errors import EmbeddingsError
@@ -275,7 +275,7 @@ def _runs(pipelines: Sequence[Declared]) -> Callable[[Declared], _Ran]:
                         ran = replace(ran, good=run)
                         break
                 found[each.name] = ran
-    except RecordsError as error:
+    except EmbeddingsError as error:
         fault = str(error)
     return lambda each: found.get(each.name) or _Ran(fault=fault)
 

@@ -196,7 +196,12 @@ def test_documents_on_their_way_are_told_from_those_left_out(bench):
     assert (late.stored, late.indexed) == (COUNT, COUNT - 2)
     assert "2 documents of" in late.why
     assert "still catching up" in late.why
+    for stored in (COUNT, None):
+        glance = engine.glance(stored)
+        assert (glance.stored, glance.indexed) == (COUNT, COUNT - 2)
+        assert "2 documents of" in glance.why
     bench.node.lag = 0
+    assert engine.glance(None) == Coverage(COUNT, COUNT, "")
     bad = {
         0: to_bson(np.zeros(8, np.float32), "float32"),
         1: to_bson(np.ones(4, np.float32), "float32"),

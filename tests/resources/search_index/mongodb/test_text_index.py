@@ -192,10 +192,15 @@ def test_documents_on_their_way_to_either_index_count(bench):
     assert (found.stored, found.indexed) == (COUNT, COUNT - 2)
     assert "the index vector_index, which" in found.why
     assert "the index vector_index_text, which" in found.why
+    glance = engine.glance(COUNT)
+    assert glance.indexed == COUNT - 2
+    assert "the index vector_index_text yet" in glance.why
     bench.store.collection.drop_search_index("vector_index_text")
     bench.store.collection.list_search_indexes().to_list()
     with pytest.raises(SearchIndexError, match="no index vector_index_text"):
         engine.coverage()
+    with pytest.raises(SearchIndexError, match="no index vector_index_text"):
+        engine.glance(COUNT)
 
 
 def test_who_has_lost_the_lease_neither_makes_nor_drops_it(bench):
