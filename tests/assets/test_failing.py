@@ -56,7 +56,7 @@ def test_a_failed_check_says_why_and_stops_what_follows(films: Workshop):
     found = {e.check_name: e for e in result.get_asset_check_evaluations()}
     assert not found["one_space"].passed
     assert found["one_space"].blocking
-    assert found["one_space"].metadata["of other spaces"].value == 1
+    assert found["one_space"].metadata["vectors of other spaces"].value == 1
     assert found["all_stored"].passed
     done = {event.asset_key.path[-1] for event in result.get_asset_materialization_events()}
     assert done == {"source_documents", "embedding_batches", "stored_vectors"}
