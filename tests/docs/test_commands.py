@@ -20,7 +20,7 @@ from typer.core import TyperGroup
 from resources.core.paths import CODE_ROOT
 from resources.mongodb import embedded
 from tests import servers
-from tests.docs.commands import command
+from tests.docs.commands import Command, command
 from tests.docs.lines import NOT_RUN, Line, lines
 from tests.docs.markdown import documents
 from tests.pipelines.helpers import KEYS
@@ -66,11 +66,11 @@ def test_commands_are_spelt_as_the_command_line_has_them():
 
 def _check_words(words: list[str], line: Line) -> None:
     """The command is there, and has the options that are named."""
-    at: typer.core.TyperCommand | TyperGroup = command()
+    at: Command = command()
     context = typer.Context(at, info_name="embeddings")
     while isinstance(at, TyperGroup) and words and not words[0].startswith("-"):
         found = at.get_command(context, words[0])
-        assert found is not None, f"{line.place}: there is no {words[0]!r}: {line.text}"
+        assert isinstance(found, Command), f"{line.place}: no {words[0]!r}: {line.text}"
         at, words = found, words[1:]
     options = {name for each in at.get_params(context) for name in each.opts}
     named = {word.split("=")[0] for word in words if re.match(r"--?[a-z]", word)}
