@@ -154,14 +154,16 @@ def _run(texts: list[str], project: Path, uri: str, folder: Path) -> list[dict]:
     }
     script = shutil.copyfile(Path(__file__).with_name("session.py"), folder / "session.py")
     (folder / "lines.json").write_text(json.dumps(texts), "utf-8")
-    done = subprocess.run(
-        [sys.executable, str(script), str(folder / "lines.json")],
-        cwd=project,
-        env=environment,
-        capture_output=True,
-        text=True,
-        timeout=600,
-        check=False,
-    )
+    answers = folder / "answers.jsonl"  # of a session that is cut off, as far as it came
+    with answers.open("w") as output:
+        done = subprocess.run(
+            [sys.executable, str(script), str(folder / "lines.json")],
+            cwd=project,
+            env=environment,
+            stdout=output,
+            stderr=subprocess.PIPE,
+            text=True,
+            check=False,
+        )
     assert done.returncode == 0, done.stderr[-4_000:]
-    return [json.loads(line) for line in done.stdout.splitlines()]
+    return [json.loads(line) for line in answers.read_text("utf-8").splitlines()]
