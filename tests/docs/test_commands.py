@@ -96,6 +96,13 @@ def project(tmp_path: Path) -> Iterator[Path]:
         if name == "articles":
             module = module.replace("mongodb/embedded.yaml", "mongodb/server.yaml")
         (root / "pipelines" / f"{name}.py").write_text(module, "utf-8")
+    lines = (
+        f"  - python_module: {{module_name: pipelines.{name}, location_name: {name}, "
+        "working_directory: .}\n"
+        for name in ("products", "handbook", "articles")
+    )
+    with (root / "workspace.yaml").open("a", encoding="utf-8") as workspace:
+        workspace.writelines(lines)
     yield root
     for state in root.glob("**/state/mongodb"):
         embedded.stop(state)
@@ -110,13 +117,18 @@ def test_every_command_works(project: Path, mongod_uri: str, tmp_path: Path):
         failed = [
             f"{answer['line']}: exit status {answer['status']}\n{answer['output'][-2_000:]}"
             for answer in _run(_to_run(project), project, mongod_uri, tmp_path)
-            if answer["status"]
+            if answer["status"] not in _allowed(answer["line"])
         ]
     finally:
         with pymongo.MongoClient(mongod_uri) as client:
             for name in ("cms", "embeddings"):
                 client.drop_database(name)
     assert not failed, "\n\n".join(failed)
+
+
+def _allowed(text: str) -> set[int]:
+    """Exit statuses: 1 of `status` says that a pipeline is not well, as one that never ran."""
+    return {0, 1} if text.startswith("embeddings status") else {0}
 
 
 def _to_run(project: Path) -> list[str]:
