@@ -60,7 +60,7 @@ def _leaves(group: TyperGroup, path: str) -> Iterator[tuple[str, Command]]:
     context = typer.Context(group, info_name=path)
     for name in group.list_commands(context):
         each = group.get_command(context, name)
-        assert each is not None
+        assert isinstance(each, Command)
         if each.hidden:
             continue
         if isinstance(each, TyperGroup):

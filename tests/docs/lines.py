@@ -9,7 +9,7 @@ from tests.docs.markdown import Document
 
 NOT_RUN = {
     r"make (demo|test|proofs)\b": "installs packages, minutes",
-    r"make (dev|docs|pictures|mutants|lint|types)\b": "is for the checkout itself; CI runs some",
+    r"make (dev|docs|pictures|mutants|lint|types|constraints)\b": "for the checkout itself",
     r"PIP_EXTRA_INDEX_URL=": "a public package index",
     r"pip install ": "a public package index; test_installed.py installs the wheel",
     r"python -m venv ": "makes an environment; test_installed.py does",
