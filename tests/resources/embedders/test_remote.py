@@ -202,3 +202,12 @@ def test_a_query_that_is_refused_is_an_error(api, connect):
     with pytest.raises(ProviderError, match="refuses the query: The input was rejected"):
         embedder.embed(["a virus"], input_type="query")
     assert len(embedder.embed(["a cure"], input_type="query").vectors) == 1
+
+
+def test_texts_are_told_as_their_requests_return(api, connect):
+    embedder = connect(api, max_texts=3)
+    told: list[int] = []
+    embedder.progressed = told.append
+    replies = embedder.embed_batches([("a", [f"text {n}" for n in range(10)])])
+    assert len(dict(replies)["a"].vectors) == 10
+    assert sorted(told) == [1, 3, 3, 3]
