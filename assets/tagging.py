@@ -57,7 +57,8 @@ def done(context: Context, o: Opened, outcome: Planned | Embedded | Stored | Ind
     run = context.instance.get_run_by_id(context.run.run_id)
     # One vector is written to a batch, stored and indexed: that is one change.
     before = (run.tags if run else {}).get(run_tags.CHANGED, "")
-    tags[run_tags.CHANGED] = str(max(_changed(outcome), int(before or 0)))
+    # Whoever launches a run may give it any tags.
+    tags[run_tags.CHANGED] = str(max(_changed(outcome), int(before) if before.isdecimal() else 0))
     _say(context, tags)
 
 
