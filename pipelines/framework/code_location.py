@@ -5,6 +5,7 @@ one that was started there. No code server is started for it: what `workspace.ya
 """
 
 import sys
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
@@ -69,6 +70,20 @@ class CodeLocation:
         )
 
 
+def code_locations(root: Path) -> Sequence[CodeLocationOrigin]:
+    """Those that a project's `workspace.yaml` names, read as Dagster does.
+
+    Raises:
+        ConfigurationError: It cannot be read.
+    """
+    file = root / MARK
+    try:
+        return location_origins_from_yaml_paths([str(file)])
+    except Exception as error:  # Dagster's loader raises whatever the content leads to
+        reason = " ".join(str(error).split())
+        raise ConfigurationError(f"{file} cannot be read: {reason[:300]}; correct it") from error
+
+
 def code_location(pipeline: EmbeddingPipeline) -> CodeLocation:
     """The code location of a pipeline, its own before one that it shares.
 
@@ -81,14 +96,8 @@ def code_location(pipeline: EmbeddingPipeline) -> CodeLocation:
     root = find_project()
     if root is None:
         raise ConfigurationError(f"there is no {MARK} here")
-    file = root / MARK
-    try:
-        origins = location_origins_from_yaml_paths([str(file)])
-    except Exception as error:  # Dagster's loader raises whatever the content leads to
-        reason = " ".join(str(error).split())
-        raise ConfigurationError(f"{file} cannot be read: {reason[:300]}") from error
     shared = None
-    for origin in origins:
+    for origin in code_locations(root):
         module = _module(origin)
         if module is not None and getattr(module, "pipeline", None) == pipeline:
             return CodeLocation(origin, module)
@@ -99,7 +108,7 @@ def code_location(pipeline: EmbeddingPipeline) -> CodeLocation:
         elif shared is None and module is location and _is_shared(pipeline):
             shared = CodeLocation(origin, module)
     if shared is None:
-        raise ConfigurationError(f"{file} names no code location that {pipeline.name} is in")
+        raise ConfigurationError(f"{root / MARK} names no code location that {pipeline.name} is in")
     return shared
 
 

@@ -8,9 +8,9 @@ from pathlib import Path
 from dagster._core.definitions.reconstruct import repository_def_from_target_def
 from dagster._core.remote_origin import CodeLocationOrigin, ManagedGrpcPythonEnvCodeLocationOrigin
 from dagster._core.types.loadable_target_origin import LoadableTargetOrigin
-from dagster._core.workspace.load import location_origins_from_yaml_paths
 from dagster._grpc.utils import get_loadable_targets
 
+from pipelines.framework.code_location import code_locations
 from pipelines.framework.modules import pipeline_names
 from pipelines.framework.pipeline import EmbeddingPipeline
 from pipelines.operations.doctor.finding import Finding
@@ -53,16 +53,10 @@ def look(sought: Sought) -> Finding:
     """Read `workspace.yaml` as Dagster does, and look for the pipeline in what it names.
 
     Raises:
-        ConfigurationError: There is no project.
+        ConfigurationError: There is no project, or its `workspace.yaml` cannot be read.
     """
-    file = project_root() / MARK
-    try:
-        origins = location_origins_from_yaml_paths([str(file)])
-    except Exception as error:  # Dagster's loader raises whatever the content leads to
-        reason = " ".join(str(error).split())
-        return Finding(TOPIC, "problem", f"{file} cannot be read: {reason[:300]}", "correct it")
     holding, closed = [], []
-    for origin in origins:
+    for origin in code_locations(project_root()):
         try:
             if _holds(origin, sought):
                 holding.append(origin.location_name)

@@ -8,8 +8,8 @@ import pytest
 
 import pipelines
 from pipelines.framework.catalog import find_pipeline
-from pipelines.operations.doctor.finding import Finding
-from pipelines.operations.doctor.workspace import Sought, look
+from pipelines.operations.doctor.finding import Finding, explained
+from pipelines.operations.doctor.workspace import TOPIC, Sought, look
 
 SHOP = """from pipelines import EmbeddingPipeline
 
@@ -110,13 +110,13 @@ def test_what_cannot_be_looked_into_is_named(looked: Callable[..., Finding]):
 @pytest.mark.parametrize("content", ["", "load_from: 3", "load_from: [{python_module: ", "x: 1"])
 def test_a_workspace_that_dagster_cannot_read(project: Path, content: str):
     (project / "workspace.yaml").write_text(content, "utf-8")
-    found = look(Sought.of(find_pipeline("ws_shop"), "ws_shop"))
+    found = explained(TOPIC, Sought.of(find_pipeline("ws_shop"), "ws_shop"), look)
     assert found.state == "problem"
     assert "workspace.yaml cannot be read" in found.text
 
 
 def test_without_one_everything_is_in_none(project: Path):
-    found = look(Sought.of(find_pipeline("ws_shop"), "ws_shop"))
+    found = explained(TOPIC, Sought.of(find_pipeline("ws_shop"), "ws_shop"), look)
     assert found.state == "problem"
     assert "workspace.yaml" in found.text
 
