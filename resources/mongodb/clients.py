@@ -4,6 +4,7 @@ import os
 import threading
 import weakref
 from dataclasses import dataclass
+from queue import SimpleQueue
 
 from pymongo import MongoClient
 from pymongo.errors import PyMongoError
@@ -17,13 +18,13 @@ class _Shared:
     users: int = 0
 
 
-CLOSING = "mongodb-client-closing"
-"""Names the thread in which a client is closed."""
-
 _Key = tuple[int, str, float]
 _clients: dict[_Key, _Shared] = {}
-# A finalizer may run whenever the collector does, also while this thread holds the lock.
-_lock = threading.RLock()
+_lock = threading.Lock()
+# A finalizer runs wherever the collector does: in a thread that holds any lock, in one that is just
+# beginning while another waits for it. So it takes no lock and starts no thread, but leaves word.
+_let_go: SimpleQueue[_Key] = SimpleQueue()
+_closers: dict[int, threading.Thread] = {}
 
 
 class ClientHandle:
@@ -44,21 +45,27 @@ class ClientHandle:
             shared = _clients.get(key) or _Shared(_connect(uri, timeout_seconds))
             _clients[key] = shared
             shared.users += 1
+            if os.getpid() not in _closers:  # nor does a thread
+                closer = threading.Thread(target=_close, name="mongodb-clients", daemon=True)
+                _closers[os.getpid()] = closer
+                closer.start()
         self.client = shared.client
         # The driver closes at the interpreter's end by itself.
-        weakref.finalize(self, _let_go, key).atexit = False
+        weakref.finalize(self, _let_go.put, key).atexit = False
 
 
-def _let_go(key: _Key) -> None:
-    with _lock:
-        shared = _clients[key]
-        shared.users -= 1
-        if shared.users:
-            return
-        del _clients[key]
-    # To end its sessions the driver looks for a server, for as long as it may take to find one,
-    # while the collector that has called this holds up whatever the process is at.
-    threading.Thread(target=shared.client.close, name=CLOSING, daemon=True).start()
+def _close() -> None:
+    """Close what nobody holds any more, for as long as the process lives."""
+    while True:
+        key = _let_go.get()
+        with _lock:
+            shared = _clients[key]
+            shared.users -= 1
+            if shared.users or key[0] != os.getpid():
+                continue
+            del _clients[key]
+        # To end its sessions the driver looks for a server, for as long as it may take to find one.
+        threading.Thread(target=shared.client.close, daemon=True).start()
 
 
 def _connect(uri: str, timeout_seconds: float) -> MongoClient:

@@ -121,12 +121,6 @@ def test_the_last_who_lets_go_closes_the_client(films: Workshop):
             time.sleep(0.01)
 
 
-def closed() -> None:
-    for thread in threading.enumerate():
-        if thread.name == resources.mongodb.clients.CLOSING:
-            thread.join()
-
-
 def test_closing_holds_nothing_up(monkeypatch):
     """A driver that ends its sessions looks for a server, also for one that is gone."""
     order, released, ended = [], threading.Event(), threading.Event()
@@ -144,6 +138,19 @@ def test_closing_holds_nothing_up(monkeypatch):
     released.set()
     assert ended.wait(60)
     assert order == ["let go", "closed"]
+
+
+def test_the_collector_may_let_go_of_a_client_wherever_it_runs(monkeypatch):
+    """Such as in a thread that just begins, for which the one that opens a client waits."""
+    clients, closed = resources.mongodb.clients, threading.Event()
+    held = [clients.ClientHandle("mongodb://127.0.0.1:1", 3601.5)]
+    monkeypatch.setattr(held[0].client, "close", closed.set)
+    with clients._lock:
+        collecting = threading.Thread(target=held.clear, daemon=True)
+        collecting.start()
+        collecting.join(60)
+        assert not collecting.is_alive()
+    assert closed.wait(60)
 
 
 def test_an_override_by_run_config_reaches_every_step(films: Workshop):
