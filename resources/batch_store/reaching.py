@@ -16,10 +16,10 @@ _KEYS = (
     "give it credentials in the environment (for s3:// AWS_ACCESS_KEY_ID and "
     "AWS_SECRET_ACCESS_KEY, or AWS_PROFILE)"
 )
+_NO_BUCKET = ("specified bucket does not exist", "nosuchbucket")
 _BY_WORDS = {
     # What is said, in small letters: what to do.
-    "bucket does not exist": "make that bucket, or correct `batch_store: url`",
-    "nosuchbucket": "make that bucket, or correct `batch_store: url`",
+    **dict.fromkeys(_NO_BUCKET, "make that bucket, or correct `batch_store: url`"),
     "bucket name": "correct the bucket's name in `batch_store: url`",
     "credentials": _KEYS,
     "profile": _KEYS,
@@ -51,7 +51,8 @@ def reaching(root: str) -> Iterator[None]:
     except Exception as error:
         if type(error) is OSError and error.errno is None:
             raise  # what Arrow finds wrong in the data
-        if isinstance(error, FileNotFoundError) and "bucket" not in str(error).lower():
+        said = str(error).lower()  # a path too, of which "bucket" may be a part
+        if isinstance(error, FileNotFoundError) and not any(each in said for each in _NO_BUCKET):
             raise
         raise unreached(root, error) from error
 

@@ -119,8 +119,9 @@ class RemoteEmbedder(Embedder):
                     # Whoever took it has come back for more.
                     self._under_way.pop(key, None)
         finally:
-            for future in running:
-                future.cancel()
+            if running and self._loop is not None:
+                # At once, or one that ends would let another request begin, to be cancelled next.
+                self._loop.call_soon_threadsafe(_cancel_each, list(running))
         if failure is not None:
             raise failure
 
@@ -193,6 +194,11 @@ class RemoteEmbedder(Embedder):
 
     def _error(self, reason: str) -> ProviderError:
         return ProviderError(f"{self.space.provider} model {self.model}: {reason}")
+
+
+def _cancel_each(futures: Sequence[Future[None]]) -> None:
+    for future in futures:
+        future.cancel()
 
 
 async def _cancel_all() -> None:

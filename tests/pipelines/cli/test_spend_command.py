@@ -1,6 +1,7 @@
 """`embeddings spend`, `status` and `history`: what a lead asks, and what it costs."""
 
 import json
+import time
 from datetime import datetime
 
 import pytest
@@ -44,6 +45,7 @@ def test_a_leads_questions(place: Place, first_run: str, monkeypatch: pytest.Mon
     assert row["last_run"]["id"] in shown
     assert row["space"] in shown
     assert "all well" in shown
+    time.sleep(1)
     late = embeddings("status", SHOP, "nobody", "--max-age", "1s")
     assert late.exit_code == 1
     assert "over 1.0 s" in late.stdout

@@ -70,8 +70,8 @@ def test_neither_dash_c_nor_the_environment_is_told_of(tmp_path, monkeypatch):
 
 
 def test_values_are_not_told(tmp_path):
-    own = write(tmp_path, "shop.yaml", {"batch_store": {"url": "s3://me:sesame@own"}})
-    fragment = write(tmp_path, "batch_store/s3.yaml", {"batch_store": {"url": "s3://them:hush@x"}})
+    own = write(tmp_path, "shop.yaml", {"batch_store": {"url": "s3://sesame/own"}})
+    fragment = write(tmp_path, "batch_store/s3.yaml", {"batch_store": {"url": "s3://hush/x"}})
     (found,) = overruled(own, fragment)
     assert found.key == "batch_store.url"
     assert "sesame" not in str(found)
