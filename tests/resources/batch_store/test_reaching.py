@@ -44,6 +44,15 @@ def test_words_that_s3fs_and_botocore_were_heard_to_say(words: str, way_out: str
     assert said.index(": ") == said.index("): ") + 1, "`doctor` divides it where the way out begins"
 
 
+@pytest.mark.parametrize("name", ["my-bucket", "bucket", "forbidden", "credentials"])
+def test_a_file_that_is_not_there_is_no_fault_of_the_store_whatever_its_name(name: str):
+    files = Files(f"memory://{name}/x")
+    files.check_writable()
+    assert files.names("batches") == []
+    with pytest.raises(FileNotFoundError):
+        files.read_json("nothing.json")
+
+
 @pytest.fixture
 def s3(monkeypatch):
     """An object store on a socket, with the bucket `there`."""
