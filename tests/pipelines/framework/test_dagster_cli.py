@@ -104,6 +104,7 @@ def test_job_execute_then_materialize_with_another_model(bench: Bench, static_mo
     assert len(bench.runs()) == 2
 
 
+@pytest.mark.proof
 def test_materialize_with_nothing_but_defaults(tmp_path: Path):
     """What `make dev` shows: the pipeline's own YAML, the embedded server, no environment."""
     if servers.secantus() is None:
