@@ -144,6 +144,7 @@ def own_server(tmp_path: Path) -> Iterator[OwnServer]:
 
 
 # The server comes first, so that it goes last: clients take long to leave a dead one.
+@pytest.mark.proof
 def test_a_server_that_is_killed_and_started_again(own_server, make):
     workshop = make(own_server.uri)
     workshop.configure({"mongodb": {"timeout_seconds": 1}})

@@ -14,4 +14,4 @@ def test_whatever_happens_every_chunk_is_accounted_for(
 ):
     monkeypatch.setenv("OPENAI_API_KEY", KEY)
     with MoodyServer() as server:
-        play(lambda: History(tmp_path, mongod_uri, server), examples=8, steps=10)
+        play(lambda: History(tmp_path, mongod_uri, server), examples=4, steps=10)

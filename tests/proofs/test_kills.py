@@ -149,10 +149,6 @@ def prove(paid: tuple[Paid, Paid], kills: int) -> None:
     assert repeated <= kills * (CONCURRENCY + 1) * BATCH, f"seed {seed}"
 
 
-def test_a_few_kills(paid):
-    prove(paid, 3)
-
-
 @pytest.mark.proof
 @pytest.mark.timeout(1200)
 def test_sixty_kills(paid):

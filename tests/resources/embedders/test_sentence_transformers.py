@@ -365,6 +365,7 @@ def test_prompts_that_the_users_catalogue_removes(
 # --- devices and backends
 
 
+@pytest.mark.proof
 def test_several_devices_embed_in_processes_that_stay_until_closed():
     texts = [*TEXTS, LONG * 5, "the sea", "a lion", "ocean " * 40]
     with EmbedderResource().open() as embedder:
