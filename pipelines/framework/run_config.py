@@ -60,7 +60,7 @@ def read_run_config(path: str | Path) -> dict[str, Any]:
         ConfigurationError: It is missing, no YAML, or no run config.
     """
     try:
-        content = yaml.safe_load(text_of(path))
+        content = copy.deepcopy(_parsed(text_of(path)))
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         at = getattr(error, "problem_mark", None)
         line = f", line {at.line + 1}" if at else ""
@@ -335,6 +335,12 @@ def _only(value: Mapping[Any, Any], allowed: set[str], path: Path_) -> None:
     if unknown:
         listed = ", ".join(sorted(allowed))
         raise _Misfit(path, f"unknown key {unknown[0]!r}; allowed: {listed}", unknown[0])
+
+
+@functools.lru_cache(maxsize=200)
+def _parsed(text: str) -> Any:
+    """What stands in a file: several look at the same ones while a pipeline is loaded."""
+    return yaml.safe_load(text)
 
 
 @functools.lru_cache(maxsize=1_000)
