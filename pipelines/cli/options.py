@@ -120,12 +120,18 @@ def _say_progress(line: str) -> None:
 
 
 def say_unseen(unseen: "Mapping[str, Unseen]") -> None:
-    """Which pipelines are left out of an answer, and why: on standard error."""
+    """Which pipelines are left out of an answer, and why: on standard error.
+
+    Raises:
+        typer.Exit: One is left out for another reason than that its server sleeps.
+    """
     for name, each in unseen.items():
         if each.asleep:
             errors.say("[dim]{name} is left out: {why}[/dim]", name=name, why=each.why)
         else:
             errors.say("[red]✗ {name}:[/red] {why}", name=name, why=each.why)
+    if any(not each.asleep for each in unseen.values()):
+        raise typer.Exit(WRONG)
 
 
 def say_error(error: EmbeddingsError) -> None:

@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from pipelines.cli.options import (
-    WRONG,
     AsJson,
     Configs,
     OnePipeline,
@@ -19,8 +18,8 @@ from pipelines.framework.console import say
 from resources.core.errors import EmbeddingsError, QueryRefused
 
 if TYPE_CHECKING:
+    from assets.work.opened import Opened
     from pipelines.operations.quarantined import InQuarantine
-    from resources.registry.quarantine import Quarantine
 
 app = typer.Typer(no_args_is_help=True, help="List what cannot be embedded; try or forget it.")
 
@@ -60,8 +59,6 @@ def list_(
         else:
             _show(pipeline, found)
         say_unseen(found.unseen)
-    if any(not each.asleep for each in found.unseen.values()):
-        raise typer.Exit(WRONG)
 
 
 @app.command("retry")
@@ -81,8 +78,7 @@ def retry(
     with sentences():
         _named(ids, everything)
         with open_pipeline(pipeline, config or []) as opened:
-            entries, name = opened.registry.quarantine, opened.name
-            count = entries.retry(name, _chosen(entries, name, ids, everything))
+            count = opened.registry.quarantine.retry(*_chosen(opened, ids, everything))
         if as_json:
             print_json({"pipeline": pipeline, "retried": count})
         else:
@@ -107,8 +103,7 @@ def drop(
     with sentences():
         _named(ids, everything)
         with open_pipeline(pipeline, config or []) as opened:
-            entries, name = opened.registry.quarantine, opened.name
-            count = entries.drop(name, _chosen(entries, name, ids, everything))
+            count = opened.registry.quarantine.drop(*_chosen(opened, ids, everything))
         if as_json:
             print_json({"pipeline": pipeline, "dropped": count})
         else:
@@ -173,17 +168,18 @@ def _named(ids: list[str] | None, everything: bool) -> None:
 
 
 def _chosen(
-    entries: "Quarantine", pipeline: str, ids: list[str] | None, everything: bool
-) -> list[str] | None:
-    """The names of the chosen entries, None for all.
+    opened: "Opened", ids: list[str] | None, everything: bool
+) -> tuple[str, list[str] | None]:
+    """The pipeline, and the names of its chosen entries, None for all.
 
     Raises:
         QueryRefused: Something is chosen that is not there.
     """
     from resources.core.keys import exactly
 
+    entries, pipeline = opened.registry.quarantine, opened.name
     if everything:
-        return None
+        return pipeline, None
     names: list[str] = []
     for text in ids or []:
         found = entries.find(pipeline, text)
@@ -197,4 +193,4 @@ def _chosen(
                 f"{' or '.join(map(exactly, found.values()))}"
             )
         names += found
-    return names
+    return pipeline, names

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from pipelines.cli import moments
-from pipelines.cli.options import WRONG, AsJson, Configs, OnePipeline, say_unseen, sentences
+from pipelines.cli.options import AsJson, Configs, OnePipeline, say_unseen, sentences
 from pipelines.cli.terminal import Column, Listing, print_json
 from pipelines.framework.console import say
 from resources.core.days import ALWAYS, Days
@@ -73,8 +73,6 @@ def spend(
         else:
             _show(found, [key.value for key in Key if key in (by or Key)])
         say_unseen(found.unseen)
-    if any(not each.asleep for each in found.unseen.values()):
-        raise typer.Exit(WRONG)
 
 
 def _show(found: "Spending", keys: Sequence[str]) -> None:
