@@ -3,6 +3,8 @@
 PIPELINE = "embeddings/pipeline"
 REASON = "embeddings/reason"
 """Why there is this run: `command line`, `schedule`, `repair`, …"""
+MAINTENANCE = "maintenance"
+"""The reason of runs that belong to a pipeline and do nothing to its vectors."""
 SPACE = "embeddings/space"
 MODEL = "embeddings/model"
 EMBEDDED = "embeddings/embedded"

@@ -11,8 +11,8 @@ import dagster as dg
 import pymongo
 import yaml
 
+from assets.about import ASSETS
 from pipelines.framework.catalog import open_pipeline
-from pipelines.framework.execution import ASSETS
 from pipelines.framework.pipeline import EmbeddingPipeline
 from pipelines.framework.run_config import merge
 from pipelines.operations.search import SearchAnswer, search

@@ -11,6 +11,7 @@ from dagster._core.execution.execution_result import ExecutionResult
 from dagster._core.utils import make_new_run_id
 
 from assets import run_tags
+from assets.about import ASSETS
 from assets.report import Outcome, outcomes
 from assets.work.comparing import Planned
 from assets.work.embedding import Embedded
@@ -26,8 +27,6 @@ from pipelines.framework.pipeline import RESOURCES, EmbeddingPipeline
 from pipelines.framework.run_config import merge, read_run_config, resource_values
 from resources.core.errors import ConfigurationError, EmbeddingsError
 from resources.core.markdown import unescaped
-
-ASSETS = ("source_documents", "embedding_batches", "stored_vectors", "search_index")
 
 
 class RunFailed(EmbeddingsError):

@@ -30,7 +30,7 @@ def build_maintenance(pipeline: str, keep_days: float) -> dg.JobDefinition:
         executor_def=dg.in_process_executor,
         run_tags={
             run_tags.PIPELINE: pipeline,
-            run_tags.REASON: "maintenance",
+            run_tags.REASON: run_tags.MAINTENANCE,
             run_tags.CHANGED: "0",  # of the corpus
         },
     )

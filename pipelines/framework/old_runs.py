@@ -10,8 +10,10 @@ from datetime import UTC, datetime, timedelta
 from typing import Any, TypeVar
 
 import dagster as dg
+from dagster._core.definitions.assets.job.asset_job import IMPLICIT_ASSET_JOB_NAME
 
 from assets import run_tags
+from assets.about import ASSETS
 from pipelines.framework import sqlite_history
 
 T = TypeVar("T")
@@ -21,11 +23,9 @@ FINISHED = (
     dg.DagsterRunStatus.FAILURE,
     dg.DagsterRunStatus.CANCELED,
 )
-WRITERS = ("embedding_batches", "stored_vectors", "search_index")
+WRITERS = ASSETS[1:]
 """Assets whose step may have changed something, even if it failed."""
 
-_ASSET_JOB = "__ASSET_JOB"
-"""Dagster's name for what is materialized from the asset page."""
 _PARENT, _ROOT, _BACKFILL = "dagster/parent_run_id", "dagster/root_run_id", "dagster/backfill"
 _CHECKS = {
     dg.DagsterEventType.ASSET_CHECK_EVALUATION,
@@ -123,7 +123,7 @@ def _delete_check_results(instance: dg.DagsterInstance, run_id: str) -> None:
 
 
 def _ended(instance: dg.DagsterInstance, pipeline: str, before: datetime) -> Iterator[dg.RunRecord]:
-    for job in (pipeline, maintenance_job(pipeline), _ASSET_JOB):
+    for job in (pipeline, maintenance_job(pipeline), IMPLICIT_ASSET_JOB_NAME):
         filters = dg.RunsFilter(job_name=job, statuses=list(FINISHED), created_before=before)
         cursor = None
         while page := instance.get_run_records(filters, limit=_PAGE, cursor=cursor):
@@ -136,7 +136,7 @@ def _ended(instance: dg.DagsterInstance, pipeline: str, before: datetime) -> Ite
 
 def _own(run: dg.DagsterRun, pipeline: str) -> bool:
     named = run.tags.get(run_tags.PIPELINE)
-    if named is not None or run.job_name != _ASSET_JOB:
+    if named is not None or run.job_name != IMPLICIT_ASSET_JOB_NAME:
         return named in (None, pipeline)
     keys = [*(run.asset_selection or ()), *(c.asset_key for c in run.asset_check_selection or ())]
     return bool(keys) and all(key.path[0] == pipeline for key in keys)

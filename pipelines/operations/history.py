@@ -13,8 +13,9 @@ from typing import Any
 import dagster as dg
 
 from assets import run_tags
+from assets.about import ASSETS
 from pipelines.framework.catalog import as_pipeline
-from pipelines.framework.execution import ASSETS, step_failure
+from pipelines.framework.execution import step_failure
 from pipelines.framework.pipeline import EmbeddingPipeline
 from pipelines.operations.runs import PAGE, RunRecord, State, records, runs_of
 

@@ -27,9 +27,6 @@ PAGE = 100
 MOST = 2_000
 """Runs that are looked through for one pipeline, and those of assets without a job as well."""
 
-_NO_WORK = "maintenance"
-"""Why there are runs that belong to a pipeline and do nothing to its vectors."""
-
 State = Literal["succeeded", "failed", "canceled", "running", "queued"]
 _STATES: dict[str, State] = {
     "SUCCESS": "succeeded",
@@ -136,7 +133,7 @@ def _selects(record: dg.RunRecord, pipeline: str) -> bool:
 def _is_other(record: dg.RunRecord, pipeline: str) -> bool:
     run = record.dagster_run
     known = run.job_name in (pipeline, IMPLICIT_ASSET_JOB_NAME)
-    return not known and run.tags.get(run_tags.REASON) != _NO_WORK
+    return not known and run.tags.get(run_tags.REASON) != run_tags.MAINTENANCE
 
 
 def _started_by(tags: Mapping[str, str]) -> str:

@@ -14,6 +14,7 @@ import pytest
 from sqlalchemy.exc import OperationalError
 
 from assets import run_tags
+from assets.about import ASSETS
 from pipelines.framework import sqlite_history
 from pipelines.framework.maintenance import build_maintenance, daily
 from pipelines.framework.old_runs import Removed, maintenance_job, removable, remove_old_runs
@@ -21,7 +22,6 @@ from pipelines.framework.pipeline import EmbeddingPipeline
 from resources.core.errors import ConfigurationError
 
 NAME = "films"
-ASSETS = ("source_documents", "embedding_batches", "stored_vectors", "search_index")
 LATER = datetime.now(UTC) + timedelta(days=40)
 
 

@@ -10,9 +10,10 @@ import dagster as dg
 import pytest
 
 from assets import run_tags
+from assets.about import ASSETS
 from pipelines.framework import execution
 from pipelines.framework.catalog import find_pipeline
-from pipelines.framework.execution import ASSETS, RunFailed
+from pipelines.framework.execution import RunFailed
 from pipelines.operations import history as module
 from pipelines.operations import runs
 from pipelines.operations.history import IdleRuns, PastRun, history
