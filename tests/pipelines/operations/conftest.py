@@ -33,14 +33,19 @@ class Town:
     model: str
     client: pymongo.MongoClient[dict[str, Any]]
 
-    def add(self, name: str, *, uri: str = "", **more: dict[str, Any]) -> str:
+    def add_dead(self, name: str) -> str:
+        """A pipeline whose deployment is not there, which takes half a second to find out."""
+        server = {"deployment": {"server": {"uri": DEAD}}, "timeout_seconds": 0.5}
+        return self.add(name, mongodb=server)
+
+    def add(self, name: str, **more: dict[str, Any]) -> str:
         """A pipeline over texts of its own."""
         source = self.write(name, [{"_id": "a", "text": f"{name} by the sea"}])
         settings: dict[str, Any] = {
             "source": {"origin": {"jsonl": {"path": str(source)}}, "carry": ["kind"]},
             "embedder": {"provider": {"sentence_transformers": {"model": self.model}}},
             "mongodb": {
-                "deployment": {"server": {"uri": uri or self.uri}},
+                "deployment": {"server": {"uri": self.uri}},
                 "registry": self.database,
             },
             "vector_store": {"database": self.database, "collection": name},

@@ -6,7 +6,7 @@ from pipelines.framework.catalog import open_pipeline
 from pipelines.operations.quarantined import in_quarantine
 from resources.core.lane import Lane
 from resources.sources.records import RejectedRecord
-from tests.pipelines.operations.conftest import DEAD, Town
+from tests.pipelines.operations.conftest import Town
 
 
 @pytest.mark.parametrize("reason", ["", "it is TOO (long)", "nothing [like] it"])
@@ -17,8 +17,8 @@ def test_by_reason_and_so_many(town: Town, reason: str, limit: int):
             entries = [RejectedRecord(n, "", "It is too (long) by 3", "a text") for n in range(3)]
             entries.append(RejectedRecord("e", "line 4", "it is empty", ""))
             o.registry.quarantine.add(Lane(name, "s"), "run", entries)
-    town.add("dead", uri=DEAD)
-    found = in_quarantine(reason=reason, limit=limit, patience=1)
+    town.add_dead("dead")
+    found = in_quarantine(reason=reason, limit=limit)
     matching = {"": 4, "it is TOO (long)": 3}.get(reason, 0)
     counts = {name: found.counts.get(name, 0) for name in ("poems", "plays")}
     assert counts == {"poems": matching, "plays": matching}

@@ -13,7 +13,7 @@ from pipelines.operations import spending as module
 from pipelines.operations.spending import KEYS, spending
 from resources.core.days import Days
 from resources.registry.ledger import Ledger, Spend
-from tests.pipelines.operations.conftest import DEAD, Town
+from tests.pipelines.operations.conftest import Town
 
 ROWS = st.lists(
     st.builds(
@@ -111,10 +111,10 @@ def test_each_ledger_is_read_once_and_what_cannot_be_is_said(
     town: Town, ledger: object, monkeypatch: pytest.MonkeyPatch
 ):
     town.add("same")
-    town.add("dead", uri=DEAD)
+    town.add_dead("dead")
     read, spend = [], Ledger.spend
     monkeypatch.setattr(Ledger, "spend", lambda *a, **k: read.append(a) or spend(*a, **k))
-    once = spending(patience=1)
+    once = spending()
     assert len(read) == 1
     assert list(once.unseen) == ["dead"]
     assert "cannot be reached" in once.unseen["dead"].why

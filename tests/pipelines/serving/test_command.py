@@ -5,7 +5,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
@@ -85,11 +84,9 @@ def test_it_prints_its_address_and_ends_with_ctrl_c(project: Path):
         listed = {each["name"]: each["fault"] for each in get(f"{url}/pipelines")["pipelines"]}
         assert listed["songs"] == ""
         assert "SyntaxError" in listed["torn"]
-        begun = time.monotonic()
         process.send_signal(signal.SIGINT)
         out, err = process.communicate(timeout=60)
         assert (process.returncode, out, err) == (0, "", "")
-        assert time.monotonic() - begun < 30
 
 
 def test_overrides_that_do_not_fit_are_a_pipelines_fault(project: Path):

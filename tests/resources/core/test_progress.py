@@ -77,11 +77,11 @@ def test_what_lasts_is_said_to_go_on(impatient):
         it.finish()
     begun, at_work, *rest = said
     assert begun == "begun"
-    assert at_work.startswith("still at work on the index, 0.")
+    assert at_work.startswith("still at work on the index, ")
     assert "loading the model …" in rest
-    assert any(line.startswith("still loading the model, 0.") for line in rest)
-    assert any(line.startswith("loading the model took 0.") for line in rest)
-    assert any(line.startswith("vectors written: none of 10 in 0.") for line in rest)
+    assert any(line.startswith("still loading the model, ") for line in rest)
+    assert any(line.startswith("loading the model took ") for line in rest)
+    assert any(line.startswith("vectors written: none of 10 in ") for line in rest)
     assert any(line.startswith("4 of 10 vectors written (40%), ") for line in rest)
 
 

