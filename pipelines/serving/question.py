@@ -20,7 +20,7 @@ from pydantic import (
 from pydantic_core import from_json
 from starlette.datastructures import QueryParams
 
-from pipelines.operations.search.request import MAX_EXPANSION, Request
+from assets.work.searching.request import MAX_EXPANSION, Request
 from resources.core.errors import QueryRefused
 from resources.search_index.query import MAX_CANDIDATES, Mode
 

@@ -2,9 +2,8 @@
 what answers many.
 """
 
-from pipelines.operations.search.answer import SearchAnswer, SearchHit
-from pipelines.operations.search.request import SearchOptions
-from pipelines.operations.search.searcher import Searcher, open_searcher
+from assets.work.searching import SearchAnswer, Searcher, SearchHit, SearchOptions
+from pipelines.operations.search.opening import open_searcher
 from pipelines.operations.search.warm import search
 
 __all__ = [

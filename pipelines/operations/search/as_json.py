@@ -6,7 +6,7 @@ from typing import Any
 
 from bson import json_util
 
-from pipelines.operations.search.answer import SearchAnswer, SearchHit
+from assets.work.searching.answer import SearchAnswer, SearchHit
 
 
 def answer_as_json(found: SearchAnswer) -> dict[str, Any]:

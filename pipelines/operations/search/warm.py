@@ -11,11 +11,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Unpack
 
+from assets.work.searching.answer import SearchAnswer
+from assets.work.searching.request import SearchOptions
+from assets.work.searching.searcher import Asking, Searcher
 from pipelines.framework.catalog import as_pipeline
 from pipelines.framework.pipeline import EmbeddingPipeline
-from pipelines.operations.search.answer import SearchAnswer
-from pipelines.operations.search.request import SearchOptions
-from pipelines.operations.search.searcher import Asking, Searcher, open_searcher
+from pipelines.operations.search.opening import open_searcher
 from resources.core.errors import DeploymentError, ProviderError
 from resources.core.paths import find_project
 

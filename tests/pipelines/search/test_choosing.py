@@ -8,9 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from assets.work.searching.passages import joined
+from assets.work.searching.ranking import Best, diverse
 from pipelines.operations.search import Searcher, open_searcher
-from pipelines.operations.search.passages import joined
-from pipelines.operations.search.ranking import Best, diverse
 from resources.core.keys import key
 from resources.search_index.query import Hit
 from tests.workshop import Workshop

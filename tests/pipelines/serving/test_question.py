@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from starlette.datastructures import QueryParams
 
-from pipelines.operations.search.request import Request
+from assets.work.searching.request import Request
 from pipelines.serving.question import Question, from_body, from_parameters
 from resources.core.errors import QueryRefused
 

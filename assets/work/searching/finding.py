@@ -8,9 +8,9 @@ from typing import Any
 
 import numpy as np
 
-from pipelines.operations.search.ranking import Best, diverse, grouped
-from pipelines.operations.search.request import Request
-from pipelines.operations.search.serving import Serving
+from assets.work.searching.ranking import Best, diverse, grouped
+from assets.work.searching.request import Request
+from assets.work.searching.serving import Serving
 from resources.core.keys import key
 from resources.rerankers.base import Candidate, Reranker
 from resources.search_index import fusion

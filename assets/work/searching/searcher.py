@@ -4,23 +4,20 @@ import asyncio
 import dataclasses
 import threading
 import time
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
-from pathlib import Path
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
 from typing import Any, Unpack
 
 import numpy as np
 from pymongo.errors import PyMongoError
 
 from assets.work.opened import Opened
-from pipelines.framework.catalog import open_pipeline
-from pipelines.framework.pipeline import EmbeddingPipeline
-from pipelines.operations.search.answer import SearchAnswer, SearchHit
-from pipelines.operations.search.finding import Asked, Finding, Reranking
-from pipelines.operations.search.passages import contexts
-from pipelines.operations.search.queries import QueryEmbedder
-from pipelines.operations.search.request import Request, SearchOptions
-from pipelines.operations.search.serving import Follower, Serving
+from assets.work.searching.answer import SearchAnswer, SearchHit
+from assets.work.searching.finding import Asked, Finding, Reranking
+from assets.work.searching.passages import contexts
+from assets.work.searching.queries import QueryEmbedder
+from assets.work.searching.request import Request, SearchOptions
+from assets.work.searching.serving import Follower, Serving
 from resources.core.errors import QueryRefused
 from resources.core.keys import key
 from resources.core.once import once
@@ -31,31 +28,6 @@ from resources.vector_store.store import SOURCE_FIELD
 
 Asking = str | Sequence[float] | np.ndarray
 """A text, or one vector in the index's space, as its provider returns it."""
-
-
-@contextmanager
-def open_searcher(
-    pipeline: EmbeddingPipeline | str,
-    overrides: Sequence[str | Path] = (),
-    *,
-    follow: bool = True,
-) -> Iterator["Searcher"]:
-    """A searcher, to be held for as long as questions come.
-
-    Args:
-        pipeline: Itself or its name.
-        overrides: YAML run configs merged on top of the pipeline's own.
-        follow: Look for new versions of the index in a thread of its own; else a search does, when
-            the last look was a second ago.
-
-    Raises:
-        EmbeddingsError: Wrong settings, no server, no key. That there is no index yet is said when
-            something is asked.
-    """
-    with open_pipeline(pipeline, overrides) as opened, ExitStack() as stack:
-        searcher = Searcher(opened, stack, follow=follow)
-        stack.callback(searcher.close)
-        yield searcher
 
 
 class Searcher:
