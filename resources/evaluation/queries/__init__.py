@@ -1,0 +1,1 @@
+"""Where judged queries come from: a module for each way."""
