@@ -33,6 +33,7 @@ class Corpus:
     Attributes:
         documents: Records read that can be embedded.
         rejected: Records that cannot.
+        why: The first of these cannot, with its place; empty where all can.
         chunks: Texts to store, those that are the same more than once.
         longest: Characters of the longest text.
         whole: The source was read to its end, or as far as its own settings say.
@@ -41,6 +42,7 @@ class Corpus:
 
     documents: int = 0
     rejected: int = 0
+    why: str = ""
     chunks: int = 0
     characters: int = 0
     longest: int = 0
@@ -76,7 +78,7 @@ class Corpus:
         if not self.sampled:
             return len(self.texts)
         # The k-th smallest of n uniform numbers lies at about k/n of their range.
-        return round((len(self.texts) - 1) / (-self._largest[0] / _HASHES))
+        return min(self.chunks, round((len(self.texts) - 1) / (-self._largest[0] / _HASHES)))
 
 
 @dataclass(frozen=True)
@@ -117,6 +119,7 @@ def read_lengths(o: Opened, sample: int | None = None, kept: int = KEPT) -> Corp
         progress.advance(1)
         if not isinstance(record, SourceDocument):
             found.rejected += 1
+            found.why = found.why or f"{record.where}: {record.reason}"
             continue
         found.documents += 1
         for chunk in source.chunking.chunks(record):
