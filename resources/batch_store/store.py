@@ -4,6 +4,7 @@ Layout under the root, which is a folder or an object-store URL:
 
     batches/<space>/<batch>.parquet          vectors, named by their content
     plans/<pipeline>/                        see `resources.batch_store.plans`
+    queries/<space>/, evaluations/<pipeline>/  see `resources.batch_store.evaluations`
     indexes/<pipeline>/<index>/<version>/    the local search engine's files: a list of segments
     indexes/<pipeline>/<index>/segments/     which versions share
 """
@@ -19,6 +20,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
+from resources.batch_store.evaluations import QueryVectors, Rankings
 from resources.batch_store.files import DamagedFile, Files, MissingFile
 from resources.batch_store.plans import Plans
 from resources.core.credentials import redacted
@@ -73,6 +75,8 @@ class BatchStore:
         self.url = redacted(self._root)
         self._files = Files(root)
         self.plans = Plans(self._files, self.url)
+        self.queries = QueryVectors(self._files)
+        self.rankings = Rankings(self._files)
 
     def check_writable(self) -> None:
         """As `Files.check_writable`."""
