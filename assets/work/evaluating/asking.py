@@ -1,4 +1,4 @@
-"""The judged queries as one candidate asks them: their vectors, and what they find in the sample."""
+"""The judged queries as one candidate asks them: their vectors, and what they find."""
 
 import dataclasses
 import time

@@ -105,8 +105,13 @@ class Candidate:
             ConfigurationError: It is another.
         """
         mine, theirs = self.o.source, first.o.source
-        for name in ("origin", "id_field", "limit"):
-            if getattr(mine, name) != getattr(theirs, name):
+        same = {
+            "origin": mine.origin.model_dump() == theirs.origin.model_dump(),
+            "id_field": mine.id_field == theirs.id_field,
+            "limit": mine.limit == theirs.limit,
+        }
+        for name, alike in same.items():
+            if not alike:
                 raise ConfigurationError(
                     f"candidate {self.name} changes `source.{name}`, but all candidates see the "
                     "same documents: leave it as the pipeline has it"

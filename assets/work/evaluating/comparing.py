@@ -41,6 +41,9 @@ class Comparing:
         log: Takes lines of progress.
         spending: Told what it is going to cost, before any of it is spent.
         id: Of the evaluation.
+
+    Attributes:
+        batches: That hold the vectors: space and name.
     """
 
     candidates: Sequence[Candidate]
@@ -53,6 +56,7 @@ class Comparing:
 
     def __post_init__(self) -> None:
         self.first = self.candidates[0]
+        self.batches: list[tuple[str, str]] = []
         check_formats(self.asked.formats)
         for candidate in self.candidates[1:]:
             candidate.check_source(self.first)
@@ -84,6 +88,7 @@ class Comparing:
         measures.per_query([], [])  # before anything is paid for: it may not be installed
         self._draw(queries)
         cuttings, works, questions = self._prepared()
+        self.batches = [(space, name) for space, work in works.items() for name in work.batches]
         self._afford(works, questions)
         spent = self._embed(works, questions)
         rows = list(self._measured(cuttings, works, questions, keep))
@@ -158,12 +163,14 @@ class Comparing:
             costs.append(work.estimate.cost_usd if work.estimate.texts else 0.0)
             if work.estimate.texts:
                 models.append(work.o.embedder.facts().model)
-                self.spending(f"to embed with {models[-1]}: {work.estimate}")
+                if work.estimate.cost_usd != 0:
+                    self.spending(f"to embed with {models[-1]}: {work.estimate}")
         for each in questions.values():
             if each.missing:
                 tokens += each.tokens
                 costs.append(each.cost_usd)
-                self.spending(f"to embed {each.missing:,} queries with {each.model}: {each}")
+                if each.cost_usd != 0:
+                    self.spending(f"to embed {each.missing:,} queries with {each.model}: {each}")
         reread = [
             (candidate, estimate)
             for number, candidate in enumerate(self.candidates)

@@ -108,7 +108,7 @@ class SampleIndex(ServedIndex):
         super().__init__(IndexEntry("sample", space.id, "the sample", None, len(rows.ids)))
         self._rows, self._vectors, self._space, self._variant = rows, vectors, space, variant
         self._whole: Version | None = None
-        self._windows = list(self._spans()) if vectors is not None else []
+        self._windows = list(self._spans()) if vectors is not None and variant.format else []
 
     @property
     def filter_fields(self) -> Sequence[str]:

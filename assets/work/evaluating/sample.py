@@ -292,11 +292,19 @@ class Sample:
                 if row is not None:
                     yield seq, SourceDocument(decode(row[0]), row[2], decode(row[1]))
 
+    def text(self, name: str, way: int) -> str | None:
+        """Of the document of this key; None where the sample has none."""
+        found = self.db.execute(
+            "SELECT text FROM documents JOIN texts ON document = seq WHERE key = ? AND way = ?",
+            (name, way),
+        ).fetchone()
+        return found[0] if found else None
+
     def count(self, what: str) -> int:
         return self.db.execute(f"SELECT count(*) FROM {what}").fetchone()[0]
 
     def _paged(self, select: str) -> Iterator[tuple[Any, ...]]:
-        """Rows by their first column, a page at a time: others may be read and written meanwhile."""
+        """Rows by their first column, a page at a time: others may be written meanwhile."""
         last = -1
         column = select.split()[1].rstrip(",")
         joint = "AND" if " WHERE " in select else "WHERE"
