@@ -15,9 +15,12 @@ from resources.registry.registry import Registry
 def remove_old_batches(
     days: float, *, batches: BatchStore, client: MongoClient, registry: Registry
 ) -> int:
-    """Remove batches older than that, unless a plan names them or a vector of theirs is stored.
+    """Remove batches older than that, unless somebody may need them.
 
-    Stored by any pipeline of this deployment: a batch is what a wiped collection, or another
+    Those stay that a plan names, that an evaluation holds which has not expired, or of which a
+    vector is stored.
+
+    Whichever pipeline of this deployment that is: a batch is what a wiped collection, or another
     format, is filled from without asking the provider. Two deployments must therefore not share a
     batch store from which one of them removes batches.
 
@@ -25,12 +28,12 @@ def remove_old_batches(
         How many were removed.
     """
     limit = datetime.now(UTC) - timedelta(days=days)
-    planned = batches.plans.batches()
+    planned, held = batches.plans.batches(), registry.evaluations.held_batches()
     removed = 0
     for space_id in batches.spaces():
         stores = [entry.key for entry in registry.stores.of_space(space_id)]
         for name in batches.batches(space_id, older_than=limit):
-            if name in planned:
+            if name in planned or (space_id, name) in held:
                 continue
             try:
                 texts = batches.texts(space_id, name)

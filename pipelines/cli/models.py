@@ -3,12 +3,14 @@
 from collections import Counter
 from collections.abc import Container, Iterable
 from enum import StrEnum
+from functools import partial
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.text import Text
 
-from pipelines.cli.options import AsJson, sentences
+from pipelines.cli import models_for
+from pipelines.cli.options import AsJson, Configs, ForPipeline, sentences
 from pipelines.cli.terminal import Cell, Column, Listing, lines, print_json
 from pipelines.framework.console import say, styled
 from resources.models.kinds import kinds
@@ -53,6 +55,12 @@ def models(
     rerank: Annotated[
         bool, typer.Option("--rerank", help="Models that rerank, not those that embed.")
     ] = False,
+    pipeline: ForPipeline = None,
+    sample: Annotated[
+        int | None,
+        typer.Option(min=1, help="With --for: read at most so many records of its source."),
+    ] = None,
+    config: Configs = None,
     as_json: AsJson = False,
 ) -> None:
     """List embedding models with their widths, limits, prices and states; or those that rerank.
@@ -61,11 +69,13 @@ def models(
     """
     from resources.models.catalogue import load_catalogue
 
+    if pipeline is None and (sample or config):
+        raise typer.BadParameter("`--sample` and `-c` belong to `--for PIPELINE`")
+    if pipeline is not None and rerank:
+        raise typer.BadParameter("`--for` ranks models that embed: leave out `--rerank`")
     with sentences():
-        known = load_catalogue().values()
-        entries = [entry for entry in known if entry.task == ("rerank" if rerank else "embed")]
-        found = chosen(
-            entries,
+        choose = partial(
+            chosen,
             provider=provider,
             max_price=max_price,
             min_dims=min_dims,
@@ -73,6 +83,12 @@ def models(
             status=status,
             local=local,
         )
+        if pipeline is not None:
+            models_for.models_for(pipeline, config or [], sample, choose, as_json=as_json)
+            return
+        known = load_catalogue().values()
+        entries = [entry for entry in known if entry.task == ("rerank" if rerank else "embed")]
+        found = choose(entries)
         if as_json:
             print_json([as_document(entry) for entry in found])
         elif not found:

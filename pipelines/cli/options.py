@@ -53,6 +53,16 @@ Pipelines = Annotated[
     list[str] | None,
     typer.Argument(help="Default: all of them.", metavar="PIPELINE", autocompletion=_pipelines),
 ]
+ForPipeline = Annotated[
+    str | None,
+    typer.Option(
+        "--for",
+        metavar="PIPELINE",
+        autocompletion=_pipelines,
+        help="Ranked for this pipeline's texts: what each would cost and hold, which texts are too "
+        "long for it, and what was measured of it here.",
+    ),
+]
 Configs = Annotated[
     list[Path] | None,
     typer.Option(

@@ -4,6 +4,7 @@ Layout under the root, which is a folder or an object-store URL:
 
     batches/<space>/<batch>.parquet          vectors, named by their content
     plans/<pipeline>/                        see `resources.batch_store.plans`
+    queries/<space>/, evaluations/<pipeline>/  see `resources.batch_store.evaluations`
     indexes/<pipeline>/<index>/<version>/    the local search engine's files: a list of segments
     indexes/<pipeline>/<index>/segments/     which versions share
 """
@@ -19,6 +20,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
+from resources.batch_store.evaluations import QueryVectors, Rankings
 from resources.batch_store.files import DamagedFile, Files, MissingFile
 from resources.batch_store.plans import Plans
 from resources.core.credentials import redacted
@@ -58,6 +60,22 @@ class EmbeddingBatch:
         return {lineage.text_hash: row for row, lineage in rows if cut or not lineage.cut}
 
 
+@dataclass(frozen=True)
+class TokenCounts:
+    """What the texts of a batch took.
+
+    Attributes:
+        texts: Their hashes.
+        tokens: Per text, before anything was cut; -1 where the provider does not count them.
+        billed: For all of them together; None where that is not known.
+    """
+
+    space: EmbeddingSpace
+    texts: list[str]
+    tokens: np.ndarray
+    billed: int | None
+
+
 class BatchStore:
     """Files under one root.
 
@@ -73,6 +91,8 @@ class BatchStore:
         self.url = redacted(self._root)
         self._files = Files(root)
         self.plans = Plans(self._files, self.url)
+        self.queries = QueryVectors(self._files)
+        self.rankings = Rankings(self._files)
 
     def check_writable(self) -> None:
         """As `Files.check_writable`."""
@@ -182,6 +202,20 @@ class BatchStore:
         mark = None if cut else "cut"
         table = self._files.read_table(_batch(space_id, batch), ["text_hash"], if_there=mark)
         return _texts(table, cut=cut)
+
+    def token_counts(self, space_id: str, batch: str) -> TokenCounts:
+        """What a batch's texts took; reads no vector."""
+        table = self._files.read_table(_batch(space_id, batch), ["text_hash", "tokens", "run"])
+        metadata = table.schema.metadata or {}
+        details = json.loads(metadata[b"details"])
+        # Of a batch that an earlier run had begun, the bill is that of its later texts.
+        whole = set(_values(table["run"])) == {details.get("run")}
+        return TokenCounts(
+            EmbeddingSpace.from_document(json.loads(metadata[b"space"])),
+            table["text_hash"].to_pylist(),
+            table["tokens"].fill_null(-1).to_numpy(),
+            details.get("tokens") if whole else None,
+        )
 
     def remove_batch(self, space_id: str, batch: str) -> None:
         self._files.remove(_batch(space_id, batch))

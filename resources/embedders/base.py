@@ -74,6 +74,18 @@ class Embeddings:
     cut: frozenset[int] = frozenset()
 
 
+class RefusedQuery(ProviderError):
+    """Some of several queries have no vector.
+
+    Attributes:
+        reply: What came of all of them; `refused` says why.
+    """
+
+    def __init__(self, sentence: str, reply: Embeddings) -> None:
+        super().__init__(sentence)
+        self.reply = reply
+
+
 class Embedder(ABC):
     """A provider with its connection or its loaded model; opened and closed by its resource.
 

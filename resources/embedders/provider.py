@@ -9,7 +9,8 @@ Its module is imported whenever definitions are loaded: what is heavy, it import
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from typing import Any
 
 from pydantic import Field
 
@@ -44,6 +45,15 @@ class Provider(StrictConfig, ABC):
     @abstractmethod
     def facts(self) -> Facts:
         """What is known without a connection; loads no model beyond what `space` does."""
+
+    def query_settings(self) -> Sequence[Any]:
+        """What decides, besides the space, which vector a text gets as a query; as JSON knows it.
+
+        Settings named after queries or prompts are in it; whoever has others adds them.
+        """
+        facts = self.facts()
+        names = [name for name in type(self).model_fields if "query" in name or "prompt" in name]
+        return [facts.model, facts.refusal_scope, {name: getattr(self, name) for name in names}]
 
     @abstractmethod
     def open(

@@ -12,7 +12,7 @@ import numpy as np
 
 from resources.core.errors import ProviderError
 from resources.core.vectors import NUMPY_TYPES
-from resources.embedders.base import Embedder, Embeddings, InputType, of_batch
+from resources.embedders.base import Embedder, Embeddings, InputType, RefusedQuery, of_batch
 from resources.embedders.blame import Blame
 from resources.embedders.journal import Journal
 from resources.embedders.pace import Pace
@@ -81,7 +81,8 @@ class RemoteEmbedder(Embedder):
             raise batch.error
         if batch.refused and input_type == "query":
             # Nobody looks for a query in quarantine.
-            raise self._error(f"it refuses the query: {next(iter(batch.refused.values())).reason}")
+            why = self._error(f"it refuses the query: {next(iter(batch.refused.values())).reason}")
+            raise RefusedQuery(str(why), self._reply(batch))
         return self._reply(batch)
 
     def embed_batches(

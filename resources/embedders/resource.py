@@ -1,5 +1,7 @@
 """The resource `embedder`: which provider and model embed documents and queries."""
 
+import hashlib
+import json
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Union
@@ -54,6 +56,11 @@ class EmbedderResource(StrictResource):
     def facts(self) -> Facts:
         """What is known of the provider without opening it."""
         return self.provider.facts()
+
+    def query_settings(self) -> str:
+        """Stands for all that decides, besides the space, which vector a query gets."""
+        said = json.dumps(self.provider.query_settings(), sort_keys=True, default=str)
+        return hashlib.sha256(said.encode()).hexdigest()[:12]
 
     @property
     def truncates(self) -> bool:

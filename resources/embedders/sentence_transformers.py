@@ -13,7 +13,15 @@ from pydantic import Field
 from resources.core.errors import ConfigurationError, ProviderError
 from resources.core.progress import doing
 from resources.core.space import EmbeddingSpace
-from resources.embedders.base import Embedder, Embeddings, InputType, Refusal, Usage, check_reply
+from resources.embedders.base import (
+    Embedder,
+    Embeddings,
+    InputType,
+    Refusal,
+    RefusedQuery,
+    Usage,
+    check_reply,
+)
 from resources.embedders.batch.jobs import Jobs
 from resources.embedders.facts import Facts
 from resources.embedders.journal import Journal
@@ -213,6 +221,9 @@ class SentenceTransformersProvider(Provider):
         settings = {"truncate": self.truncate}
         return Facts.of(self.space(), self.find().name, settings, truncates=self.truncate)
 
+    def query_settings(self) -> Sequence[Any]:
+        return [*super().query_settings(), self.prompt("query", self.find())]
+
     def check(self) -> str:
         folder = self.find()
         self.load(folder)
@@ -264,8 +275,6 @@ class SentenceTransformersEmbedder(Embedder):
                 int(at): Refusal(self._too_long(int(tokens[at]))) for at in np.flatnonzero(long)
             }
             self.progressed(len(refused))
-        if refused and input_type == "query":
-            raise ProviderError(f"the query {next(iter(refused.values())).reason}")
         kept = np.array([at for at in range(len(texts)) if at not in refused], dtype=np.intp)
         vectors = np.zeros((len(texts), self.space.dimensions), np.float32)
         if len(kept):
@@ -278,7 +287,10 @@ class SentenceTransformersEmbedder(Embedder):
             truncated=int(long[kept].sum()),
         )
         cut = frozenset(int(at) for at in kept[long[kept]])
-        return Embeddings(vectors, tokens, usage, refused, cut=cut)
+        reply = Embeddings(vectors, tokens, usage, refused, cut=cut)
+        if refused and input_type == "query":
+            raise RefusedQuery(f"the query {next(iter(refused.values())).reason}", reply)
+        return reply
 
     def _too_long(self, tokens: int) -> str:
         model = self._model()

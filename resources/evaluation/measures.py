@@ -83,14 +83,19 @@ def per_query(queries: Sequence[JudgedQuery], rankings: Iterable[Ranking]) -> di
     measures = {name: library.parse_measure(theirs) for name, theirs in MEASURES.items()}
     names = {measure: name for name, measure in measures.items()}
     answerable = [query for query in queries if query.answerable]
-    # Named by position: ids of queries and documents may hold what no run file can.
+    # Queries and documents are named by number: an id may hold what no run file can. The library
+    # takes a zero for the end of a name, and half a character ends the process.
     rows = {query.id: str(row) for row, query in enumerate(answerable)}
-    qrels = {str(row): query.grades for row, query in enumerate(answerable)}
+    names_of: dict[str, dict[str, str]] = {}
+    qrels: dict[str, dict[str, int]] = {}
+    for query in answerable:
+        named = names_of[rows[query.id]] = {each: str(at) for at, each in enumerate(query.grades)}
+        qrels[rows[query.id]] = {named[each]: grade for each, grade in query.grades.items()}
     # Ties are broken already: every place has a score of its own.
     run = {
-        rows[each.query]: {name: float(-at) for at, name in enumerate(each.keys)}
+        row: {names_of[row].get(name, f"-{at}"): float(-at) for at, name in enumerate(each.keys)}
         for each in rankings
-        if each.query in rows
+        if (row := rows.get(each.query)) is not None
     }
     found = {name: np.zeros(len(answerable)) for name in MEASURES}
     if answerable:

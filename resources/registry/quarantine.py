@@ -75,7 +75,8 @@ class Quarantine:
             stage: Who refuses: the source's reading and comparing, a provider, or MongoDB.
         """
         seen, records = now(), list(records)
-        names = self._names(lane, scope, [(record.id, record.where) for record in records])
+        places = [(record.id, record.where) for record in records]
+        names = self._names(lane, scope, places, apart=stage == "source")
         named = list(zip(names, records, strict=True))
         tried = self._tried([name for name, record in named if not record.lasting])
         writes = []
@@ -110,14 +111,28 @@ class Quarantine:
         if writes:
             self._entries.bulk_write(writes, ordered=False)
 
-    def _names(self, lane: Lane, scope: str, places: Sequence[tuple[Any, str]]) -> list[str]:
-        """The `_id` of each entry, by the record's id and place: as it is there, or will be."""
-        earlier = [_name(lane.pipeline, None, *place) for place in places]
-        mine = {"_id": {"$in": earlier}, **_of(lane, scope)}
-        there = {row["_id"] for row in self._entries.find(mine, {"_id": 1})} if places else set()
+    def _names(
+        self, lane: Lane, scope: str, places: Sequence[tuple[Any, str]], *, apart: bool = False
+    ) -> list[str]:
+        """The `_id` of each entry, by the record's id and place: as it is there, or will be.
+
+        Of an id that stands twice one record may be set aside by us, and the other refused by the
+        provider, whose word must not be lost: it would be asked for again. So both are kept.
+        """
+        if not places:
+            return []
+        # By those names there may be entries of either kind, from before they were told apart.
+        plain = [
+            (_name(lane.pipeline, None, *place), _name(lane.pipeline, lane.space_id, *place))
+            for place in places
+        ]
+        known = {"_id": {"$in": [name for both in plain for name in both]}, **_of(lane, scope)}
+        known["stage"] = "source" if apart else {"$ne": "source"}
+        there = {row["_id"] for row in self._entries.find(known, {"_id": 1})}
         return [
-            name if name in there else _name(lane.pipeline, lane.space_id, *place)
-            for name, place in zip(earlier, places, strict=True)
+            next((name for name in both if name in there), None)
+            or _name(lane.pipeline, lane.space_id, *place, apart=apart)
+            for both, place in zip(plain, places, strict=True)
         ]
 
     def _tried(self, names: Sequence[str]) -> dict[tuple[str, str], int]:
@@ -312,7 +327,12 @@ class Quarantine:
         """
         places = [*((value, "") for value in candidates(text)), (None, text)]
         spaces = {None, *self._entries.distinct("lane", {"pipeline": pipeline})}
-        wanted = [_name(pipeline, space, *place) for space in spaces for place in places]
+        wanted = [
+            _name(pipeline, space, *place, apart=apart)
+            for space in spaces
+            for place in places
+            for apart in (False, True)
+        ]
         found = self._entries.find({"_id": {"$in": wanted}}, {"id": 1, "where": 1})
         return {row["_id"]: row["where"] if row["id"] is None else row["id"] for row in found}
 
@@ -336,11 +356,23 @@ def _because(reason: str) -> dict[str, Any]:
     return {"reason": {"$regex": re.escape(reason), "$options": "i"}} if reason else {}
 
 
-def _name(pipeline: str, space_id: str | None, record_id: Any, where: str) -> str:
-    """Names an entry; without a space as it was before there were lanes."""
+def _name(
+    pipeline: str, space_id: str | None, record_id: Any, where: str, *, apart: bool = False
+) -> str:
+    """Names an entry; without a space as it was before there were lanes.
+
+    Args:
+        pipeline: Whose entry it is.
+        space_id: Of its lane.
+        record_id: Of the record, if it has one.
+        where: Its place.
+        apart: Of what the source's reading sets aside, not of what is refused later.
+    """
     # A record without an id is known by its place.
     name = key(record_id) if record_id is not None else where
     parts = (pipeline, name) if space_id is None else (pipeline, space_id, name)
+    if apart and record_id is not None:
+        parts = (*parts, "source")
     return hashlib.sha256("\0".join(parts).encode()).hexdigest()[:32]
 
 

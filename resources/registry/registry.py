@@ -5,6 +5,7 @@ from collections.abc import Callable
 from pymongo import MongoClient
 
 from resources.core.lane import Lane
+from resources.registry.evaluations import Evaluations
 from resources.registry.indexes import Indexes
 from resources.registry.jobs import LaneJobs
 from resources.registry.ledger import Ledger
@@ -22,7 +23,8 @@ class Registry:
     what they carried; `search_indexes` what each index was built from;
     `embedding_quarantine` what cannot be embedded, and why; `embedding_spend` what every embedding
     batch took; `embedding_requests` the remote requests that are in no batch yet;
-    `embedding_jobs` the batch jobs under way; `reranking_spend` what reranking took each day.
+    `embedding_jobs` the batch jobs under way; `reranking_spend` what reranking took each day;
+    `evaluations` how good searches were found to be.
     """
 
     def __init__(self, client: MongoClient, database: str) -> None:
@@ -33,12 +35,14 @@ class Registry:
         self.quarantine = Quarantine(found["embedding_quarantine"])
         self.ledger = Ledger(found)
         self.reranked = RerankLedger(found["reranking_spend"])
+        self.evaluations = Evaluations(found["evaluations"])
         self._jobs = found["embedding_jobs"]
 
     def prepare(self) -> None:
-        """Create the indexes of what grows: quarantine and ledger."""
+        """Create the indexes of what grows: quarantine, ledger and evaluations."""
         self.quarantine.prepare()
         self.ledger.prepare()
+        self.evaluations.prepare()
 
     def jobs(self, lane: Lane, run: str, written: Callable[[str], bool]) -> LaneJobs:
         """A lane's batch jobs; `written` tells whether the batch store has a batch."""

@@ -165,11 +165,12 @@ def test_an_override_by_run_config_reaches_every_step(films: Workshop):
     assert films.vectors.count_documents({}) == 0
 
 
-def test_the_assets_name_the_seven_resources_and_no_more(films: Workshop):
+def test_the_assets_name_the_resources_and_no_more(films: Workshop):
     plain = films.pipeline.definitions().resolve_job_def(films.name)
     prefixed = films.pipeline.definitions("x__").resolve_job_def(films.name)
     names = {
         "source", "embedder", "mongodb", "vector_store", "search_index", "batch_store", "rerank",
+            "evaluation",
     }  # fmt: skip
     for job, prefix in ((plain, ""), (prefixed, "x__")):
         for node in job.nodes:

@@ -223,6 +223,25 @@ def test_a_text_without_a_known_token_costs_no_other(films, normalize):
     assert films.run().source_documents["left quarantine"] == 2
 
 
+@pytest.mark.parametrize("first", [True, False])
+def test_of_an_id_that_stands_twice_a_refused_text_is_not_asked_for_again(films, first):
+    twins = [{"_id": "bell", "text": "\u0007"}, {"_id": "bell", "text": "\u0008"}]
+    films.write([*FILMS, *(twins if first else reversed(twins))])
+    assert films.run().embedding_batches["refused by the provider"] == 1
+    with open_pipeline(films.pipeline) as opened:
+        found = opened.registry.quarantine.find(films.name, "bell")
+        reasons = [each.reason for each in opened.registry.quarantine.entries(films.name)]
+    assert len(found) == len(reasons) == 2
+    assert sum("same id" in reason for reason in reasons) == 1
+    again = films.run()
+    assert again.source_documents["refused before"] == 1
+    assert again.source_documents["to embed"] == 0
+    assert again.embedding_batches["refused by the provider"] == 0
+    films.write([*FILMS, {"_id": "bell", "text": "a bell rings"}])
+    assert films.run().source_documents["left quarantine"] == 2
+    assert films.quarantine() == {}
+
+
 def test_a_text_that_no_document_holds_costs_no_other(films):
     films.write([*FILMS, {"_id": "book", "text": "word " * 3_500_000}])
     run = films.run()

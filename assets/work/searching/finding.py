@@ -131,6 +131,8 @@ class _Search:
             query = _for(self.request.query, min(wanted, most))
             return [Best(hit) for hit in self._hits(query)], query
         count = GROWTH * wanted
+        if self.request.num_candidates:  # who names a number means it, as long as it suffices
+            count = min(count, max(wanted, self.request.num_candidates))
         while True:
             query = _for(self.request.query, min(count, most))
             hits = self._hits(query)

@@ -4,13 +4,14 @@ import threading
 from collections import deque
 from collections.abc import Sequence
 from concurrent.futures import Future
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 from dataclasses import dataclass, field
 
 import numpy as np
 
+from resources.batch_store.evaluations import QueryWindow
 from resources.core.errors import ProviderError, QueryRefused
-from resources.embedders.base import Embedder, InputType
+from resources.embedders.base import Embedder, InputType, RefusedQuery
 
 MAX_TOGETHER = 64
 
@@ -51,6 +52,28 @@ class QueryEmbedder:
                 self._answer(self._taken())
         return mine.result.result()
 
+    def window(self, texts: Sequence[str]) -> QueryWindow:
+        """Vectors of texts as queries, with the reasons of those that will never have one.
+
+        Raises:
+            ProviderError: It is out of reach, or refuses for the time being.
+        """
+        with nullcontext() if self._embedder.concurrent else self._turn:
+            try:
+                reply = self._embedder.embed(texts, input_type="query")
+            except RefusedQuery as error:
+                reply = error.reply
+        refused = {}
+        for row, refusal in reply.refused.items():
+            if not refusal.lasting:
+                raise ProviderError(f"the query {shortened(texts[row])} {refusal.reason}")
+            refused[row] = refusal.reason
+        for row in self._empty(reply.vectors):
+            refused.setdefault(row, "has no token that the model knows")
+        vectors = reply.vectors.copy()
+        vectors[list(refused)] = 0  # what stands there means nothing
+        return QueryWindow(vectors, refused)
+
     def prepare(self) -> None:
         """Load a model that lies on this machine; a remote one costs nothing before it is asked."""
         if not self._embedder.concurrent:
@@ -88,13 +111,17 @@ class QueryEmbedder:
         reply = self._embedder.embed(texts, input_type=input_type)
         for row, refusal in reply.refused.items():
             raise ProviderError(f"the {input_type} {shortened(texts[row])} {refusal.reason}")
-        if reply.vectors.dtype == np.float32:
-            for row in np.flatnonzero(~reply.vectors.any(axis=1)):
-                raise QueryRefused(
-                    f"{shortened(texts[int(row)])} has no token that {self._embedder.space.model} "
-                    "knows: ask in other words"
-                )
+        for row in self._empty(reply.vectors):
+            raise QueryRefused(
+                f"{shortened(texts[row])} has no token that {self._embedder.space.model} "
+                "knows: ask in other words"
+            )
         return reply.vectors
+
+    def _empty(self, vectors: np.ndarray) -> list[int]:
+        if vectors.dtype != np.float32:
+            return []
+        return [int(row) for row in np.flatnonzero(~vectors.any(axis=1))]
 
 
 def shortened(text: str, most: int = 80) -> str:

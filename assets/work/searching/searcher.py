@@ -16,13 +16,16 @@ from assets.work.searching.answer import SearchAnswer, SearchHit
 from assets.work.searching.finding import Asked, Finding, Reranking
 from assets.work.searching.passages import contexts
 from assets.work.searching.queries import QueryEmbedder
+from assets.work.searching.rankings import CANDIDATES, DEPTH, Found, Question, rankings
 from assets.work.searching.request import Request, SearchOptions
 from assets.work.searching.serving import Follower, Serving
+from resources.batch_store.evaluations import QueryWindow
 from resources.core.errors import QueryRefused
 from resources.core.keys import key
 from resources.core.once import once
 from resources.core.space import EmbeddingSpace
 from resources.mongodb.deployment import explain
+from resources.search_index.query import Mode
 from resources.sources.fields import MISSING, lookup
 from resources.vector_store.store import SOURCE_FIELD
 
@@ -99,6 +102,45 @@ class Searcher:
         except PyMongoError as error:
             raise explain(error, self._opened.mongodb.describe()) from error
 
+    def rankings(
+        self,
+        questions: Sequence[Question],
+        *,
+        depth: int = DEPTH,
+        mode: Mode = "vector",
+        rerank: bool = True,
+        exact: bool = False,
+        num_candidates: int = CANDIDATES,
+    ) -> list[Found]:
+        """Which source documents questions find, by the very path of a search.
+
+        Args:
+            questions: With their vectors, except where only words count; see `query_window`.
+            depth: At most so many source documents of each.
+            mode: As `SearchOptions`.
+            rerank: Likewise.
+            exact: Likewise.
+            num_candidates: Likewise; at least the depth.
+
+        Raises:
+            QueryRefused: One cannot be answered; the message names it.
+            EmbeddingsError: As `search`.
+        """
+        considered = None if exact else num_candidates
+        request = Request(
+            depth,
+            exact=exact,
+            num_candidates=considered,
+            mode=mode,
+            group_by_source=True,
+            rerank=rerank,
+        )
+        try:
+            serving = self._follower.current()
+            return rankings(serving, questions, request, self._reranking if rerank else None)
+        except PyMongoError as error:
+            raise explain(error, self._opened.mongodb.describe()) from error
+
     async def asearch(self, query: Asking, **options: Unpack[SearchOptions]) -> SearchAnswer:
         """As `search`, in a thread."""
         return await asyncio.to_thread(self.search, query, **options)
@@ -112,6 +154,14 @@ class Searcher:
     def embed_queries(self, texts: Sequence[str]) -> np.ndarray:
         """Vectors of texts as queries: of the space's element type, shape (texts, columns)."""
         return self._queries.embed(texts)
+
+    def query_window(self, texts: Sequence[str]) -> QueryWindow:
+        """Vectors of texts as queries, with the reasons of those that will never have one.
+
+        Raises:
+            ProviderError: It is out of reach, or refuses for the time being.
+        """
+        return self._queries.window(texts)
 
     def embed_documents(self, texts: Sequence[str]) -> np.ndarray:
         """Vectors of texts as documents: of the space's element type, shape (texts, columns).

@@ -1,9 +1,14 @@
 """Old embedding batches go when nothing needs them, and not before."""
 
+import dataclasses
 import os
 import time
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
+from assets.work.retention import remove_old_batches
+from pipelines.framework.catalog import open_pipeline
+from resources.registry.evaluations import Evaluation, QuerySetFacts
 from tests.workshop import Workshop
 
 WEEK = 7 * 24 * 3600
@@ -69,3 +74,28 @@ def test_without_the_setting_nothing_is_removed(workshop):
     workshop.write(films(1, version="second"))
     assert "old embedding batches removed" not in workshop.run().stored_vectors
     assert len(batch_files(workshop)) == 2
+
+
+def test_a_batch_that_an_evaluation_holds_stays_until_it_expires(workshop):
+    workshop.write(films(1))
+    workshop.configure({"batch_store": {"keep_days": 3}})
+    workshop.run()
+    (first,) = batch_files(workshop)
+    age(workshop)
+    held = Evaluation(
+        "one", "others", "candidate", datetime.now(UTC), "", "", {}, "vector",
+        QuerySetFacts("", ""), {}, holds=[[first.parent.name, first.stem]],
+        expires=datetime.now(UTC) + timedelta(days=1),
+    )  # fmt: skip
+    workshop.vectors.delete_many({})
+    for file in workshop.folder.glob("batch_store/plans/films/*/plan.json"):
+        file.unlink()
+    with open_pipeline(workshop.pipeline) as o:
+
+        def removed() -> int:
+            return remove_old_batches(3, batches=o.batches, client=o.client, registry=o.registry)
+
+        o.registry.evaluations.record(held)
+        assert removed() == 0
+        o.registry.evaluations.record(dataclasses.replace(held, expires=datetime.now(UTC)))
+        assert removed() == 1

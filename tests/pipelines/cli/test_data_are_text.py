@@ -27,6 +27,7 @@ from pipelines.cli import (
     index,
     lineage,
     models,
+    models_for,
     plan,
     quarantine,
     queries,
@@ -44,6 +45,7 @@ from pipelines.operations.audit import Finding as AuditFinding
 from pipelines.operations.doctor import Finding
 from pipelines.operations.history import PastRun
 from pipelines.operations.lineage import ModelSummary, VectorLineage
+from pipelines.operations.models_for import Choice, Ranked
 from pipelines.operations.plan import DryRun
 from pipelines.operations.quarantined import InQuarantine
 from pipelines.operations.queries import Listed
@@ -201,6 +203,9 @@ SHOWS: dict[str, Callable[[str], object]] = {
         text, Import(1, text, changed=True, replaced=0), used=False
     ),
     "models": lambda text: models.listing([entry(text)]).show(),
+    "models --for": lambda text: models_for.show(
+        Choice(text, None, text, [Ranked(entry(text), refused=text)], text, [text])
+    ),
 }  # fmt: skip
 
 

@@ -167,6 +167,7 @@ def test_every_command_has_it(name: str):
         ("doctor", [SHOP]),
         ("list", []),
         ("models", []),
+        ("models", ["--for", SHOP]),
         ("search", [SHOP, MOTH]),
         ("quarantine list", [SHOP]),
         ("quarantine retry", [SHOP, "--all"]),

@@ -134,17 +134,20 @@ def test_materialize_with_nothing_but_defaults(tmp_path: Path):
             {"source": {"txt": "body"}},
             ['"txt" at path root:resources:source:config', "id_field?:", "text?:"],
         ),
-        (
+        pytest.param(
             {"embedder": {"max_batch_chunks": "many"}},
             ["root:resources:embedder:config:max_batch_chunks", '"many"', '"Int"'],
+            marks=pytest.mark.proof,
         ),
-        (
+        pytest.param(
             {"search_index": {"similarity": "dot"}},
             ["root:resources:search_index:config:similarity", "'dotProduct'", "got dot"],
+            marks=pytest.mark.proof,
         ),
-        (
+        pytest.param(
             {"embedder": {"provider": {"cohere": {}}}},
             ['"cohere" at path root:resources:embedder:config:provider', "voyage?:"],
+            marks=pytest.mark.proof,
         ),
     ],
     ids=["key", "type", "value", "variant"],
@@ -158,6 +161,7 @@ def test_wrong_run_config(tmp_path: Path, resources: dict[str, Any], words: list
     assert not (tmp_path / "state").exists()
 
 
+@pytest.mark.proof
 def test_value_out_of_range(tmp_path: Path):
     wrong = write_config(tmp_path / "wrong.yaml", embedder={"max_batch_chunks": 0})
     failed = dagster(*JOB, "-c", wrong, env=environment(tmp_path))
@@ -166,6 +170,7 @@ def test_value_out_of_range(tmp_path: Path):
         assert words in failed.stdout
 
 
+@pytest.mark.proof
 def test_airbnb_without_keys_names_them(tmp_path: Path):
     failed = dagster(
         "job", "execute", "-m", "pipelines.airbnb", "-j", "airbnb", env=environment(tmp_path)
@@ -175,6 +180,7 @@ def test_airbnb_without_keys_names_them(tmp_path: Path):
     assert needs in failed.stdout
 
 
+@pytest.mark.proof
 def test_a_step_fails_with_its_sentence(tmp_path: Path):
     settings = {
         "source": {"origin": {"jsonl": {"path": "data/gone.jsonl"}}},

@@ -205,6 +205,7 @@ def test_a_damaged_or_lost_endpoint_file_finds_the_server_again(folder: Path) ->
     assert pid_of(folder) == pid
 
 
+@pytest.mark.proof
 @pytest.mark.parametrize("alive", [True, False])
 def test_a_lost_or_wrong_password_is_renewed_and_the_data_stays(folder: Path, alive: bool) -> None:
     old = embedded.ensure_running(folder)
@@ -220,6 +221,7 @@ def test_a_lost_or_wrong_password_is_renewed_and_the_data_stays(folder: Path, al
     assert len(list(server.servers(folder))) == 1
 
 
+@pytest.mark.proof
 @posix
 def test_killed_while_making_the_user(folder: Path) -> None:
     """The server that asks for no password ends with its starter, and the next start is whole."""
@@ -237,6 +239,7 @@ def test_killed_while_making_the_user(folder: Path) -> None:
     assert "--auth" in now.cmdline()
 
 
+@pytest.mark.proof
 @posix
 def test_an_open_server_left_behind_is_not_taken_over(folder: Path) -> None:
     insert(embedded.ensure_running(folder), "kept")

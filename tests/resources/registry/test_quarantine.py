@@ -23,8 +23,8 @@ REFUSED = RejectedRecord(3, "openai model m", "The input was rejected", "bad", "
 def entries(database) -> Quarantine:
     made = Quarantine(database["embedding_quarantine"])
     made.add(FILMS, "run-1", [SPOILT])
-    made.add(FILMS, "run-1", [REFUSED], scope="scope")
-    made.add(BOOKS, "run-2", [REFUSED], scope="scope")
+    made.add(FILMS, "run-1", [REFUSED], scope="scope", stage="provider")
+    made.add(BOOKS, "run-2", [REFUSED], scope="scope", stage="provider")
     return made
 
 
@@ -51,7 +51,7 @@ def test_a_text_is_asked_for_again_whichever_of_its_chunks_is_named(entries, act
     assert getattr(entries, act)("films", list(entries.find("films", "4"))) == 1
     assert entries.refused_texts("scope", ["hash-3"]) == set()
     # Refused again for one of them, all of them are.
-    entries.add(FILMS, "run-2", [REFUSED], scope="scope")
+    entries.add(FILMS, "run-2", [REFUSED], scope="scope", stage="provider")
     entries.hold(FILMS, "run-2", [twin])
     assert entries.refused_texts("scope", ["hash-3"]) == {"hash-3"}
     assert [entry.id for entry in entries.entries("films")] == [None, 3, 4]
@@ -109,7 +109,7 @@ def test_what_may_not_last_is_asked_for_again_after_growing_pauses(database, clo
     entries = Quarantine(database["embedding_quarantine"])
     pauses = []
     for attempt in range(12):
-        entries.add(FILMS, f"run-{attempt}", [PASSING], scope="scope")
+        entries.add(FILMS, f"run-{attempt}", [PASSING], scope="scope", stage="provider")
         pause, step = timedelta(), timedelta(minutes=5)
         while entries.refused_texts("scope", ["hash-3"]):
             clock(step)
@@ -129,10 +129,10 @@ def test_what_lasts_is_never_asked_for_again(entries, clock):
 def test_a_refusal_that_comes_to_last_lasts_for_every_chunk_of_the_text(database, clock):
     entries = Quarantine(database["embedding_quarantine"])
     twins = [Chunk(n, n, "bad", "hash-3", {}, "") for n in (3, 4)]
-    entries.add(FILMS, "run-1", [replace(REFUSED, lasting=False)], scope="scope")
+    entries.add(FILMS, "run-1", [replace(REFUSED, lasting=False)], scope="scope", stage="provider")
     assert entries.hold(FILMS, "run-1", twins) == set()
     clock(LONGEST_PAUSE)
-    entries.add(FILMS, "run-2", [REFUSED], scope="scope")
+    entries.add(FILMS, "run-2", [REFUSED], scope="scope", stage="provider")
     assert entries.hold(FILMS, "run-2", twins) == {"hash-3"}
     assert database["embedding_quarantine"].count_documents({"again_at": {"$exists": True}}) == 0
 
@@ -140,18 +140,22 @@ def test_a_refusal_that_comes_to_last_lasts_for_every_chunk_of_the_text(database
 def test_a_refusal_that_comes_to_last_lasts_and_another_text_begins_anew(database, clock):
     entries = Quarantine(database["embedding_quarantine"])
     for _ in range(3):
-        entries.add(FILMS, "run", [PASSING], scope="scope")
-    entries.add(FILMS, "run", [replace(PASSING, text_hash="other")], scope="scope")
+        entries.add(FILMS, "run", [PASSING], scope="scope", stage="provider")
+    entries.add(
+        FILMS, "run", [replace(PASSING, text_hash="other")], scope="scope", stage="provider"
+    )
     clock(FIRST_PAUSE)
     assert entries.refused_texts("scope", ["other"]) == set()
-    entries.add(FILMS, "run", [replace(REFUSED, text_hash="other")], scope="scope")
+    entries.add(
+        FILMS, "run", [replace(REFUSED, text_hash="other")], scope="scope", stage="provider"
+    )
     clock(LONGEST_PAUSE * 2)
     assert entries.refused_texts("scope", ["other"]) == {"other"}
 
 
 def test_a_text_that_has_its_vector_leaves_at_once_and_only_it(entries):
     other = replace(PASSING, id=4, text_hash="hash-4")
-    entries.add(FILMS, "run-1", [other], scope="scope")
+    entries.add(FILMS, "run-1", [other], scope="scope", stage="provider")
     assert entries.heal(FILMS, "scope", []) == 0
     assert entries.heal(FILMS, "another scope", ["hash-4"]) == 0
     assert entries.heal(FILMS, "scope", ["hash-4", "hash-5"]) == 1
@@ -194,7 +198,13 @@ class TestTwoSpacesOfOnePipeline:
 
     def test_what_one_holds_the_other_has_not_met(self, both):
         twin = Chunk(4, 4, "bad", "hash-4", {}, "")
-        both.add(FILMS, "run-1", [replace(REFUSED, id=5, text_hash="hash-4")], scope=IN_A)
+        both.add(
+            FILMS,
+            "run-1",
+            [replace(REFUSED, id=5, text_hash="hash-4")],
+            scope=IN_A,
+            stage="provider",
+        )
         assert both.hold(OTHER, "run-1", [twin]) == set()
         assert both.hold(FILMS, "run-1", [twin]) == {"hash-4"}
         assert (both.count(FILMS), both.count(OTHER)) == (5, 3)

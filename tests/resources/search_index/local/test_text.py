@@ -309,7 +309,7 @@ DECLARED = st.sampled_from(
     query=TEXTS,
 )
 @settings(
-    max_examples=30,
+    max_examples=15,
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )
 def test_what_is_searched_may_change_at_any_time(

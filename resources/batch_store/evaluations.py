@@ -1,0 +1,167 @@
+"""What evaluations leave behind: vectors of judged queries, and what was found for each.
+
+Layout under the batch store's root:
+
+    queries/<space>/<settings>/<window>.parquet         vectors, named by the texts' content
+    evaluations/<pipeline>/<evaluation>/00000.parquet   rankings of a window of queries
+
+Vectors of queries are embedded as queries: they lie apart from the batches, so that none is ever
+taken for a document's. What a prompt or a model of the family changes of them is no part of the
+space: it is in the settings, see `EmbedderResource.query_settings`.
+"""
+
+import hashlib
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from resources.batch_store.files import DamagedFile, Files, MissingFile
+from resources.core.chunks import hash_text
+from resources.core.keys import decode, encode
+from resources.core.space import EmbeddingSpace
+
+WINDOW = 256
+"""Queries embedded together and written down together, and rankings in one file."""
+
+Found = tuple[str, Sequence[Any], Sequence[float]]
+"""Id of a query, ids of the source documents that were found for it, their scores; best first."""
+
+
+@dataclass(frozen=True)
+class QueryWindow:
+    """Vectors of distinct texts as queries.
+
+    Attributes:
+        vectors: Of the space's element type, shape (texts, columns), in the texts' order.
+        refused: Why there is none, by the text's place; its row is of zeros.
+    """
+
+    vectors: np.ndarray
+    refused: Mapping[int, str] = field(default_factory=dict)
+
+
+class QueryVectors:
+    """Vectors of queries that were embedded already: a cache.
+
+    They go by the space, the settings that queries are embedded with, and the text.
+    """
+
+    def __init__(self, files: Files) -> None:
+        self._files = files
+        self._places: dict[str, dict[str, str]] = {}
+
+    def read(
+        self, space: EmbeddingSpace, settings: str, texts: Sequence[str]
+    ) -> dict[str, np.ndarray | str]:
+        """What is known of texts, by text: the vector, or why there is none.
+
+        What cannot be read any more is not known.
+        """
+        folder = f"queries/{space.id}/{settings}"
+        places = self._known(folder)
+        wanted = {hash_text(text): text for text in texts}
+        found: dict[str, np.ndarray | str] = {}
+        for name in sorted({places[each] for each in wanted if each in places}):
+            try:
+                table = self._files.read_table(f"{folder}/{name}.parquet")
+            except (MissingFile, DamagedFile):
+                continue
+            rows = table["vector"].combine_chunks().flatten().to_numpy().reshape(-1, space.width)
+            said = zip(table["text_hash"].to_pylist(), table["refused"].to_pylist(), strict=True)
+            for row, (text_hash, refused) in enumerate(said):
+                if text_hash in wanted:
+                    found[wanted[text_hash]] = rows[row] if refused is None else refused
+        return found
+
+    def write(
+        self, space: EmbeddingSpace, settings: str, texts: Sequence[str], window: QueryWindow
+    ) -> None:
+        """Keep vectors of distinct texts, at most `WINDOW`, in their order."""
+        folder = f"queries/{space.id}/{settings}"
+        hashes = [hash_text(text) for text in texts]
+        name = hashlib.sha256("".join(hashes).encode()).hexdigest()[:32]
+        table = pa.table(
+            {
+                "text_hash": pa.array(hashes, pa.string()),
+                "vector": pa.FixedSizeListArray.from_arrays(
+                    pa.array(np.ascontiguousarray(window.vectors).reshape(-1)), space.width
+                ),
+                "refused": pa.array([window.refused.get(at) for at in range(len(texts))], "string"),
+            }
+        )
+        self._files.write_table(table, f"{folder}/{name}.parquet")
+        self._known(folder).update(dict.fromkeys(hashes, name))
+
+    def _known(self, folder: str) -> dict[str, str]:
+        """The file of each text's vector, by the text's hash."""
+        if folder not in self._places:
+            found: dict[str, str] = {}
+            for file in self._files.names(folder):
+                name = file.removesuffix(".parquet")
+                if name == file:
+                    continue
+                try:
+                    table = self._files.read_table(f"{folder}/{file}", ["text_hash"])
+                except (MissingFile, DamagedFile):
+                    continue
+                found.update(dict.fromkeys(table["text_hash"].to_pylist(), name))
+            self._places[folder] = found
+        return self._places[folder]
+
+
+class Rankings:
+    """What each evaluation found, window by window."""
+
+    def __init__(self, files: Files) -> None:
+        self._files = files
+
+    def write(self, pipeline: str, evaluation: str, window: int, found: Sequence[Found]) -> None:
+        """Keep one window of an evaluation; the windows are numbered from 0."""
+        ids = [[encode(each) for each in row[1]] for row in found]
+        scores = [list(map(float, row[2])) for row in found]
+        table = pa.table(
+            {
+                "query": pa.array([row[0] for row in found], pa.string()),
+                "ids": pa.array(ids, pa.list_(pa.string())),
+                "scores": pa.array(scores, pa.list_(pa.float64())),
+            }
+        )
+        self._files.write_table(table, f"{_folder(pipeline, evaluation)}/{window:05}.parquet")
+
+    def read(self, pipeline: str, evaluation: str) -> Iterator[Found]:
+        """All of an evaluation in the order of its queries, a window in memory at a time.
+
+        Raises:
+            MissingFile: They are not kept any more.
+            DamagedFile: They cannot be read.
+        """
+        folder = _folder(pipeline, evaluation)
+        names = [name for name in self._files.names(folder) if name.endswith(".parquet")]
+        if not names:
+            raise MissingFile(
+                f"what evaluation {evaluation} of {pipeline} found is not kept any more"
+            )
+        for name in names:
+            table = self._files.read_table(f"{folder}/{name}")
+            columns = (table[column].to_pylist() for column in ("query", "ids", "scores"))
+            for query, ids, scores in zip(*columns, strict=True):
+                yield query, [decode(each) for each in ids], scores
+
+    def windows(self, pipeline: str, evaluation: str) -> int:
+        """How many windows are kept."""
+        names = self._files.names(_folder(pipeline, evaluation))
+        return sum(name.endswith(".parquet") for name in names)
+
+    def kept(self, pipeline: str) -> list[str]:
+        """Ids of the evaluations of which rankings are there, the oldest first."""
+        return self._files.names(f"evaluations/{pipeline}")
+
+    def remove(self, pipeline: str, evaluation: str) -> None:
+        self._files.remove(_folder(pipeline, evaluation), recursive=True)
+
+
+def _folder(pipeline: str, evaluation: str) -> str:
+    return f"evaluations/{pipeline}/{evaluation}"
