@@ -162,18 +162,14 @@ def _record(
                 at=at,
                 run=compared.id,
                 space=row.space,
-                model={
-                    "provider": row.provider,
-                    "model": row.model,
-                    "dimensions": row.dimensions,
-                    "stored_as": row.stored_as,
-                },
+                model=_model(row),
                 mode=row.mode,
                 reranked=row.reranked,
                 queries=facts,
                 measures={name: dataclasses.asdict(each) for name, each in row.measures.items()},
                 latency=_latency(row),
                 bytes={"per_vector": row.bytes_per_vector, "whole": row.whole.bytes},
+                state={"corpus": compared.sample},
                 holds=held,
                 expires=at + timedelta(days=asked.keep_days) if held else None,
                 details={
@@ -196,6 +192,13 @@ def _record(
                 },
             )
         )
+
+
+def _model(row: Row) -> dict[str, Any]:
+    if row.mode == "text":
+        return {}  # of words alone
+    names = ("provider", "model", "dimensions", "stored_as")
+    return {name: getattr(row, name) for name in names}
 
 
 def _latency(row: Row) -> dict[str, float]:
