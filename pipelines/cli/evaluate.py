@@ -167,8 +167,10 @@ def _quality(found: "Compared", measure: str) -> Listing:
         if against is not None:
             cell = signed(against.mean)
             if against.significant:
-                colour = "green" if against.mean > 0 else "red"
-                cell = styled(f"[{colour}]{{value}}[/{colour}]", value=cell)
+                if against.mean > 0:
+                    cell = styled("[green]{value}[/green]", value=cell)
+                else:
+                    cell = styled("[red]{value}[/red]", value=cell)
         listing.row(
             next(names),
             how(row),
