@@ -43,20 +43,19 @@ def told(found: Landscape) -> dict[str, Any]:
     said: dict[str, Any] = {
         PICTURE: picture(PICTURE, lambda: as_png(found)),
         "vectors in the picture": len(found.sample),
-        "near duplicates found": around.alike,
+        f"pairs of similarity {ALIKE:g} or more": around.alike,
         "usual similarity to the ten nearest": round(around.usual, 4),
         "hubness (skewness)": round(hubs.skewness, 4),
         "documents that some query finds in its ten best": hubs.returned,
     }
     if found.all_lonely is not None:
-        said[f"{LONELY} (count)"] = found.all_lonely
+        said[LONELY] = found.all_lonely
+        said["19 of 20 documents have one this near"] = round(around.level or 0.0, 4)
     made = {
-        f"near duplicates (similarity {ALIKE:g} or more)": [
-            _pair(found, pair) for pair in around.pairs
-        ],
+        "near duplicates": [_pair(found, pair) for pair in around.pairs],
         "outliers": _outliers(found),
         "hubs": _hubs(found),
-        LONELY: _lonely(found),
+        "nothing lies near": _lonely(found),
     }
     return said | {name: tables.table(rows) for name, rows in made.items() if rows}
 
