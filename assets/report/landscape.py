@@ -11,15 +11,14 @@ import dagster as dg
 from assets.report import tables
 from assets.report.pictures import picture
 from assets.work.opened import Opened
-from assets.work.quality.landscape import Landscape, landscape
+from assets.work.quality.landscape import landscape
 from resources.core.errors import EmbeddingsError
 from resources.core.keys import key, shown
 from resources.core.markdown import literal
-from resources.evaluation.landscape import ALIKE, Pair
-from resources.evaluation.pictures.landscape import landscape as drawn
+from resources.evaluation.landscape import ALIKE, Landscape, Pair
+from resources.evaluation.pictures.space import LONELY, space_png
 
 PICTURE = "picture of the space"
-LONELY = "queries that nothing lies near"
 OUTLIERS = 10
 
 
@@ -41,7 +40,7 @@ def told(found: Landscape) -> dict[str, Any]:
     """All of it as metadata."""
     around, hubs = found.around, found.hubness
     said: dict[str, Any] = {
-        PICTURE: picture(PICTURE, lambda: as_png(found)),
+        PICTURE: picture(PICTURE, lambda: space_png(found)),
         "vectors in the picture": len(found.sample),
         f"pairs of similarity {ALIKE:g} or more": around.alike,
         "usual similarity to the ten nearest": round(around.usual, 4),
@@ -58,30 +57,6 @@ def told(found: Landscape) -> dict[str, Any]:
         "nothing lies near": _lonely(found),
     }
     return said | {name: tables.table(rows) for name, rows in made.items() if rows}
-
-
-def as_png(found: Landscape) -> bytes:
-    """The map.
-
-    Raises:
-        EvaluationError: Matplotlib is not installed.
-    """
-    share = len(found.sample) / max(1, found.stored)
-    some = "" if share >= 1 else f" of {found.stored:,} stored"
-    return drawn(
-        found.places,
-        found.groups,
-        {LONELY: _places(found)},
-        found.by or "clusters, by their words",
-        f"{len(found.sample):,} vectors{some}, by PCA: near means alike, as far as a map can show",
-    )
-
-
-def _places(found: Landscape) -> Any:
-    import numpy as np
-
-    places = [each.place for each in found.lonely]
-    return np.stack(places) if places else np.zeros((0, 2))
 
 
 def _pair(found: Landscape, pair: Pair) -> dict[str, Any]:

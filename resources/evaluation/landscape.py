@@ -7,13 +7,14 @@ of their signs. The same vectors give the same numbers every time.
 import math
 import re
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from resources.core.keys import key
+from resources.evaluation.hubs import Hubness
 
 SAMPLE = 2_000
 """Vectors that are looked at, at most."""
@@ -24,6 +25,9 @@ ALIKE = 0.95
 NEIGHBOURS = 10
 SHOWN = 20
 """Pairs and outliers that are told, of however many."""
+
+LONELY = 20
+"""Queries that nothing lies near, likewise."""
 
 _FEWEST = 20
 """Of fewer documents nothing is said about what is usual among them."""
@@ -101,6 +105,54 @@ class Surroundings:
     outliers: Sequence[Outlier]
     usual: float
     level: float | None
+
+
+@dataclass(frozen=True)
+class Lonely:
+    """A query that nothing lies near.
+
+    Attributes:
+        query: Its text.
+        similarity: Cosine to its nearest hit; None where it found nothing.
+        nearest: Id of that hit's source document.
+        place: On the map, shape (2,).
+        answerable: Whether something was judged relevant for it.
+    """
+
+    query: str
+    similarity: float | None
+    nearest: Any
+    place: np.ndarray
+    answerable: bool
+
+
+@dataclass(frozen=True)
+class Landscape:
+    """What there is to see of a space.
+
+    Attributes:
+        sample: Of what is stored.
+        stored: Vectors of the pipeline.
+        places: Of the sample on the map, shape (n, 2).
+        groups: Of each of the sample: the value of `by`, or words of its cluster.
+        by: A carried field; empty where the groups are clusters.
+        around: What lies around each.
+        lonely: Queries that nothing lies near, the loneliest first; twenty at most.
+        all_lonely: How many such queries there are; None where that cannot be said.
+        hubness: How evenly answers are spread.
+        texts: Beginnings of the texts of hubs, by key.
+    """
+
+    sample: Sample
+    stored: int
+    places: np.ndarray
+    groups: Sequence[str]
+    by: str
+    around: Surroundings
+    lonely: Sequence[Lonely]
+    all_lonely: int | None
+    hubness: Hubness
+    texts: Mapping[str, str]
 
 
 def unit(vectors: np.ndarray) -> np.ndarray:

@@ -6,7 +6,6 @@ what the evaluation found.
 
 import heapq
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -16,12 +15,14 @@ from resources.batch_store.evaluations import WINDOW, Found
 from resources.core.keys import key, shown
 from resources.core.visible import line
 from resources.core.windows import windows
-from resources.evaluation.hubs import Hubness, hubness
+from resources.evaluation.hubs import hubness
 from resources.evaluation.judged import JudgedQuery, QuerySet
 from resources.evaluation.landscape import (
+    LONELY,
     SAMPLE,
+    Landscape,
+    Lonely,
     Sample,
-    Surroundings,
     clusters,
     project,
     surroundings,
@@ -36,56 +37,7 @@ BYTES = 64 << 20
 LOOKED_AT = 3
 """Of each answer's best documents, for the nearest: another mode's first is not always it."""
 
-SHOWN = 20
 _NO_VALUE = "without a value"
-
-
-@dataclass(frozen=True)
-class Lonely:
-    """A query that nothing lies near.
-
-    Attributes:
-        query: Its text.
-        similarity: Cosine to its nearest hit; None where it found nothing.
-        nearest: Id of that hit's source document.
-        place: On the map, shape (2,).
-        answerable: Whether something was judged relevant for it.
-    """
-
-    query: str
-    similarity: float | None
-    nearest: Any
-    place: np.ndarray
-    answerable: bool
-
-
-@dataclass(frozen=True)
-class Landscape:
-    """What there is to see of a space.
-
-    Attributes:
-        sample: Of what is stored.
-        stored: Vectors of the pipeline.
-        places: Of the sample on the map, shape (n, 2).
-        groups: Of each of the sample: the value of `by`, or words of its cluster.
-        by: A carried field; empty where the groups are clusters.
-        around: What lies around each.
-        lonely: Queries that nothing lies near, the loneliest first; twenty at most.
-        all_lonely: How many such queries there are; None where that cannot be said.
-        hubness: How evenly answers are spread.
-        texts: Beginnings of the texts of hubs, by key.
-    """
-
-    sample: Sample
-    stored: int
-    places: np.ndarray
-    groups: Sequence[str]
-    by: str
-    around: Surroundings
-    lonely: Sequence[Lonely]
-    all_lonely: int | None
-    hubness: Hubness
-    texts: dict[str, str]
 
 
 def landscape(o: Opened, evaluation: str) -> Landscape:
@@ -186,7 +138,7 @@ def _lonely(
             count += 1
             far: _Far = (query, asked[query.id][0], near or (None, None))
             heapq.heappush(heap, (-similarity, -count, far))
-            if len(heap) > SHOWN:
+            if len(heap) > LONELY:
                 heapq.heappop(heap)
     return [far for *_, far in sorted(heap, key=lambda each: (-each[0], -each[1]))], count
 
