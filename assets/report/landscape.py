@@ -15,8 +15,9 @@ from assets.work.quality.landscape import landscape
 from resources.core.errors import EmbeddingsError
 from resources.core.keys import key, shown
 from resources.core.markdown import literal
-from resources.evaluation.landscape import ALIKE, Landscape, Pair
+from resources.evaluation.landscape import ALIKE, Pair
 from resources.evaluation.pictures.space import LONELY, space_png
+from resources.evaluation.space import Landscape
 
 PICTURE = "picture of the space"
 OUTLIERS = 10

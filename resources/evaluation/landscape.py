@@ -7,14 +7,13 @@ of their signs. The same vectors give the same numbers every time.
 import math
 import re
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from resources.core.keys import key
-from resources.evaluation.hubs import Hubness
 
 SAMPLE = 2_000
 """Vectors that are looked at, at most."""
@@ -25,9 +24,6 @@ ALIKE = 0.95
 NEIGHBOURS = 10
 SHOWN = 20
 """Pairs and outliers that are told, of however many."""
-
-LONELY = 20
-"""Queries that nothing lies near, likewise."""
 
 _FEWEST = 20
 """Of fewer documents nothing is said about what is usual among them."""
@@ -105,54 +101,6 @@ class Surroundings:
     outliers: Sequence[Outlier]
     usual: float
     level: float | None
-
-
-@dataclass(frozen=True)
-class Lonely:
-    """A query that nothing lies near.
-
-    Attributes:
-        query: Its text.
-        similarity: Cosine to its nearest hit; None where it found nothing.
-        nearest: Id of that hit's source document.
-        place: On the map, shape (2,).
-        answerable: Whether something was judged relevant for it.
-    """
-
-    query: str
-    similarity: float | None
-    nearest: Any
-    place: np.ndarray
-    answerable: bool
-
-
-@dataclass(frozen=True)
-class Landscape:
-    """What there is to see of a space.
-
-    Attributes:
-        sample: Of what is stored.
-        stored: Vectors of the pipeline.
-        places: Of the sample on the map, shape (n, 2).
-        groups: Of each of the sample: the value of `by`, or words of its cluster.
-        by: A carried field; empty where the groups are clusters.
-        around: What lies around each.
-        lonely: Queries that nothing lies near, the loneliest first; twenty at most.
-        all_lonely: How many such queries there are; None where that cannot be said.
-        hubness: How evenly answers are spread.
-        texts: Beginnings of the texts of hubs, by key.
-    """
-
-    sample: Sample
-    stored: int
-    places: np.ndarray
-    groups: Sequence[str]
-    by: str
-    around: Surroundings
-    lonely: Sequence[Lonely]
-    all_lonely: int | None
-    hubness: Hubness
-    texts: Mapping[str, str]
 
 
 def unit(vectors: np.ndarray) -> np.ndarray:
@@ -302,20 +250,3 @@ def _blocks(vectors: np.ndarray) -> Iterator[tuple[int, np.ndarray]]:
     at_once = max(1, _AT_ONCE // max(1, 4 * len(vectors)))
     for start in range(0, len(vectors), at_once):
         yield start, np.clip(vectors[start : start + at_once] @ vectors.T, -1.0, 1.0)
-
-
-def lonely(best: Sequence[float | None], level: float | None) -> list[int]:
-    """Queries that nothing lies near, the loneliest first.
-
-    Such a query's best hit is less similar to it than 19 of 20 documents are to their nearest
-    neighbour, those of the sample among themselves: it was asked about something that the corpus
-    does not speak of, or in words that the model does not connect with it.
-
-    Args:
-        best: Similarity (cosine) of the best hit of each; None where nothing was found.
-        level: Of `Surroundings`.
-    """
-    if level is None:
-        return []
-    known = [(-2.0 if value is None else value, at) for at, value in enumerate(best)]
-    return [at for value, at in sorted(known) if value < level]

@@ -4,9 +4,10 @@ from collections.abc import Sequence
 
 from resources.core.keys import key, shown
 from resources.core.visible import line
-from resources.evaluation.landscape import ALIKE, Landscape
+from resources.evaluation.landscape import ALIKE
 from resources.evaluation.pictures.space import LONELY, space_png
 from resources.evaluation.report import Part, Section, Table, drawn
+from resources.evaluation.space import Landscape
 
 TEXT = 160
 ROWS = 10

@@ -4,7 +4,6 @@ It asks no provider and no index: the vectors are the stored ones, the queries' 
 what the evaluation found.
 """
 
-import heapq
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -12,32 +11,19 @@ import numpy as np
 
 from assets.work.opened import Opened
 from resources.batch_store.evaluations import WINDOW, Found
-from resources.core.keys import key, shown
+from resources.core.keys import key
 from resources.core.visible import line
 from resources.core.windows import windows
 from resources.evaluation.hubs import hubness
 from resources.evaluation.judged import JudgedQuery, QuerySet
-from resources.evaluation.landscape import (
-    LONELY,
-    SAMPLE,
-    Landscape,
-    Lonely,
-    Sample,
-    clusters,
-    project,
-    surroundings,
-)
+from resources.evaluation.landscape import SAMPLE, Sample, surroundings
 from resources.evaluation.rankings import Ranking
+from resources.evaluation.space import LOOKED_AT, Far, Landscape, Loneliest, group, seen
 from resources.vector_store.drawn import asked_as, draw, nearest
 from resources.vector_store.store import SOURCE_FIELD
 
 BYTES = 64 << 20
 """Of sampled vectors."""
-
-LOOKED_AT = 3
-"""Of each answer's best documents, for the nearest: another mode's first is not always it."""
-
-_NO_VALUE = "without a value"
 
 
 def landscape(o: Opened, evaluation: str) -> Landscape:
@@ -51,26 +37,15 @@ def landscape(o: Opened, evaluation: str) -> Landscape:
         MissingFile: They are not.
         DamagedFile: They cannot be read.
     """
-    sample, by = _sample(o)
+    sample = _sample(o)
     queries, stored = o.judged_queries, o.store.count()
     around = surroundings(sample)
-    found = _ranked(o, evaluation)
-    hubs = hubness(found, _sources(o, stored), queries)
-    far, lonely = _lonely(o, evaluation, queries, around.level)
-    vectors = [vector for _, vector, _ in far]
-    also = np.stack(vectors) if vectors and len(sample) else None
-    places, theirs = project(sample.vectors, also)
-    said = [
-        Lonely(query.text, similarity, near, place, query.answerable)
-        for (query, _, (similarity, near)), place in zip(far, theirs, strict=False)
-    ]
-    groups = sample.values if by else clusters(sample)
-    ids = [hub.id for hub in hubs.hubs]
-    texts = _texts(o, ids)
-    return Landscape(sample, stored, places, groups, by, around, said, lonely, hubs, texts)
+    hubs = hubness(_ranked(o, evaluation), _sources(o, stored), queries)
+    far = _lonely(o, evaluation, queries, around.level)
+    return seen(sample, stored, around, far, hubs, _texts(o, [hub.id for hub in hubs.hubs]))
 
 
-def _sample(o: Opened) -> tuple[Sample, str]:
+def _sample(o: Opened) -> Sample:
     by = o.evaluation.segments[0] if o.evaluation.segments else ""
     count = min(SAMPLE, BYTES // (4 * o.space.dimensions))
     rows = list(draw(o.store, o.space.id, count, by or None))
@@ -78,21 +53,14 @@ def _sample(o: Opened) -> tuple[Sample, str]:
     rows = [row for row in rows if len(row.vector) == width]
     rows.sort(key=lambda row: key(row.id))
     vectors = np.stack([row.vector for row in rows]) if rows else np.zeros((0, 1), np.float32)
-    sample = Sample(
+    return Sample(
         vectors,
         [row.id for row in rows],
         [row.source for row in rows],
         [row.text for row in rows],
         by,
-        [_value(row.value) for row in rows] if by else (),
+        [group(row.value) for row in rows] if by else (),
     )
-    return sample, by
-
-
-def _value(value: Any) -> str:
-    if isinstance(value, list):
-        value = value[0] if value else None
-    return _NO_VALUE if value is None else line(shown(value), 60) or _NO_VALUE
 
 
 def _sources(o: Opened, stored: int) -> int:
@@ -108,18 +76,12 @@ def _ranked(o: Opened, evaluation: str) -> Iterator[Ranking]:
         yield Ranking(each.query, each.ids, each.scores)
 
 
-_Far = tuple[JudgedQuery, np.ndarray, tuple[float | None, Any]]
-
-
-def _lonely(
-    o: Opened, evaluation: str, queries: QuerySet, level: float | None
-) -> tuple[list[_Far], int | None]:
-    """The loneliest, with how many there are; a window of queries is in memory at a time."""
+def _lonely(o: Opened, evaluation: str, queries: QuerySet, level: float | None) -> Loneliest:
+    """A window of queries is in memory at a time."""
+    lonely = Loneliest(level)
     if level is None or o.evaluation.mode == "text":
-        return [], None
-    found = o.batches.rankings.read(o.name, evaluation)
-    settings, count = o.embedder.query_settings(), 0
-    heap: list[tuple[float, int, _Far]] = []
+        return lonely
+    found, settings = o.batches.rankings.read(o.name, evaluation), o.embedder.query_settings()
     for window in windows(queries, WINDOW):
         kept = o.batches.queries.read(o.space, settings, [query.text for query in window])
         asked: dict[str, tuple[np.ndarray, list[Any]]] = {}
@@ -129,18 +91,10 @@ def _lonely(
                 asked[query.id] = asked_as(o.store, vector), list(answer.ids[:LOOKED_AT])
         best = nearest(o.store, o.space.id, asked)
         for query in window:
-            if query.id not in asked:
-                continue
-            near = best.get(query.id)
-            similarity = near[0] if near else -1.0
-            if similarity >= level:
-                continue
-            count += 1
-            far: _Far = (query, asked[query.id][0], near or (None, None))
-            heapq.heappush(heap, (-similarity, -count, far))
-            if len(heap) > LONELY:
-                heapq.heappop(heap)
-    return [far for *_, far in sorted(heap, key=lambda each: (-each[0], -each[1]))], count
+            if query.id in asked:
+                similarity, near = best.get(query.id, (None, None))
+                lonely.add(Far(query.text, asked[query.id][0], similarity, near, query.answerable))
+    return lonely
 
 
 def _of(query: JudgedQuery, answer: Found) -> bool:

@@ -2,8 +2,8 @@
 
 import numpy as np
 
-from resources.evaluation.landscape import Landscape
 from resources.evaluation.pictures.landscape import landscape
+from resources.evaluation.space import Landscape
 
 LONELY = "queries that nothing lies near"
 

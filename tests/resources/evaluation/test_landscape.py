@@ -12,12 +12,12 @@ from resources.evaluation import landscape as module
 from resources.evaluation.landscape import (
     Sample,
     clusters,
-    lonely,
     project,
     surroundings,
     umap,
     unit,
 )
+from resources.evaluation.space import LONELY, Far, Loneliest
 
 RNG = np.random.default_rng(7)
 
@@ -131,9 +131,23 @@ def test_nothing_lies_near_a_query_that_is_farther_than_documents_are_from_each_
     level = surroundings(sample(rows)).level
     assert level is not None
     assert level > 0.9
-    assert lonely([0.99, 0.2, None, 0.1], level) == [2, 3, 1]
-    assert lonely([0.1], None) == []
+    far = Loneliest(level)
+    for at, similarity in enumerate([0.99, 0.2, None, 0.1]):
+        far.add(Far(f"q{at}", rows[0], similarity, at, True))
+    assert [query.query for query in far.first] == ["q2", "q3", "q1"]
+    assert far.count == 3
     assert surroundings(sample(rows[:10])).level is None  # too few to say
+
+
+def test_of_many_queries_that_nothing_lies_near_the_loneliest_are_kept():
+    far = Loneliest(0.5)
+    for at in range(1_000):
+        far.add(Far(f"q{at}", np.zeros(2), (at * 7 % 1_000) / 1_000, None, True))
+    assert far.count == 500
+    assert [query.similarity for query in far.first] == [at / 1_000 for at in range(LONELY)]
+    silent = Loneliest(None)
+    silent.add(Far("q", np.zeros(2), 0.0, None, True))
+    assert (silent.count, silent.first) == (None, [])
 
 
 def test_umap_is_none_where_it_is_not_installed(monkeypatch: pytest.MonkeyPatch):
