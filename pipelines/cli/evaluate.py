@@ -115,6 +115,7 @@ def evaluate(
             rerank=rerank,
             max_cost_usd=max_cost_usd,
             keep_days=keep_days,
+            landscape=report is not None,
         )
         with progress_apart(as_json):
             found = compare(

@@ -250,20 +250,3 @@ def _blocks(vectors: np.ndarray) -> Iterator[tuple[int, np.ndarray]]:
     at_once = max(1, _AT_ONCE // max(1, 4 * len(vectors)))
     for start in range(0, len(vectors), at_once):
         yield start, np.clip(vectors[start : start + at_once] @ vectors.T, -1.0, 1.0)
-
-
-def lonely(best: Sequence[float | None], level: float | None) -> list[int]:
-    """Queries that nothing lies near, the loneliest first.
-
-    Such a query's best hit is less similar to it than 19 of 20 documents are to their nearest
-    neighbour, those of the sample among themselves: it was asked about something that the corpus
-    does not speak of, or in words that the model does not connect with it.
-
-    Args:
-        best: Similarity (cosine) of the best hit of each; None where nothing was found.
-        level: Of `Surroundings`.
-    """
-    if level is None:
-        return []
-    known = [(-2.0 if value is None else value, at) for at, value in enumerate(best)]
-    return [at for value, at in sorted(known) if value < level]

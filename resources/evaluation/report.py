@@ -6,13 +6,14 @@ It runs nothing and loads nothing, and what comes from documents is text on it.
 import base64
 import hashlib
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from resources.core.errors import EvaluationError
 from resources.core.visible import line
 from resources.evaluation.measures import Interval
 
@@ -130,6 +131,14 @@ class Report:
     summary: Sequence[str]
     sections: Sequence[Section] = field(default_factory=list)
     made: datetime | None = None
+
+
+def drawn(draw: Callable[[], bytes], shows: str, caption: str = "") -> Picture | str:
+    """A picture, or the sentence why there is none: a report does not fail for want of it."""
+    try:
+        return Picture(draw(), shows, caption)
+    except EvaluationError as error:
+        return f"A picture is left out: {error}"
 
 
 def page(report: Report) -> str:

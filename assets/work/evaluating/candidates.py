@@ -38,6 +38,7 @@ class Asked:
         max_cost_usd: That all of it may cost, besides what the candidates' embedders allow.
         keep_days: How long the batches are held.
         worse: So many of the queries that got worse are kept with what they find.
+        landscape: Where the vectors of the first candidate lie is looked at too.
     """
 
     size: int = 2_000
@@ -48,6 +49,7 @@ class Asked:
     max_cost_usd: float | None = None
     keep_days: float = 30
     worse: int = 10
+    landscape: bool = False
 
 
 class Candidate:

@@ -12,6 +12,7 @@ from assets.work.evaluating.asking import Questions
 from assets.work.evaluating.candidates import Asked, Candidate
 from assets.work.evaluating.figures import Compared, Row, Spending
 from assets.work.evaluating.index import Rows
+from assets.work.evaluating.landscape import landscape
 from assets.work.evaluating.measuring import Measured, Measuring
 from assets.work.evaluating.pieces import Cutting, Pieces
 from assets.work.evaluating.sample import Sample
@@ -25,6 +26,7 @@ from resources.embedders.base import Embedder
 from resources.embedders.packing import estimate_tokens
 from resources.evaluation import measures
 from resources.evaluation.judged import JudgedQuery, QuerySet
+from resources.evaluation.space import Landscape
 
 FEW = 50
 """Judgements of fewer queries tell little."""
@@ -57,6 +59,7 @@ class Comparing:
     def __post_init__(self) -> None:
         self.first = self.candidates[0]
         self.batches: list[tuple[str, str]] = []
+        self.landscape: Landscape | None = None
         check_formats(self.asked.formats)
         for candidate in self.candidates[1:]:
             candidate.check_source(self.first)
@@ -298,6 +301,11 @@ class Comparing:
                 )  # fmt: skip
                 for variant in self.variants[at]:
                     found = measuring.measure(number, variant, first)
+                    if self.asked.landscape and vectors is not None and self.landscape is None:
+                        asked = questions.get(_asks(candidate))
+                        self.landscape = asked and landscape(
+                            candidate, self.sample, rows, vectors, asked, found
+                        )
                     first = first or found
                     keep(found)
                     number += 1
@@ -346,6 +354,7 @@ class Comparing:
             rows=rows,
             spent=spent,
             notes=notes,
+            landscape=self.landscape,
         )
 
 

@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from resources.evaluation.measures import Difference, Interval
+from resources.evaluation.space import Landscape
 
 
 @dataclass(frozen=True)
@@ -131,6 +132,7 @@ class Compared:
         worse: By the number of a row, queries that it answers worse than the first.
         runs: Files of TREC's that were written.
         notes: What a person should know about all of it, as sentences.
+        landscape: Where the vectors of the first candidate lie, where that was asked for.
     """
 
     id: str
@@ -152,3 +154,4 @@ class Compared:
     worse: Mapping[int, Sequence[Changed]] = field(default_factory=dict)
     runs: Sequence[str] = ()
     notes: Sequence[str] = ()
+    landscape: Landscape | None = None

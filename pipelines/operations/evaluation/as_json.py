@@ -8,7 +8,8 @@ from pipelines.operations.evaluation.telling import by_chance, how, sentences, s
 
 
 def compared_as_json(compared: Compared) -> dict[str, Any]:
-    found = dataclasses.asdict(compared)
+    found = dataclasses.asdict(dataclasses.replace(compared, landscape=None))
+    del found["landscape"]  # it is a picture
     found["rows"] = [_row(row) for row in compared.rows]
     found["worse"] = [
         {"row": number, "queries": [dataclasses.asdict(each) for each in changed]}

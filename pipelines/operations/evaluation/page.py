@@ -18,26 +18,23 @@ from pipelines.operations.evaluation.telling import (
     title,
 )
 from resources.core.moment import now
+from resources.evaluation import space_page
 from resources.evaluation.measures import MEASURES
 from resources.evaluation.report import (
     Answers,
     Facts,
     Found,
     Part,
-    Picture,
     Report,
     Section,
     Table,
+    drawn,
     page,
 )
 
 
 def as_page(compared: Compared, measure: str = FIRST) -> str:
-    """The page, as HTML in one file.
-
-    Raises:
-        EvaluationError: Matplotlib is not installed, which draws its picture.
-    """
+    """The page, as HTML in one file; without matplotlib its pictures are left out."""
     return page(
         Report(
             f"{compared.pipeline}: what searches would be like",
@@ -46,6 +43,7 @@ def as_page(compared: Compared, measure: str = FIRST) -> str:
                 Section("Side by side", [_quality(compared), *_picture(compared, measure)]),
                 Section("What it would take", [_cost(compared)]),
                 *_worse(compared),
+                *(space_page.sections(compared.landscape) if compared.landscape else ()),
                 Section("How it was measured", [_measured(compared)]),
             ],
             now(),
@@ -81,7 +79,7 @@ def _picture(compared: Compared, measure: str) -> Sequence[Part]:
     if len(points) < 2:
         return []
     shows = f"{title(measure)} against the bytes of a vector, a point for each row"
-    return [Picture(quality_against_bytes(points, title(measure)), shows)]
+    return [drawn(lambda: quality_against_bytes(points, title(measure)), shows)]
 
 
 def _cost(compared: Compared) -> Table:
