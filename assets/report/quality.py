@@ -9,8 +9,11 @@ from typing import Any
 import dagster as dg
 
 from assets.report import tables
+from assets.report.landscape import space
+from assets.report.plots import drawn
 from assets.work.opened import Opened
 from assets.work.quality import Measured
+from resources.evaluation.pictures.over_runs import RUNS
 from resources.registry.evaluations import Evaluation
 
 
@@ -25,7 +28,8 @@ def measured(outcome: Measured, o: Opened) -> dict[str, Any]:
 
 def pictures(outcome: Measured, o: Opened) -> dict[str, Any]:
     """Drawn from an evaluation, those before it, and what it found."""
-    return {}
+    found = outcome.evaluation
+    return {**drawn(found, o.registry.evaluations.history(o.name, RUNS)), **space(o, found.id)}
 
 
 def figures(outcome: Measured) -> dict[str, Any]:

@@ -20,7 +20,7 @@ _PLACES = [
 """Where a label may stand, in heights of its line from its point."""
 
 
-_KEY = "diamond: what the pipeline has now; green: nothing smaller is better; bars: 95 % intervals"
+_KEY = "diamond: what the pipeline has now; green: nothing smaller is better"
 
 
 @dataclass(frozen=True)
@@ -57,7 +57,9 @@ def quality_against_bytes(points: Sequence[Point], measure: str = "ndcg@10") -> 
 
 
 def _draw(figure: "Figure", points: Sequence[Point], measure: str) -> None:
-    ax = axes(figure, "bytes per vector", measure, _KEY)
+    known = any(each.quality.high > each.quality.low for each in points)
+    key = _KEY + ("; bars: 95 % intervals" if known else "")
+    ax = axes(figure, "bytes per vector", measure, key)
     ax.set_xscale("log", base=2)
     sizes = sorted({point.bytes for point in points})
     least, most = sizes[0], sizes[-1]
