@@ -38,7 +38,7 @@ WRITTEN: bson.CodecOptions = bson.CodecOptions(uuid_representation=UuidRepresent
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _BEYOND_FLOATS = 1 << 1024
 _BSON = "b:"
-_SHOWN = json_util.JSONOptions(
+SHOWN = json_util.JSONOptions(
     json_mode=json_util.JSONMode.RELAXED, uuid_representation=UuidRepresentation.STANDARD
 )
 _CANONICAL = json_util.JSONOptions(
@@ -134,14 +134,14 @@ def decode(text: str) -> Any:
         return bson.decode(base64.b64decode(text[len(_BSON) :]), codec_options=EXACT)[""]
     if "$" not in text:
         return json.loads(text)
-    return json_util.loads(text, json_options=_SHOWN)
+    return json_util.loads(text, json_options=SHOWN)
 
 
 def shown(value: Any) -> str:
     """For people: text as it is, other ids as Extended JSON, so that they can be told apart."""
     if isinstance(value, str) and not isinstance(value, Code):
         return value
-    return json_util.dumps(value, json_options=_SHOWN, ensure_ascii=False)
+    return json_util.dumps(value, json_options=SHOWN, ensure_ascii=False)
 
 
 def _plain(value: dict[str, Any]) -> bool:
@@ -160,7 +160,7 @@ def candidates(text: str) -> list[Any]:
     """
     found: list[Any] = [text]
     with suppress(ValueError, TypeError, bson.errors.BSONError):
-        value = json_util.loads(text, json_options=_SHOWN)
+        value = json_util.loads(text, json_options=SHOWN)
         if value is not None:
             found.append(value)
     with suppress(bson.errors.InvalidId):

@@ -54,9 +54,18 @@ class JudgedQuery:
     def digest(self) -> int:
         """Of all that a measurement goes by."""
         grades = sorted((key(each.id), each.grade) for each in self.judgements)
-        said = [self.id, self.text, grades, self.filter]
-        text = json.dumps(said, sort_keys=True, default=repr, ensure_ascii=False)
+        said = [self.id, self.text, grades, _in_order(self.filter)]
+        text = json.dumps(said, ensure_ascii=False)
         return int.from_bytes(hashlib.sha256(text.encode("utf-8", "replace")).digest(), "big")
+
+
+def _in_order(condition: Any) -> Any:
+    """A filter as JSON that is the same for all that ask for the same documents."""
+    if isinstance(condition, Mapping):
+        return {name: _in_order(condition[name]) for name in sorted(condition)}
+    if isinstance(condition, list | tuple):
+        return list(map(_in_order, condition))
+    return None if condition is None else key(condition)
 
 
 class QuerySet(ABC):

@@ -7,18 +7,34 @@ from pydantic import Field, field_validator
 from resources.core.config import StrictResource
 from resources.evaluation.judged import QuerySet
 from resources.evaluation.measures import MEASURES
-from resources.evaluation.queries.files import JsonlQueries
+from resources.evaluation.queries.by_model import ByModelQueries
+from resources.evaluation.queries.collection import CollectionQueries
+from resources.evaluation.queries.files import CsvQueries, JsonlQueries, ParquetQueries
+from resources.evaluation.queries.generated import GeneratedQueries
+from resources.evaluation.queries.imported import ImportedQueries
 from resources.evaluation.queries.none import NoQueries
 from resources.evaluation.queries.provider import Where
+from resources.evaluation.queries.trec import TrecQueries
 
 
 class EvaluationResource(StrictResource):
     """How good searches are, measured on judged queries; off unless `queries` are given."""
 
-    queries: NoQueries | JsonlQueries = Field(
+    queries: (
+        NoQueries
+        | JsonlQueries
+        | CsvQueries
+        | ParquetQueries
+        | TrecQueries
+        | CollectionQueries
+        | ImportedQueries
+        | GeneratedQueries
+        | ByModelQueries
+    ) = Field(
         default=NoQueries(),
         discriminator="kind",
-        description="Exactly one way to judged queries; none: nothing is measured.",
+        description="Exactly one way to judged queries: judged ones in files or a collection, or "
+        "queries made from the documents; none: nothing is measured.",
     )
     mode: Literal["vector", "text", "hybrid"] = Field(
         default="vector", description="How the queries are asked."

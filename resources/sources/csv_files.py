@@ -149,7 +149,7 @@ class CsvOrigin(FileOrigin):
         if "\0" in found:
             return rejected(where, "holds the character NUL, as no text does", found)
         record = dict(zip(header, row, strict=True))
-        if not record[shape.id_field]:
+        if record.get(shape.id_field) == "":
             del record[shape.id_field]  # an empty cell is how CSV writes "none"
         return shape.document(record, where, found=found)
 

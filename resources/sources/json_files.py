@@ -60,7 +60,7 @@ class JsonlOrigin(FileOrigin):
                 _skip_line(stream)
                 start = line[:500].decode(self.encoding, "replace")
                 yield rejected(where, f"longer than {LONGEST_LINE >> 20} MiB", start)
-            elif not line.isspace():
+            elif line.removeprefix(codecs.BOM_UTF8).strip():
                 yield self._of_line(line, where, shape)
 
     def _sign(self, begin: list[bytes]) -> str:

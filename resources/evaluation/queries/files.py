@@ -1,44 +1,51 @@
-"""Judged queries in files."""
+"""Judged queries in files of records."""
 
-import json
-from collections.abc import Iterator
 from typing import Literal
 
 from pydantic import Field
 
-from resources.core.errors import EvaluationError
-from resources.core.paths import input_path
-from resources.evaluation.judged import JudgedQuery, Judgement, QuerySet
-from resources.evaluation.queries.provider import QueriesProvider, Where
+from resources.evaluation.judged import QuerySet
+from resources.evaluation.queries.provider import Where
+from resources.evaluation.queries.reading import JudgedRecords, RecordQueries
+from resources.sources.csv_files import CsvOrigin
+from resources.sources.json_files import JsonlOrigin
+from resources.sources.parquet import ParquetOrigin
 
 
-class JsonlQueries(QueriesProvider):
+class JsonlQueries(JudgedRecords, JsonlOrigin):
     """A query a line: {"id": …, "query": …, "relevant": […] or {…: grade}, "filter": {…}}."""
 
     kind: Literal["jsonl"] = "jsonl"
-    path: str = Field(description="The file; a relative path starts at the project's folder.")
 
     def open(self, where: Where) -> QuerySet:
-        return _Lines(self.path)
+        return RecordQueries(self.describe(), self.records, self.shape())
 
 
-class _Lines(QuerySet):
-    def __init__(self, path: str) -> None:
-        self._path = path
+class CsvQueries(JudgedRecords, CsvOrigin):
+    """A query a row, in columns of these names; the judged ids are one cell.
 
-    def __iter__(self) -> Iterator[JudgedQuery]:
-        with open(input_path(self._path), encoding="utf-8") as lines:
-            for number, line in enumerate(lines, 1):
-                try:
-                    record = json.loads(line)
-                    relevant = record.get("relevant") or []
-                    grades = relevant if isinstance(relevant, dict) else dict.fromkeys(relevant, 1)
-                    judged = [Judgement(name, grade) for name, grade in grades.items()]
-                    yield JudgedQuery(
-                        str(record["id"]), record["query"], judged, record.get("filter")
-                    )
-                except (ValueError, KeyError, TypeError) as error:
-                    raise EvaluationError(f"{self._path}, line {number}: {error}") from error
+    It holds JSON, as in the other files, or ids between separators, each with its grade or
+    without: `d17:2;d4;d92:1`. Without JSON ids are text.
+    """
 
-    def describe(self) -> str:
-        return f"jsonl {self._path}"
+    kind: Literal["csv"] = "csv"
+    separator: str = Field(
+        default=";", min_length=1, description="Between the judged ids of a cell that is no JSON."
+    )
+    grade_separator: str | None = Field(
+        default=":",
+        description="Between such an id and its grade; null where ids hold it and have no grades.",
+    )
+
+    def open(self, where: Where) -> QuerySet:
+        shape = self.shape(self.separator, self.grade_separator or "")
+        return RecordQueries(self.describe(), self.records, shape)
+
+
+class ParquetQueries(JudgedRecords, ParquetOrigin):
+    """A query a row; judged ids are a list of ids or of {id, grade}, a map, or JSON as text."""
+
+    kind: Literal["parquet"] = "parquet"
+
+    def open(self, where: Where) -> QuerySet:
+        return RecordQueries(self.describe(), self.records, self.shape())
