@@ -9,6 +9,7 @@ from pipelines.cli import (
     audit,
     demo,
     doctor,
+    evaluate,
     history,
     index,
     init,
@@ -65,6 +66,7 @@ app.command("stop", rich_help_panel=RUN)(stop.stop)
 SEARCH = "Search"
 app.command("search", rich_help_panel=SEARCH)(search.search)
 app.command("serve", rich_help_panel=SEARCH)(serve.serve)
+app.command("evaluate", rich_help_panel=SEARCH)(evaluate.evaluate)
 
 LOOK = "Look"
 app.command("status", rich_help_panel=LOOK)(status.status)

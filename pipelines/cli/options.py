@@ -29,7 +29,7 @@ def _pipelines(incomplete: str) -> list[str]:
     return [name for name in pipeline_names() if name.startswith(incomplete)]
 
 
-def _configs(incomplete: str) -> list[str]:
+def config_names(incomplete: str) -> list[str]:
     """Fragments by the names that `-c` takes, and files that are there."""
     project = find_project() or CODE_ROOT
     folders = {project / "configs", CODE_ROOT / "configs"}
@@ -69,7 +69,7 @@ Configs = Annotated[
         "-c",
         "--config",
         help="YAML run config merged on top; may be repeated, a later one wins.",
-        autocompletion=_configs,
+        autocompletion=config_names,
     ),
 ]
 AsJson = Annotated[

@@ -81,9 +81,12 @@ class Questions:
             absent = self._absent(window)
             if not absent:
                 if free and not self.seconds:
+                    asking.prepare()
                     for query in window[:TIMED]:
                         self._timed(asking, query.text)
                 continue
+            if not self.seconds:
+                asking.prepare()
             alone = absent[: max(0, to_time - len(self.seconds))]
             made = [self._timed(asking, text) for text in alone]
             if rest := absent[len(alone) :]:

@@ -336,6 +336,7 @@ class Comparing:
             known_item=queries.known_item,
             answerable=answerable,
             unanswerable=sample.count("queries") - answerable,
+            sample=sample.digest(),
             documents=drawn.documents,
             relevant=drawn.relevant,
             corpus=corpus.documents,

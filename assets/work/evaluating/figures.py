@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
 
 from resources.evaluation.measures import Difference, Interval
 
@@ -122,11 +121,13 @@ class Compared:
         id: Of the evaluation; it sorts by time.
         queries: The set, in a few words, and `digest` of its queries with their judgements.
         answerable: Queries that the figures are of; `unanswerable` others.
+        sample: The same for the same documents with the same texts.
         documents: In the sample: `relevant` ones and distractors.
         corpus: Documents of the whole source.
         rejected: Its records that make no text.
         absent: Relevant documents that the source does not have, and the first of them.
         rows: The pipeline as it stands first.
+        spent: On it.
         worse: By the number of a row, queries that it answers worse than the first.
         runs: Files of TREC's that were written.
         notes: What a person should know about all of it, as sentences.
@@ -139,6 +140,7 @@ class Compared:
     known_item: bool
     answerable: int
     unanswerable: int
+    sample: str
     documents: int
     relevant: int
     corpus: int
@@ -150,4 +152,3 @@ class Compared:
     worse: Mapping[int, Sequence[Changed]] = field(default_factory=dict)
     runs: Sequence[str] = ()
     notes: Sequence[str] = ()
-    details: Mapping[str, Any] = field(default_factory=dict)

@@ -300,6 +300,13 @@ class Sample:
         ).fetchone()
         return found[0] if found else None
 
+    def digest(self) -> str:
+        """The same for the same documents with the same texts."""
+        found = hashlib.sha256()
+        for _, document in self.documents(0):
+            found.update(f"{key(document.id)}\n{document.text}\n".encode("utf-8", "surrogatepass"))
+        return found.hexdigest()[:16]
+
     def count(self, what: str) -> int:
         return self.db.execute(f"SELECT count(*) FROM {what}").fetchone()[0]
 

@@ -2,22 +2,17 @@
 
 import re
 from pathlib import Path
-from urllib.parse import quote
 
 from assets.work.evaluating.figures import Row
 from assets.work.evaluating.measuring import Measured
 from assets.work.evaluating.sample import Sample
-from resources.core.keys import key
+from resources.evaluation.trec import token
 
 QRELS = "qrels.txt"
-_SAFE = "!#$&'()*+,-./:;<=>?@[]^_`{|}~"
 
 
 class RunFiles:
-    """A folder with the judgements, and a run for every row.
-
-    Ids are written as MongoDB tells them apart, their type before them: `sfilm` is a text, `n5` the
-    number; what is white space in them, or no ASCII, as in a URL.
+    """A folder with the judgements, and a run for every row; ids as in `resources.evaluation.trec`.
 
     Attributes:
         names: Of the files that were written.
@@ -35,9 +30,9 @@ class RunFiles:
         name = f"{measured.number:02d}-{_tag(measured.row)}.run"
         with (self.folder / name).open("w", encoding="utf-8") as file:
             for ranking in measured.rankings():
-                for at, document in enumerate(ranking.keys):
+                for at, document in enumerate(ranking.ids):
                     file.write(
-                        f"{_written(ranking.query)} Q0 {_written(document)} {at + 1} {-at} "
+                        f"{token(ranking.query)} Q0 {token(document)} {at + 1} {-at} "
                         f"{_tag(measured.row)}\n"
                     )
         self.names.append(str(self.folder / name))
@@ -47,9 +42,7 @@ class RunFiles:
             for window in self._sample.queries(1_000):
                 for query in window:
                     for each in query.judgements:
-                        file.write(
-                            f"{_written(query.id)} 0 {_written(key(each.id))} {each.grade}\n"
-                        )
+                        file.write(f"{token(query.id)} 0 {token(each.id)} {each.grade}\n")
         self.names.append(str(self.folder / QRELS))
 
 
@@ -58,7 +51,3 @@ def _tag(row: Row) -> str:
     parts += ["reranked"] if row.reranked else []
     joined = "-".join(part for part in parts if part)
     return re.sub(r"[^A-Za-z0-9.]+", "-", joined).strip("-")[:100]
-
-
-def _written(text: str) -> str:
-    return quote(text, safe=_SAFE)

@@ -1,0 +1,155 @@
+"""A comparison as one page to hand around."""
+
+from collections.abc import Mapping, Sequence
+
+from assets.work.budget import dollars
+from assets.work.evaluating.figures import Changed, Compared, Row
+from pipelines.operations.evaluation.telling import (
+    FIRST,
+    by_chance,
+    how,
+    label,
+    probability,
+    sentences,
+    signed,
+    size,
+    spent,
+    takes,
+    title,
+)
+from resources.core.moment import now
+from resources.evaluation.measures import MEASURES
+from resources.evaluation.report import (
+    Answers,
+    Facts,
+    Found,
+    Part,
+    Picture,
+    Report,
+    Section,
+    Table,
+    page,
+)
+
+
+def as_page(compared: Compared, measure: str = FIRST) -> str:
+    """The page, as HTML in one file.
+
+    Raises:
+        EvaluationError: Matplotlib is not installed, which draws its picture.
+    """
+    return page(
+        Report(
+            f"{compared.pipeline}: what searches would be like",
+            [*sentences(compared, measure), spent(compared)],
+            [
+                Section("Side by side", [_quality(compared), *_picture(compared, measure)]),
+                Section("What it would take", [_cost(compared)]),
+                *_worse(compared),
+                Section("How it was measured", [_measured(compared)]),
+            ],
+            now(),
+        )
+    )
+
+
+def _quality(compared: Compared) -> Table:
+    rows = []
+    for row in compared.rows:
+        against = row.against.get(FIRST)
+        rows.append(
+            [
+                row.candidate,
+                how(row),
+                *(row.measures[name] for name in MEASURES),
+                signed(against.mean) if against else "",
+                f"{by_chance(against)}, {probability(against.p)}" if against else "",
+            ]
+        )
+    columns = ["candidate", "how", *map(title, MEASURES), f"{title(FIRST)} against it", ""]
+    return Table(columns, rows, "The first row is the pipeline as it stands.", frozenset({0}))
+
+
+def _picture(compared: Compared, measure: str) -> Sequence[Part]:
+    from resources.evaluation.pictures.quality_against_bytes import Point, quality_against_bytes
+
+    points = [
+        Point(label(row), row.bytes_per_vector, row.measures[measure], chosen=not number)
+        for number, row in enumerate(compared.rows)
+        if row.bytes_per_vector and row.mode == "vector" and not row.reranked
+    ]
+    if len(points) < 2:
+        return []
+    shows = f"{title(measure)} against the bytes of a vector, a point for each row"
+    return [Picture(quality_against_bytes(points, title(measure)), shows)]
+
+
+def _cost(compared: Compared) -> Table:
+    rows = [
+        [
+            row.candidate,
+            how(row),
+            row.bytes_per_vector or None,
+            size(row.whole.bytes) if row.whole.bytes else "",
+            row.whole.chunks,
+            row.whole.tokens or None,
+            dollars(row.whole.cost_usd) if row.mode != "text" else "",
+            takes(row) if row.mode != "text" else "",
+            *_milliseconds(row),
+        ]
+        for row in compared.rows
+    ]
+    columns = [
+        "candidate", "how", "bytes of a vector", "of all", "chunks", "tokens", "cost",
+        "time to embed", "embedding a query, p50", "p95", "searching, p50", "p95",
+    ]  # fmt: skip
+    caption = (
+        f"For the whole source of {compared.corpus:,} documents, from nothing; a search's time is "
+        "that of comparing with the whole sample on this machine."
+    )
+    return Table(columns, rows, caption, frozenset({0}))
+
+
+def _milliseconds(row: Row) -> list[str]:
+    found = []
+    for pair in (row.latency.embed, row.latency.search):
+        found += [f"{1_000 * each:.2g} ms" for each in pair] if pair else ["", ""]
+    return found
+
+
+def _worse(compared: Compared) -> list[Section]:
+    """Of each candidate's first row, and of the baseline's others."""
+    sections, seen = [], set[str]()
+    for number, queries in compared.worse.items():
+        row = compared.rows[number]
+        if row.candidate in seen:
+            continue
+        seen.add(row.candidate)
+        parts = [_answers(each, row) for each in queries]
+        sections.append(Section(f"Queries that {label(row)} answers worse", parts))
+    return sections
+
+
+def _answers(changed: Changed, row: Row) -> Answers:
+    before, now_ = changed.measures
+    lists: Mapping[str, Sequence[Found]] = {
+        "as it stands": [Found(*each) for each in changed.before],
+        label(row): [Found(*each) for each in changed.now],
+    }
+    note = f"{title(FIRST)} {before:.4f} before, {now_:.4f} here"
+    return Answers(changed.text, lists, note, changed.missed)
+
+
+def _measured(compared: Compared) -> Facts:
+    return Facts(
+        {
+            "queries": compared.queries,
+            "query set": compared.digest,
+            "answerable": compared.answerable,
+            "with nothing relevant": compared.unanswerable,
+            "sample": f"{compared.documents:,} documents, {compared.relevant:,} of them relevant",
+            "sample's digest": compared.sample,
+            "documents of the source": compared.corpus,
+            "evaluation": compared.id,
+        }
+    )
