@@ -58,9 +58,9 @@ from pipelines.operations.status import IndexStatus, LastRun, PipelineStatus
 from resources.core.errors import EmbeddingsError
 from resources.core.space import EmbeddingSpace
 from resources.evaluation.judged import JudgedQuery, Judgement
+from resources.evaluation.measures import MEASURES, Difference, Interval
 from resources.evaluation.queries.imported import Import
 from resources.evaluation.queries.writing import Outline, Source, Written
-from resources.evaluation.measures import MEASURES, Difference, Interval
 from resources.models.catalogue import ModelEntry
 from resources.registry.quarantine import Quarantined
 from resources.search_index.mongodb.lifecycle import IndexState
