@@ -136,6 +136,7 @@ def test_batch_jobs_are_asked_in_real_time_but_told_at_their_price(
     found = evaluate(shop.pipeline, [paid, batch])
     real_time, later = found.rows[1].whole, found.rows[2].whole
     assert later.tokens == real_time.tokens
+    assert real_time.cost_usd
     assert later.cost_usd == pytest.approx(real_time.cost_usd / 2)
     assert {call.path for call in openai_api.calls} == {"/embeddings"}
     # One space: the second one embeds nothing anew.
