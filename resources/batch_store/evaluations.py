@@ -13,7 +13,7 @@ space: it is in the settings, see `EmbedderResource.query_settings`.
 import hashlib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pyarrow as pa
@@ -26,8 +26,21 @@ from resources.core.space import EmbeddingSpace
 WINDOW = 256
 """Queries embedded together and written down together, and rankings in one file."""
 
-Found = tuple[str, Sequence[Any], Sequence[float]]
-"""Id of a query, ids of the source documents that were found for it, their scores; best first."""
+
+class Found(NamedTuple):
+    """What a query found.
+
+    Attributes:
+        query: Its id.
+        ids: Of the source documents, the best first.
+        scores: Theirs.
+        note: What a person should know about it; empty where there is nothing.
+    """
+
+    query: str
+    ids: Sequence[Any]
+    scores: Sequence[float]
+    note: str = ""
 
 
 @dataclass(frozen=True)
@@ -118,18 +131,43 @@ class Rankings:
     def __init__(self, files: Files) -> None:
         self._files = files
 
-    def write(self, pipeline: str, evaluation: str, window: int, found: Sequence[Found]) -> None:
-        """Keep one window of an evaluation; the windows are numbered from 0."""
-        ids = [[encode(each) for each in row[1]] for row in found]
-        scores = [list(map(float, row[2])) for row in found]
-        table = pa.table(
-            {
-                "query": pa.array([row[0] for row in found], pa.string()),
-                "ids": pa.array(ids, pa.list_(pa.string())),
-                "scores": pa.array(scores, pa.list_(pa.float64())),
-            }
-        )
-        self._files.write_table(table, f"{_folder(pipeline, evaluation)}/{window:05}.parquet")
+    def write(
+        self,
+        pipeline: str,
+        evaluation: str,
+        window: int,
+        found: Sequence[Found],
+        measures: Mapping[str, Sequence[float | None]] | None = None,
+    ) -> None:
+        """Keep one window of an evaluation; the windows are numbered from 0.
+
+        Args:
+            pipeline: Whose.
+            evaluation: Its id.
+            window: Its number.
+            found: Of each query.
+            measures: By name, of each query; None for one that they are not of.
+        """
+        ids = [[encode(each) for each in row.ids] for row in found]
+        scores = [list(map(float, row.scores)) for row in found]
+        columns: dict[str, pa.Array] = {
+            "query": pa.array([row.query for row in found], pa.string()),
+            "ids": pa.array(ids, pa.list_(pa.string())),
+            "scores": pa.array(scores, pa.list_(pa.float64())),
+            "note": pa.array([row.note for row in found], pa.string()),
+        }
+        for name, values in (measures or {}).items():
+            columns[_MEASURE + name] = pa.array(values, pa.float64())
+        path = f"{_folder(pipeline, evaluation)}/{window:05}.parquet"
+        self._files.write_table(pa.table(columns), path)
+
+    def window(self, pipeline: str, evaluation: str, window: int) -> list[Found] | None:
+        """One window that is there whole; None where it is not."""
+        path = f"{_folder(pipeline, evaluation)}/{window:05}.parquet"
+        try:
+            return list(_found(self._files.read_table(path, [*Found._fields])))
+        except (MissingFile, DamagedFile):
+            return None
 
     def read(self, pipeline: str, evaluation: str) -> Iterator[Found]:
         """All of an evaluation in the order of its queries, a window in memory at a time.
@@ -138,6 +176,27 @@ class Rankings:
             MissingFile: They are not kept any more.
             DamagedFile: They cannot be read.
         """
+        for table in self._tables(pipeline, evaluation, [*Found._fields]):
+            yield from _found(table)
+
+    def measures(self, pipeline: str, evaluation: str, name: str) -> dict[str, float]:
+        """A measure of each query that it is of, by the query's id.
+
+        Raises:
+            MissingFile: They are not kept any more.
+            DamagedFile: They cannot be read.
+        """
+        values: dict[str, float] = {}
+        for table in self._tables(pipeline, evaluation, ["query"], _MEASURE + name):
+            if _MEASURE + name not in table.column_names:
+                continue
+            of = zip(table["query"].to_pylist(), table[_MEASURE + name].to_pylist(), strict=True)
+            values.update((query, value) for query, value in of if value is not None)
+        return values
+
+    def _tables(
+        self, pipeline: str, evaluation: str, columns: list[str], if_there: str | None = None
+    ) -> Iterator[pa.Table]:
         folder = _folder(pipeline, evaluation)
         names = [name for name in self._files.names(folder) if name.endswith(".parquet")]
         if not names:
@@ -145,10 +204,7 @@ class Rankings:
                 f"what evaluation {evaluation} of {pipeline} found is not kept any more"
             )
         for name in names:
-            table = self._files.read_table(f"{folder}/{name}")
-            columns = (table[column].to_pylist() for column in ("query", "ids", "scores"))
-            for query, ids, scores in zip(*columns, strict=True):
-                yield query, [decode(each) for each in ids], scores
+            yield self._files.read_table(f"{folder}/{name}", columns, if_there=if_there)
 
     def windows(self, pipeline: str, evaluation: str) -> int:
         """How many windows are kept."""
@@ -161,6 +217,15 @@ class Rankings:
 
     def remove(self, pipeline: str, evaluation: str) -> None:
         self._files.remove(_folder(pipeline, evaluation), recursive=True)
+
+
+_MEASURE = "measure:"
+
+
+def _found(table: pa.Table) -> Iterator[Found]:
+    columns = (table[name].to_pylist() for name in Found._fields)
+    for query, ids, scores, note in zip(*columns, strict=True):
+        yield Found(query, [decode(each) for each in ids], scores, note)
 
 
 def _folder(pipeline: str, evaluation: str) -> str:

@@ -255,6 +255,11 @@ class Quarantine:
             for entry in cursor
         ]
 
+    def holding(self, lane: Lane, ids: Sequence[Any]) -> set[str]:
+        """Which of these ids an entry is of, by key."""
+        wanted = {**_of(lane), "id": {"$in": list(ids)}}
+        return {key(entry["id"]) for entry in self._entries.find(wanted, {"id": 1})}
+
     def count(
         self,
         whose: Lane | str,

@@ -148,6 +148,11 @@ class ServedIndex(ABC):
     def filter_fields(self) -> Sequence[str]:
         """By which searches may filter."""
 
+    @property
+    def bytes(self) -> int | None:
+        """Of the files that it is served from; None where only the server knows."""
+        return None
+
     def check(self, query: Query) -> None:
         """Refuse what cannot be answered; to be asked before anything is embedded.
 

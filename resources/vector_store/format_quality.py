@@ -1,5 +1,6 @@
 """What each way of storing vectors takes and keeps, measured on the corpus's own vectors."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -57,24 +58,86 @@ def measure(
         scale: Brings float32 to int8.
     """
     own = np.unique(np.linspace(0, len(vectors) - 1, queries).astype(int))
-    truth = _ranked(_nearness(vectors, vectors[own], "float32", similarity), own, NEIGHBOURS)
+    return _compared(vectors, vectors[own], own, similarity, scale)
+
+
+def of_queries(
+    vectors: np.ndarray, asked: np.ndarray, similarity: Similarity, scale: float
+) -> list[FormatQuality]:
+    """As `measure`, of what queries find.
+
+    Args:
+        vectors: float32, shape (n, dimensions), n above ten.
+        asked: Of the queries, float32 of shape (queries, dimensions).
+        similarity: As `measure`.
+        scale: As `measure`.
+    """
+    return _compared(vectors, asked, None, similarity, scale)
+
+
+@dataclass(frozen=True)
+class WidthQuality:
+    """Vectors cut to their leading dimensions, and of unit length again.
+
+    Attributes:
+        dimensions: That are left.
+        bytes: Per vector of float32 in the document.
+        recall: Share of the ten nearest by all dimensions that it finds.
+    """
+
+    dimensions: int
+    bytes: int
+    recall: float
+
+
+def of_widths(
+    vectors: np.ndarray, asked: np.ndarray, similarity: Similarity, widths: Sequence[int]
+) -> list[WidthQuality]:
+    """What is found by some of the dimensions alone; arguments as `of_queries`."""
+    truth = _ranked(_nearness(vectors, asked, "float32", similarity), None, NEIGHBOURS)
+    found = []
+    for width in widths:
+        cut, mine = _unit(vectors[:, :width]), _unit(asked[:, :width])
+        near = _ranked(_nearness(cut, mine, "float32", similarity), None, NEIGHBOURS)
+        size = stored_bytes(cut[0], "float32")
+        found.append(WidthQuality(width, size, _kept(truth, near)))
+    return found
+
+
+def _compared(
+    vectors: np.ndarray,
+    asked: np.ndarray,
+    own: np.ndarray | None,
+    similarity: Similarity,
+    scale: float,
+) -> list[FormatQuality]:
+    truth = _ranked(_nearness(vectors, asked, "float32", similarity), own, NEIGHBOURS)
     found = []
     for dtype, rescore in _CHOICES:
         if dtype == "packed_bit" and vectors.shape[1] % 8:
             continue
         stored = VectorFormat("float32", dtype, rescore, scale)
         main, fine, _ = stored.fields(vectors)
-        nearness = _nearness(main, main[own], element_of(dtype), similarity)
+        main_asked, fine_asked, _ = stored.fields(asked)
+        nearness = _nearness(main, main_asked, element_of(dtype), similarity)
         near = _ranked(nearness, own, CANDIDATES if rescore else NEIGHBOURS)
         size = indexed = stored_bytes(main[0], dtype)
-        if fine is not None and rescore:
-            finer = np.take_along_axis(_nearness(fine, fine[own], rescore, "cosine"), near, axis=1)
+        if fine is not None and fine_asked is not None and rescore:
+            finer = np.take_along_axis(_nearness(fine, fine_asked, rescore, "cosine"), near, axis=1)
             order = np.argsort(-finer, axis=1, kind="stable")[:, :NEIGHBOURS]
             near = np.take_along_axis(near, order, axis=1)
             size += stored_bytes(fine[0], rescore)
-        kept = [np.isin(right, rows).mean() for right, rows in zip(truth, near, strict=True)]
-        found.append(FormatQuality(str(stored), size, indexed, float(np.mean(kept))))
+        found.append(FormatQuality(str(stored), size, indexed, _kept(truth, near)))
     return found
+
+
+def _kept(truth: np.ndarray, near: np.ndarray) -> float:
+    return float(np.mean([np.isin(*rows).mean() for rows in zip(truth, near, strict=True)]))
+
+
+def _unit(vectors: np.ndarray) -> np.ndarray:
+    lengths = np.linalg.norm(vectors, axis=1, keepdims=True)
+    return vectors / np.where(lengths, lengths, 1)
 
 
 def _nearness(
@@ -95,7 +158,10 @@ def _nearness(
     return 2 * dot - squares
 
 
-def _ranked(nearness: np.ndarray, own: np.ndarray, count: int) -> np.ndarray:
-    """(queries, count): rows, the nearest first, without the query itself."""
-    nearness[np.arange(len(own)), own] = -np.inf
-    return np.argsort(-nearness, axis=1, kind="stable")[:, : min(count, nearness.shape[1] - 1)]
+def _ranked(nearness: np.ndarray, own: np.ndarray | None, count: int) -> np.ndarray:
+    """(queries, count): rows, the nearest first; without the query itself where it is one."""
+    there = nearness.shape[1]
+    if own is not None:
+        nearness[np.arange(len(own)), own] = -np.inf
+        there -= 1
+    return np.argsort(-nearness, axis=1, kind="stable")[:, : min(count, there)]

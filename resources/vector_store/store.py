@@ -433,6 +433,27 @@ class VectorStore:
         cursor = self.collection.find({"_id": {"$in": list(ids)}}, projection)
         return {key(document["_id"]): document for document in cursor}
 
+    def sources(
+        self, ids: Sequence[Any], fields: Sequence[str], space_id: str
+    ) -> dict[str, dict[str, Any]]:
+        """Which source documents have a vector of a space here: some fields of one chunk, by key.
+
+        Args:
+            ids: Of source documents.
+            fields: Dotted paths.
+            space_id: Id of the space.
+        """
+        by = SOURCE_FIELD if self.chunker else "_id"
+        space = f"{self.lineage_path}.space"
+        projection = dict.fromkeys(without_nested([by, *fields, space]), 1)
+        found: dict[str, dict[str, Any]] = {}
+        # By ids alone: asked for both, the embedded server goes through the whole space.
+        for document in self.collection.find({by: {"$in": list(ids)}}, projection):
+            name = key(document[by])
+            if name not in found and at_path(document, space) == space_id:
+                found[name] = document
+        return found
+
     def text(self, document: Mapping[str, Any]) -> str | None:
         """Of a stored document; None where there is none any more."""
         try:

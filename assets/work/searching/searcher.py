@@ -29,8 +29,9 @@ from resources.search_index.query import Mode
 from resources.sources.fields import MISSING, lookup
 from resources.vector_store.store import SOURCE_FIELD
 
-Asking = str | Sequence[float] | np.ndarray
-"""A text, or one vector in the index's space, as its provider returns it."""
+Asking = str | Sequence[float] | np.ndarray | Question
+"""A text, one vector in the index's space, as its provider returns it, or a text with its vector;
+the filter is the search's."""
 
 
 class Searcher:
@@ -197,16 +198,17 @@ class Searcher:
     def _asked(self, queries: Sequence[Asking], request: Request, serving: Serving) -> list[Asked]:
         """The questions with their vectors; refuses what cannot be answered before it embeds."""
         texts = {at: query for at, query in enumerate(queries) if isinstance(query, str)}
-        for text in texts.values():
-            if not text.strip():
-                raise QueryRefused("the query is empty: say what to look for")
-        if len(texts) < len(queries) and request.mode != "vector":
+        worded = {at: each.text for at, each in enumerate(queries) if isinstance(each, Question)}
+        if not all(text.strip() for text in [*texts.values(), *worded.values()]):
+            raise QueryRefused("the query is empty: say what to look for")
+        if len(texts) + len(worded) < len(queries) and request.mode != "vector":
             raise QueryRefused(
                 f"a vector has no words for `mode: {request.mode}`: ask with a text, or by vector"
             )
         serving.index.check(request.query)
         if request.mode == "text":
-            return [Asked(text, None) for text in texts.values()]
+            both = {**texts, **worded}
+            return [Asked(both[at], None) for at in range(len(queries))]
         vectors: dict[int, np.ndarray] = {}
         if texts:
             vectors = dict(zip(texts, self._queries.embed(list(texts.values())), strict=True))
@@ -214,6 +216,8 @@ class Searcher:
         for at, query in enumerate(queries):
             if isinstance(query, str):
                 found.append(Asked(query, vectors[at]))
+            elif isinstance(query, Question):
+                found.append(Asked(query.text, query.vector))
             else:
                 found.append(Asked("", _vector(query, serving.space)))
         return found

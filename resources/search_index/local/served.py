@@ -33,6 +33,11 @@ class ServedLocally(ServedIndex):
     def filter_fields(self) -> Sequence[str]:
         return list(self.version.shape.filter_paths)
 
+    @property
+    def bytes(self) -> int:
+        files = (file for segment in self.version.segments for file in segment.files.values())
+        return sum(int(file.get("bytes", 0)) for file in files)
+
     def nearest(self, vector: np.ndarray, query: Query, fields: Sequence[str] = ()) -> list[Hit]:
         return self.version.search(vector, query)
 

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from resources.batch_store.evaluations import QueryWindow
+from resources.batch_store.evaluations import Found, QueryWindow
 from resources.batch_store.files import MissingFile
 from resources.batch_store.store import BatchStore
 from resources.core.keys import key
@@ -80,17 +80,17 @@ FOUND = st.lists(
 def test_rankings_come_back_exactly_window_by_window(tmp_path_factory, first, second):
     store = BatchStore(str(tmp_path_factory.mktemp("found")))
     windows = [
-        [(name, [hit[0] for hit in hits], [hit[1] for hit in hits]) for name, hits in window]
+        [Found(name, [hit[0] for hit in hits], [hit[1] for hit in hits]) for name, hits in window]
         for window in (first, second)
     ]
     for number, window in enumerate(windows):
         store.rankings.write("films", "one", number, window)
     back = list(store.rankings.read("films", "one"))
-    assert [(name, list(map(key, ids)), scores) for name, ids, scores in back] == [
-        (name, list(map(key, ids)), scores) for window in windows for name, ids, scores in window
+    assert [(name, list(map(key, ids)), scores) for name, ids, scores, _ in back] == [
+        (name, list(map(key, ids)), scores) for window in windows for name, ids, scores, _ in window
     ]
-    assert [list(map(type, ids)) for _, ids, _ in back] == [
-        list(map(type, ids)) for window in windows for _, ids, _ in window
+    assert [list(map(type, ids)) for _, ids, _, _ in back] == [
+        list(map(type, ids)) for window in windows for _, ids, _, _ in window
     ]
     assert store.rankings.windows("films", "one") == 2
     assert store.rankings.kept("films") == ["one"]

@@ -1,0 +1,329 @@
+"""Ask a pipeline's judged queries, and tell how good the answers are."""
+
+import time
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import numpy as np
+
+from assets.work.opened import Opened
+from assets.work.quality.judging import verdict
+from assets.work.quality.overlaps import QUERIES, overlaps
+from assets.work.quality.relevant import Absent, check_ids, relevant
+from assets.work.quality.segments import Segments
+from assets.work.quality.state import Contents, state, state_name
+from assets.work.quality.timing import latency
+from assets.work.quality.vectors import query_vectors
+from assets.work.quality.worse import worse
+from assets.work.searching import Question, Searcher
+from resources.batch_store.evaluations import WINDOW, Found
+from resources.core.errors import EvaluationError, QueryRefused
+from resources.core.moment import now
+from resources.core.progress import Progress
+from resources.core.windows import windows
+from resources.evaluation.judged import JudgedQuery, QuerySet
+from resources.evaluation.measures import MEASURES, interval, per_query
+from resources.evaluation.rankings import Ranking
+from resources.registry.evaluations import Evaluation, QuerySetFacts
+
+ATTEMPTS = 3
+"""Of an index that changes meanwhile."""
+KEPT = 20
+"""Evaluations whose rankings are kept."""
+_ABANDONED = timedelta(days=1)
+"""Rankings of an evaluation that was not finished by then."""
+
+
+@dataclass(frozen=True)
+class Measured:
+    """What the asset `search_quality` comes to.
+
+    Attributes:
+        evaluation: As the registry has it.
+        baseline: What it is compared with.
+        reused: Nothing that the figures go by has changed since they were measured.
+        seconds: How long it took.
+    """
+
+    evaluation: Evaluation
+    baseline: Evaluation | None
+    reused: bool
+    seconds: float
+
+
+def measure(o: Opened) -> Measured:
+    """Measure the searches of a pipeline; what was measured of the same before is used again.
+
+    Killed anywhere and called again, it asks no query twice.
+
+    Raises:
+        EvaluationError: The judged queries cannot be used, or the library is not installed.
+        EmbeddingsError: There is no index, no server, no key.
+    """
+    start = time.monotonic()
+    per_query([], [])  # refuses now where the library is missing
+    evaluations, queries = o.registry.evaluations, o.judged_queries
+    with ExitStack() as stack:
+        searcher = Searcher(o, stack, follow=False)
+        stack.callback(searcher.close)
+        for _ in range(ATTEMPTS):
+            contents = _contents(queries)
+            found = state(o, searcher.serving(), contents.digest)
+            known = evaluations.latest(o.name, contents.digest)
+            reused = known is not None and known.state == found
+            if reused and known is not None:
+                o.log(f"nothing to do: all is as it was when {known.id} was measured")
+                made = known
+            else:
+                made = _Measuring(o, searcher, queries, contents, found).evaluation()
+                if state(o, searcher.serving(), contents.digest) != found:
+                    o.log("the index has changed while it was measured: once more")
+                    continue
+            baseline = evaluations.baseline(o.name, contents.digest, before=made.id)
+            passed = verdict(made.measures, baseline, o.evaluation).passed
+            if not reused and baseline is not None:
+                lost = worse(o, made.id, baseline, queries, next(iter(MEASURES)))
+                made = replace(made, details={**made.details, "worse": lost})
+            if not reused or made.passed != passed:
+                before = baseline.id if baseline else None
+                made = replace(made, passed=passed, baseline=before)
+                evaluations.record(made)
+            _prune(o)
+            return Measured(made, baseline, reused, time.monotonic() - start)
+    raise EvaluationError(
+        f"the index of {o.name} changed {ATTEMPTS} times while it was measured: measure when no "
+        "run is at work on it"
+    )
+
+
+def _contents(queries: QuerySet) -> Contents:
+    contents = Contents.of(queries)
+    if not contents.answerable:
+        some = f"all {contents.queries:,} queries have none" if contents.queries else "it is empty"
+        raise EvaluationError(
+            f"{queries.describe()} holds no query with a relevant document ({some}): nothing can "
+            "be measured on it"
+        )
+    return contents
+
+
+def _prune(o: Opened) -> None:
+    """Remove rankings of evaluations that are long past, and of those that were abandoned."""
+    found = o.registry.evaluations.history(o.name)
+    wanted = {each.id for each in found[:KEPT]} | {each.id for each in found if each.accepted}
+    wanted |= {each.baseline for each in found[:KEPT] if each.baseline}
+    limit = f"{datetime.now(UTC) - _ABANDONED:%Y%m%dT%H%M%S}"
+    known = {each.id for each in found}
+    for name in o.batches.rankings.kept(o.name):
+        if name not in wanted and (name in known or name < limit):
+            o.batches.rankings.remove(o.name, name)
+
+
+class _Measuring:
+    """One evaluation.
+
+    Args:
+        o: The pipeline.
+        searcher: That answers.
+        queries: The set.
+        contents: What it holds.
+        state: All that the figures go by.
+    """
+
+    def __init__(
+        self,
+        o: Opened,
+        searcher: Searcher,
+        queries: QuerySet,
+        contents: Contents,
+        state: Mapping[str, Any],
+    ) -> None:
+        self._o, self._searcher, self._queries = o, searcher, queries
+        self._contents, self._state = contents, state
+        self._id = self._begun()
+        self._places = {name: o.store.place(name) for name in o.evaluation.segments}
+        self._segments, self._absent = Segments(self._places), Absent()
+        self._values: dict[str, list[np.ndarray]] = {name: [] for name in MEASURES}
+        self._of_stored: dict[str, list[np.ndarray]] = {name: [] for name in MEASURES}
+        self._best: dict[bool, list[float]] = {True: [], False: []}
+        self._some: list[Question] = []
+        self._notes: Counter[str] = Counter()
+        self._refused: list[str] = []
+        self._asked = 0
+        self._rows = 0
+
+    def _begun(self) -> str:
+        """The id: of one that was interrupted, so that it goes on, or a new one."""
+        name = state_name(dict(self._state))
+        for begun in reversed(self._o.batches.rankings.kept(self._o.name)):
+            if begun.endswith(f"-{name}") and self._o.registry.evaluations.get(begun) is None:
+                self._o.log(f"going on with evaluation {begun}")
+                return begun
+        return f"{datetime.now(UTC):%Y%m%dT%H%M%S}-{name}"
+
+    def evaluation(self) -> Evaluation:
+        o, contents = self._o, self._contents
+        check_ids(o, contents.first_ids, self._queries.describe())
+        progress = Progress(o.log, "judged queries asked", contents.queries)
+        for number, window in enumerate(windows(self._queries, WINDOW)):
+            self._add(number, window)
+            progress.advance(len(window))
+        progress.finish()
+        values = {name: np.concatenate(each) for name, each in self._values.items()}
+        of_stored = {name: np.concatenate(each) for name, each in self._of_stored.items()}
+        found = overlaps(o, self._searcher, self._some)
+        measures = _intervals(values)
+        return Evaluation(
+            id=self._id,
+            pipeline=o.name,
+            kind="search_quality",
+            at=now(),
+            run=o.run,
+            space=o.space.id,
+            model={
+                "provider": o.space.provider,
+                "model": o.embedder.facts().model,
+                "dimensions": o.space.dimensions,
+                "stored_as": o.store.format.values,
+            },
+            mode=o.evaluation.mode,
+            reranked=self._reranker(),
+            queries=QuerySetFacts(
+                self._queries.describe(),
+                contents.digest,
+                contents.answerable,
+                contents.queries - contents.answerable,
+                self._absent.not_in_store,
+                self._absent.in_quarantine,
+            ),
+            measures=measures,
+            measures_of_stored=_intervals(of_stored) if self._absent.queries else measures,
+            latency=latency(o, self._searcher, self._some) if self._some else {},
+            bytes=found.bytes,
+            state=self._state,
+            details={
+                "segments": self._segments.table(values),
+                "overlap@10 with exact": found.exact,
+                "formats": list(found.formats),
+                "dimensions": list(found.dimensions),
+                "sampled": found.sampled,
+                "absent": self._absent.first,
+                "queries lacking one": self._absent.queries,
+                "best score, answerable": _median(self._best[True]),
+                "best score, without answer": _median(self._best[False]),
+                "notes": self._said(),
+                "known_item": self._queries.known_item,
+            },
+        )
+
+    # --- a window of queries
+
+    def _add(self, number: int, window: Sequence[JudgedQuery]) -> None:
+        o, rankings = self._o, self._o.batches.rankings
+        kept = rankings.window(o.name, self._id, number)
+        known = kept is not None and [row.query for row in kept] == [each.id for each in window]
+        vectors = {} if known and len(self._some) >= QUERIES else self._vectors(window)
+        found = kept if known and kept is not None else self._found(window, vectors)
+        ranked = [Ranking(row.query, row.ids, row.scores) for row in found]
+        values = per_query(window, ranked)
+        there = relevant(o, window, list(self._places.values()))
+        there.note_absent(window, self._absent)
+        left = per_query([there.of_stored(query) for query in window], ranked)
+        for name in MEASURES:
+            self._values[name].append(values[name])
+            self._of_stored[name].append(left[name])
+        for query, row in zip(window, found, strict=True):
+            if query.answerable:
+                self._segments.add(self._rows, query, there.first(query))
+                self._rows += 1
+            if row.scores:
+                self._best[query.answerable].append(float(row.scores[0]))
+            if row.note:
+                self._notes[row.note] += 1
+        self._choose(window, vectors)
+        if not known:
+            columns = {name: _spread(window, values[name]) for name in MEASURES}
+            rankings.write(o.name, self._id, number, found, columns)
+
+    def _vectors(self, window: Sequence[JudgedQuery]) -> dict[str, np.ndarray | str]:
+        o = self._o
+        if o.evaluation.mode == "text":
+            return {}
+        return query_vectors(
+            [query.text for query in window],
+            kept=o.batches.queries,
+            space=o.space,
+            settings=o.embedder.query_settings(),
+            embed=self._searcher.query_window,
+        )
+
+    def _found(
+        self, window: Sequence[JudgedQuery], vectors: Mapping[str, np.ndarray | str]
+    ) -> list[Found]:
+        by_words = self._o.evaluation.mode == "text"
+        able = [each for each in window if by_words or not isinstance(vectors[each.text], str)]
+        questions = [_question(query, vectors) for query in able]
+        try:
+            answers = self._searcher.rankings(
+                questions, mode=self._o.evaluation.mode, rerank=self._o.evaluation.rerank
+            )
+        except QueryRefused as error:
+            raise EvaluationError(f"{self._queries.describe()}: {error}") from error
+        of = {query.id: answer for query, answer in zip(able, answers, strict=True)}
+        found = []
+        for query in window:
+            if query.id not in of:
+                why = f"a query has no vector, so that it finds nothing: it {vectors[query.text]}"
+                found.append(Found(query.id, [], [], why))
+                continue
+            answer = of[query.id]
+            ranking = Ranking.of(query.id, answer.hits)
+            found.append(Found(query.id, ranking.ids, ranking.scores, next(iter(answer.notes), "")))
+        return found
+
+    def _choose(
+        self, window: Sequence[JudgedQuery], vectors: Mapping[str, np.ndarray | str]
+    ) -> None:
+        """Some queries, evenly spread over the set."""
+        step = max(1, self._contents.queries // QUERIES)
+        for query in window:
+            wanted = self._asked % step == 0 and len(self._some) < QUERIES
+            self._asked += 1
+            if wanted and not isinstance(vectors.get(query.text), str):
+                self._some.append(_question(query, vectors))
+
+    # --- what is said
+
+    def _reranker(self) -> str | None:
+        o = self._o
+        return str(o.reranker.facts()) if o.evaluation.rerank and o.reranker.chosen else None
+
+    def _said(self) -> list[str]:
+        said = list(self._queries.notes)
+        for note, count in self._notes.most_common(5):
+            said.append(f"of {count:,} {'query' if count == 1 else 'queries'}: {note}")
+        return said
+
+
+def _question(query: JudgedQuery, vectors: Mapping[str, np.ndarray | str]) -> Question:
+    vector = vectors.get(query.text)
+    return Question(query.text, None if isinstance(vector, str) else vector, query.filter)
+
+
+def _intervals(values: Mapping[str, np.ndarray]) -> dict[str, dict[str, float]]:
+    """Of those that there are any of: all queries may lack all their documents."""
+    return {name: vars(interval(each)) for name, each in values.items() if len(each)}
+
+
+def _spread(window: Sequence[JudgedQuery], values: np.ndarray) -> list[float | None]:
+    """A measure of each query of a window; None for those that it is not of."""
+    left = iter(values.tolist())
+    return [next(left) if query.answerable else None for query in window]
+
+
+def _median(values: Sequence[float]) -> float | None:
+    return float(np.median(values)) if values else None
