@@ -30,7 +30,12 @@ def estimate(facts: Facts, *, texts: int, tokens: int) -> Estimate:
 
 
 def check_budget(
-    wanted: Estimate, *, model: str, max_tokens: int | None, max_cost_usd: float | None
+    wanted: Estimate,
+    *,
+    model: str,
+    max_tokens: int | None,
+    max_cost_usd: float | None,
+    way_out: str = "raise it, or limit the source",
 ) -> None:
     """Stop before anything is spent.
 
@@ -40,7 +45,7 @@ def check_budget(
     if max_tokens is not None and wanted.tokens > max_tokens:
         raise ConfigurationError(
             f"embedding {wanted.texts:,} texts takes about {wanted.tokens:,} tokens, over "
-            f"`max_tokens: {max_tokens}`; nothing is spent; raise it, or limit the source"
+            f"`max_tokens: {max_tokens}`; nothing is spent; {way_out}"
         )
     if max_cost_usd is None or not wanted.texts:
         return
@@ -53,7 +58,7 @@ def check_budget(
         raise ConfigurationError(
             f"embedding {wanted.texts:,} texts (about {wanted.tokens:,} tokens) with {model} costs "
             f"about {dollars(wanted.cost_usd)}, over `max_cost_usd: {max_cost_usd}`; nothing is "
-            "spent; raise it, or limit the source"
+            f"spent; {way_out}"
         )
 
 

@@ -2,7 +2,7 @@
 
 import dataclasses
 import secrets
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import partial
@@ -113,33 +113,76 @@ def embed(o: Opened) -> Embedded:
     return outcome
 
 
-def embed_plan(o: Opened, embedder: Embedder) -> Embedded:
+class Work:
+    """A plan as it is embedded: of a run, whose texts lie in the batch store.
+
+    Attributes:
+        plan: What to do.
+        max_tokens: That may be billed at most; `max_cost_usd` likewise.
+    """
+
+    def __init__(self, o: Opened, scope: str) -> None:
+        self.plan = o.plan
+        self.max_tokens, self.max_cost_usd = o.embedder.max_tokens, o.embedder.max_cost_usd
+        self._o, self._scope = o, scope
+
+    def check(self) -> None:
+        """Go on?
+
+        Raises:
+            LeaseError: Another run took the pipeline over.
+        """
+        self._o.lease.check()
+
+    def chunks(self, part: PlannedPart) -> list[Chunk]:
+        """Of a part, without what they carry."""
+        return read_texts(self._o.batches, self.plan, part)
+
+    def hashes(self, part: PlannedPart) -> list[str]:
+        return read_hashes(self._o.batches, self.plan, part)
+
+    def refused(self, hashes: Sequence[str]) -> set[str]:
+        """Which of the texts are not asked for again."""
+        return self._o.registry.quarantine.refused_texts(self._scope, hashes)
+
+    def refuse(self, records: Sequence[RejectedRecord]) -> None:
+        """Texts that the provider has just refused."""
+        quarantine = self._o.registry.quarantine
+        quarantine.add(self.plan.lane, self._o.run, records, scope=self._scope, stage="provider")
+
+    def heal(self, hashes: Sequence[str]) -> None:
+        """Texts that have a vector now."""
+        self._o.registry.quarantine.heal(self.plan.lane, self._scope, hashes)
+
+
+def embed_plan(o: Opened, embedder: Embedder, work: Work | None = None) -> Embedded:
     """Batch after batch; each is written down before the next is embedded.
 
     Killed at any point, the next call repeats only what was in flight: one batch, or as many as a
     remote provider has requests for. Written down at once, because to do it beside the next batch
     saves nothing worth another batch at risk: 7 ms for 1,000 vectors.
     """
-    plan, batches, registry, limits = o.plan, o.batches, o.registry, o.embedder
+    work = work or Work(o, embedder.facts.refusal_scope)
+    plan, batches, registry = work.plan, o.batches, o.registry
+    cut_is_fine = o.embedder.truncates
     asked = bool(plan.of_kind("copy", "embed"))
     outcome = Embedded(plan.id, plan.space, embedder.model, batches.url, asked)
     todo: list[_Todo] = []
     there: list[str] = []
-    refused_texts = partial(registry.quarantine.refused_texts, embedder.facts.refusal_scope)
     for part in plan.of_kind("copy", "embed"):
-        work = _left(plan, part, batches, refused_texts, cut_is_fine=limits.truncates)
-        outcome.already_there += part.chunks - work.texts
-        if work.found:
+        left = _left(work, part, batches, cut_is_fine=cut_is_fine)
+        outcome.already_there += part.chunks - left.texts
+        if left.found:
             there.append(part.batch)
-        if not work.texts:
+        if not left.texts:
             continue
-        copied = part.kind == "copy" and not work.there and _copy(o, part, outcome)
+        copied = part.kind == "copy" and not left.there and _copy(o, work, part, outcome)
         if not copied:
-            todo.append(work)
+            todo.append(left)
     wanted = estimate(
         embedder.facts,
-        texts=sum(work.texts for work in todo),
-        tokens=sum(work.tokens for work in todo),
+        texts=sum(left.texts for left in todo),
+        tokens=sum(left.tokens for left in todo),
     )
     outcome.estimate = wanted
     made = {part.batch for part in plan.of_kind("copy", "embed")}
@@ -148,8 +191,8 @@ def embed_plan(o: Opened, embedder: Embedder) -> Embedded:
     check_budget(
         wanted,
         model=embedder.model,
-        max_tokens=limits.max_tokens,
-        max_cost_usd=limits.max_cost_usd,
+        max_tokens=work.max_tokens,
+        max_cost_usd=work.max_cost_usd,
     )
     if todo:
         o.log(f"to embed with {embedder.model}: {wanted}")
@@ -157,34 +200,34 @@ def embed_plan(o: Opened, embedder: Embedder) -> Embedded:
     progress = Progress(o.log, "chunks embedded", wanted.texts)
     embedder.progressed = progress.within
     under_way = _UnderWay(UNDER_WAY_BYTES)
-    parts = {work.part.batch: work for work in todo}
+    parts = {left.part.batch: left for left in todo}
 
     stopped, refused = "", set[tuple[str, str]]()
 
     def texts() -> Iterator[tuple[str, list[str]]]:
         nonlocal stopped
-        for work in todo:
+        for left in todo:
             # The estimate was made from characters; what is billed counts.
             stopped = exceeded(
                 outcome.tokens,
                 outcome.cost_usd,
-                max_tokens=limits.max_tokens,
-                max_cost_usd=limits.max_cost_usd,
+                max_tokens=work.max_tokens,
+                max_cost_usd=work.max_cost_usd,
             )
             if stopped:
                 return
-            o.lease.check()
-            name = work.part.batch
-            chunks = work.chunks(plan, batches)
+            work.check()
+            name = left.part.batch
+            chunks = left.chunks(work)
             under_way.add(name, chunks)
             yield name, [chunk.text for chunk in chunks]
 
     def keep(name: str, given: Embeddings) -> None:
-        chunks = under_way.take(name) or parts[name].chunks(plan, batches)
+        chunks = under_way.take(name) or parts[name].chunks(work)
         spent = _kept(
-            plan, parts[name], chunks, without_zeros(given), progress.seconds,
+            work, parts[name], chunks, without_zeros(given), progress.seconds,
             batches=batches, embedder=embedder, registry=registry, run=o.run, outcome=outcome,
-            cut_is_fine=limits.truncates,
+            cut_is_fine=cut_is_fine,
         )  # fmt: skip
         if spent["cost_usd"] is not None:
             outcome.cost_usd = (outcome.cost_usd or 0.0) + spent["cost_usd"]
@@ -207,11 +250,11 @@ def embed_plan(o: Opened, embedder: Embedder) -> Embedded:
     if stopped:
         raise ConfigurationError(stopped)
     source, held = (plan.counts.get(name, 0) for name in ("source", "held"))
-    outcome.chunks = source - held - _without(plan, batches, refused)
+    outcome.chunks = source - held - _without(work, refused)
     return outcome
 
 
-def _without(plan: Plan, batches: BatchStore, refused: set[tuple[str, str]]) -> int:
+def _without(work: Work, refused: set[tuple[str, str]]) -> int:
     """Chunks of the plan whose text is one of those refused in a batch, by both their names.
 
     Chunks that repeat a text of a batch are in other parts, for the same batch.
@@ -219,15 +262,15 @@ def _without(plan: Plan, batches: BatchStore, refused: set[tuple[str, str]]) -> 
     names = {batch for batch, _ in refused}
     return sum(
         (part.batch, text_hash) in refused
-        for part in plan.of_kind("embed", "reuse")
+        for part in work.plan.of_kind("embed", "reuse")
         if part.batch in names
-        for text_hash in read_hashes(batches, plan, part)
+        for text_hash in work.hashes(part)
     )
 
 
 def _kept(
-    plan: Plan,
-    work: "_Todo",
+    work: Work,
+    left: "_Todo",
     chunks: list[Chunk],
     reply: Embeddings,
     seconds: float,
@@ -240,14 +283,14 @@ def _kept(
     cut_is_fine: bool,
 ) -> dict[str, Any]:
     """Write down what came of a batch: its file, what was refused, what it took."""
-    name = work.part.batch
+    plan, name = work.plan, left.part.batch
     batch = _batch(plan, name, chunks, reply, embedder, run)
     spent = _spent(plan, batch, reply, embedder, run) | {"seconds": seconds}
     batch.details["spent"] = spent
     outcome.count(reply)
     outcome.embedded += len(batch.lineage)
     outcome.batches += 1
-    if work.found and not reply.unfinished:
+    if left.found and not reply.unfinished:
         batch = _joined(batches.read_batch(plan.space.id, name), batch)
     if batch.lineage or not reply.unfinished:
         # Before anything else, and before the next is embedded: this is what a kill would cost.
@@ -264,10 +307,8 @@ def _kept(
         )
         for position, refusal in reply.refused.items()
     ]
-    scope = embedder.facts.refusal_scope
-    registry.quarantine.add(plan.lane, run, refused, scope=scope, stage="provider")
-    healed = list(batch.rows_by_text(cut=cut_is_fine))
-    registry.quarantine.heal(plan.lane, scope, healed)
+    work.refuse(refused)
+    work.heal(list(batch.rows_by_text(cut=cut_is_fine)))
     registry.ledger.record(ledger.entry(batch.details))
     if not outcome.preview:
         outcome.preview = _preview_rows(chunks, reply)
@@ -289,9 +330,8 @@ class _Todo:
     there: frozenset[str] = frozenset()
     found: bool = False
 
-    def chunks(self, plan: Plan, batches: BatchStore) -> list[Chunk]:
-        chunks = read_texts(batches, plan, self.part)
-        return [chunk for chunk in chunks if chunk.text_hash not in self.there]
+    def chunks(self, work: Work) -> list[Chunk]:
+        return [chunk for chunk in work.chunks(self.part) if chunk.text_hash not in self.there]
 
 
 class _UnderWay:
@@ -315,24 +355,17 @@ class _UnderWay:
         return chunks
 
 
-def _left(
-    plan: Plan,
-    part: PlannedPart,
-    batches: BatchStore,
-    refused_texts: Callable[[Sequence[str]], set[str]],
-    *,
-    cut_is_fine: bool,
-) -> _Todo:
-    there = batches.whole_texts(plan.space.id, part.batch, cut=cut_is_fine)
+def _left(work: Work, part: PlannedPart, batches: BatchStore, *, cut_is_fine: bool) -> _Todo:
+    there = batches.whole_texts(work.plan.space.id, part.batch, cut=cut_is_fine)
     if there is None:
         return _Todo(part, part.chunks, part.tokens)
     if len(there) >= part.chunks:
         return _Todo(part, 0, 0, found=True)
     # Texts that were refused when the batch was made, or cut, which is not wanted any more: those
     # that may be asked for again.
-    chunks = {chunk.text_hash: chunk for chunk in read_texts(batches, plan, part)}
+    chunks = {chunk.text_hash: chunk for chunk in work.chunks(part)}
     absent = [text for text in chunks if text not in set(there)]
-    refused = refused_texts(absent)
+    refused = work.refused(absent)
     again = [text for text in absent if text not in refused]
     tokens = sum(estimate_tokens(chunks[text].text) for text in again)
     return _Todo(part, len(again), tokens, frozenset(chunks).difference(again), found=True)
@@ -433,10 +466,10 @@ def _batch(
     )
 
 
-def _copy(o: Opened, part: PlannedPart, outcome: Embedded) -> bool:
+def _copy(o: Opened, work: Work, part: PlannedPart, outcome: Embedded) -> bool:
     """Write down vectors that are stored somewhere, before anything there changes."""
-    plan, batches = o.plan, o.batches
-    chunks = read_texts(batches, plan, part)
+    plan, batches = work.plan, o.batches
+    chunks = work.chunks(part)
     stored = o.neighbours.by_text(plan.space.id, [chunk.text_hash for chunk in chunks])
     found = {text: row for text, row in stored.items() if row[0].shape == (plan.space.width,)}
     if any(chunk.text_hash not in found for chunk in chunks):

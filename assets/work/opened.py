@@ -136,10 +136,13 @@ class Opened:
         registry = self.client[self.mongodb.registry]
         return self.evaluation.open(Where(self.name, self.client, registry, self.source))
 
-    def open_reranker(self) -> Reranker | None:
+    def open_reranker(self, *, stored: bool = True) -> Reranker | None:
         """The reranker over the stored texts, its bill kept; None where nothing is reranked.
 
         Every call opens another; each is closed with everything else that was opened.
+
+        Args:
+            stored: What it reads is stored; else it is handed over, which not all of them take.
 
         Raises:
             EmbeddingsError: The settings cannot be used.
@@ -151,7 +154,8 @@ class Opened:
         if facts.paid:
             meter = self.registry.reranked.meter(self.name, facts, self.warn)
             self._stack.callback(meter.close)
-        found = chosen.open(Stored(self.store.collection, self.store.text_shape), meter)
+        where = Stored(self.store.collection, self.store.text_shape) if stored else None
+        found = chosen.open(where, meter)
         if found is not None:
             self._stack.callback(found.close)
         return found

@@ -21,6 +21,17 @@ class SourceDocument:
 
 
 @dataclass(frozen=True, slots=True)
+class RenderedDocument(SourceDocument):
+    """A record whose text is made in several ways.
+
+    Attributes:
+        texts: One for each way; None where it makes none of this record. `text` is the first.
+    """
+
+    texts: tuple[str | None, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class RejectedRecord:
     """A record that cannot be embedded.
 

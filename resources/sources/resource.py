@@ -1,6 +1,6 @@
 """The source of a pipeline: where documents come from, and what of them is embedded."""
 
-from collections.abc import Generator, Iterator
+from collections.abc import Generator, Iterator, Sequence
 from contextlib import closing
 from itertools import islice
 
@@ -16,8 +16,8 @@ from resources.sources.folder import FolderOrigin
 from resources.sources.inline import TextsOrigin
 from resources.sources.json_files import JsonlOrigin
 from resources.sources.parquet import ParquetOrigin
-from resources.sources.records import RejectedRecord, SourceDocument
-from resources.sources.shape import RecordShape
+from resources.sources.records import RejectedRecord, RenderedDocument, SourceDocument
+from resources.sources.shape import ManyTexts, RecordShape
 from resources.sources.text import TextField, TextTemplate, parse_text
 
 
@@ -105,13 +105,26 @@ class SourceResource(StrictResource):
 
     def read(self, client: pymongo.MongoClient | None) -> Iterator[SourceDocument | RejectedRecord]:
         """Streams the source; files and cursors are closed when the iterator is."""
-        with closing(self._records(client)) as records:
+        shape = RecordShape(self.id_field, self.text_shape(), tuple(self.carry))
+        with closing(self._records(client, shape)) as records:
             yield from islice(records, self.limit)
 
+    def read_many(
+        self,
+        client: pymongo.MongoClient | None,
+        texts: Sequence[TextField | TextTemplate],
+        carry: Sequence[str],
+    ) -> Iterator[RenderedDocument | RejectedRecord]:
+        """As `read`, with several texts of every record, and other fields carried along."""
+        shape = ManyTexts(self.id_field, texts[0], tuple(carry), tuple(texts[1:]))
+        with closing(self._records(client, shape)) as records:
+            for record in islice(records, self.limit):
+                assert isinstance(record, RenderedDocument | RejectedRecord)
+                yield record
+
     def _records(
-        self, client: pymongo.MongoClient | None
+        self, client: pymongo.MongoClient | None, shape: RecordShape
     ) -> Generator[SourceDocument | RejectedRecord, None, None]:
-        shape = RecordShape(self.id_field, self.text_shape(), tuple(self.carry))
         if not isinstance(self.origin, CollectionOrigin):
             yield from self.origin.records(shape)
         elif client is None:

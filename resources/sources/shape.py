@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from resources.sources.fields import MISSING, lookup, store
-from resources.sources.records import RejectedRecord, SourceDocument
+from resources.sources.records import RejectedRecord, RenderedDocument, SourceDocument
 from resources.sources.rejection import BadRecord, rejected
 from resources.sources.text import TextField, TextTemplate, embeddable
 from resources.sources.values import storable, storable_id
@@ -69,3 +69,50 @@ class RecordShape:
                 what, levels = f"carried field {path!r}", path.count(".") + 1
                 store(carried, path, storable(value, what, levels, is_bson=is_bson))
         return carried
+
+
+@dataclass(frozen=True, slots=True)
+class ManyTexts(RecordShape):
+    """A shape that makes several texts of each record at once, for who compares them.
+
+    Attributes:
+        others: Where the texts behind the first one are found.
+    """
+
+    others: tuple[TextField | TextTemplate, ...] = ()
+
+    @property
+    def required(self) -> dict[str, str]:
+        needed = {self.id_field: "id_field"}
+        for text in (self.text, *self.others):
+            needed |= dict.fromkeys(text.fields, "text")
+        return needed
+
+    def document(
+        self, record: Mapping[str, Any], where: str, found: Any = None, *, is_bson: bool = False
+    ) -> SourceDocument | RejectedRecord:
+        """A record is rejected only where it makes none of the texts."""
+        return _rendered(
+            [
+                RecordShape(self.id_field, text, self.carry).document(
+                    record, where, found, is_bson=is_bson
+                )
+                for text in (self.text, *self.others)
+            ]
+        )
+
+    def given(
+        self, record_id: Any, text: Any, what: str, where: str, record: Mapping[str, Any]
+    ) -> SourceDocument | RejectedRecord:
+        """Where the text is no field, all of them are that one."""
+        one = RecordShape(self.id_field, self.text, self.carry)
+        made = one.given(record_id, text, what, where, record)
+        return _rendered([made] * (1 + len(self.others)))
+
+
+def _rendered(made: list[SourceDocument | RejectedRecord]) -> SourceDocument | RejectedRecord:
+    usable = [each for each in made if isinstance(each, SourceDocument)]
+    if not usable:
+        return made[0]
+    texts = tuple(each.text if isinstance(each, SourceDocument) else None for each in made)
+    return RenderedDocument(usable[0].id, usable[0].text, usable[0].fields, texts)

@@ -1,0 +1,369 @@
+"""Compare candidates on one sample: nothing that a pipeline stores or serves is touched."""
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
+from math import fsum
+
+import numpy as np
+
+from assets.work.budget import Estimate, check_budget, dollars
+from assets.work.evaluating.asking import Questions
+from assets.work.evaluating.candidates import Asked, Candidate
+from assets.work.evaluating.figures import Compared, Row, Spending
+from assets.work.evaluating.index import Rows
+from assets.work.evaluating.measuring import Measured, Measuring
+from assets.work.evaluating.pieces import Cutting, Pieces
+from assets.work.evaluating.sample import Sample
+from assets.work.evaluating.variants import Variant, check_formats
+from assets.work.evaluating.vectors import SpaceWork, Vectors
+from assets.work.opened import Opened
+from resources.batch_store.files import version_name
+from resources.core.lane import Lane
+from resources.core.space import EmbeddingSpace
+from resources.embedders.base import Embedder
+from resources.embedders.packing import estimate_tokens
+from resources.evaluation import measures
+from resources.evaluation.judged import JudgedQuery, QuerySet
+
+FEW = 50
+"""Judgements of fewer queries tell little."""
+
+
+@dataclass
+class Comparing:
+    """The comparison, step by step.
+
+    Args:
+        candidates: The pipeline as it stands first.
+        asked: What of them.
+        sample: Empty.
+        log: Takes lines of progress.
+        spending: Told what it is going to cost, before any of it is spent.
+        id: Of the evaluation.
+
+    Attributes:
+        batches: That hold the vectors: space and name.
+    """
+
+    candidates: Sequence[Candidate]
+    asked: Asked
+    sample: Sample
+    log: Callable[[str], None]
+    spending: Callable[[str], None] = lambda line: None
+    id: str = field(default_factory=version_name)
+    notes: list[str] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        self.first = self.candidates[0]
+        self.batches: list[tuple[str, str]] = []
+        check_formats(self.asked.formats)
+        for candidate in self.candidates[1:]:
+            candidate.check_source(self.first)
+        self.variants: dict[int, list[Variant]] = {}
+        seen: set[object] = set()
+        for number, candidate in enumerate(self.candidates):
+            variants, notes = candidate.variants(self.asked)
+            self.variants[number] = [
+                each for each in variants if not _repeats(candidate, each, seen)
+            ]
+            self.notes += notes
+            if not self.variants[number]:
+                self.notes.append(
+                    f"{candidate.name}: no row, since words alone find the same as before it"
+                )
+
+    def run(self, queries: QuerySet, keep: Callable[[Measured], object]) -> Compared:
+        """Measure all of it.
+
+        Args:
+            queries: Judged ones.
+            keep: Takes each row as it is measured, while its rankings can be read.
+
+        Raises:
+            EvaluationError: The queries cannot be used, or measuring needs what is not installed.
+            ConfigurationError: It would cost more than is allowed, and nothing is spent.
+            EmbeddingsError: A provider fails for good; what was embedded until then is kept.
+        """
+        measures.per_query([], [])  # before anything is paid for: it may not be installed
+        self._draw(queries)
+        cuttings, works, questions = self._prepared()
+        self.batches = [(space, name) for space, work in works.items() for name in work.batches]
+        self._afford(works, questions)
+        spent = self._embed(works, questions)
+        rows = list(self._measured(cuttings, works, questions, keep))
+        return self._compared(queries, rows, spent, works)
+
+    # --- the sample
+
+    def _draw(self, queries: QuerySet) -> None:
+        sample, first = self.sample, self.first
+
+        def counted() -> Iterator[JudgedQuery]:
+            for query in queries:
+                self._digest = (self._digest + query.digest()) % (1 << 256)
+                yield query
+
+        self._digest = 0
+        sample.take(counted())
+        self.ways = list(dict.fromkeys(each.text for each in self.candidates))
+        carried = dict.fromkeys(name for each in self.candidates for name in each.carried)
+        sample.draw(
+            first.o.source,
+            first.o.client if first.o.source.needs_mongodb else None,
+            texts=self.ways,
+            carry=_outermost(list(carried)),
+            size=self.asked.size,
+            log=self.log,
+        )
+
+    def _prepared(
+        self,
+    ) -> tuple[dict[str, Pieces], dict[str, SpaceWork], dict[tuple[str, str], Questions]]:
+        cuttings: dict[str, Pieces] = {}
+        for candidate in self.candidates:
+            cutting = self._cutting(candidate)
+            if cutting.name not in cuttings:
+                cuttings[cutting.name] = Pieces(self.sample, len(cuttings), cutting)
+        works: dict[str, SpaceWork] = {}
+        questions: dict[tuple[str, str], Questions] = {}
+        for number, candidate in enumerate(self.candidates):
+            if not self._by_vector(number):
+                continue
+            space = candidate.space
+            if space.id not in works:
+                pieces = {
+                    name: cuttings[name]
+                    for at, each in enumerate(self.candidates)
+                    if self._by_vector(at) and each.space.id == space.id
+                    for name in [self._cutting(each).name]
+                }
+                works[space.id] = SpaceWork(candidate.o, self.sample, space, list(pieces.values()))
+            if _asks(candidate) not in questions:
+                questions[_asks(candidate)] = Questions(candidate.o, self.sample, space)
+        return cuttings, works, questions
+
+    def _cutting(self, candidate: Candidate) -> Cutting:
+        return Cutting(self.ways.index(candidate.text), candidate.o.source.chunking)
+
+    def _by_vector(self, number: int) -> bool:
+        return any(each.mode != "text" for each in self.variants[number])
+
+    # --- money
+
+    def _afford(
+        self, works: dict[str, SpaceWork], questions: dict[tuple[str, str], Questions]
+    ) -> None:
+        """Say what it will cost, and refuse what is too much: all of it together."""
+        texts, tokens, costs = 0, 0, list[float | None]()
+        models: list[str] = []
+        for work in works.values():
+            texts += work.estimate.texts
+            tokens += work.estimate.tokens
+            costs.append(work.estimate.cost_usd if work.estimate.texts else 0.0)
+            if work.estimate.texts:
+                models.append(work.o.embedder.facts().model)
+                if work.estimate.cost_usd != 0:
+                    self.spending(f"to embed with {models[-1]}: {work.estimate}")
+        for each in questions.values():
+            if each.missing:
+                tokens += each.tokens
+                costs.append(each.cost_usd)
+                if each.cost_usd != 0:
+                    self.spending(f"to embed {each.missing:,} queries with {each.model}: {each}")
+        reread = [
+            (candidate, estimate)
+            for number, candidate in enumerate(self.candidates)
+            for estimate in [self._reranking(number, candidate)]
+            if estimate is not None
+        ]
+        for candidate, estimate in reread:
+            costs.append(estimate.cost_usd)
+            self.spending(f"to rerank for {candidate.name}: {estimate}")
+        known = [cost for cost in costs if cost is not None]
+        total = fsum(known) if len(known) == len(costs) else None
+        wanted = Estimate(texts or sum(each.missing for each in questions.values()), tokens, total)
+        if total:
+            self.spending(f"in all about {dollars(total)}")
+        limits = [each.o.embedder for each in self.candidates]
+        caps = [each.max_cost_usd for each in limits if each.max_cost_usd is not None]
+        if self.asked.max_cost_usd is not None:
+            caps.append(self.asked.max_cost_usd)
+        most = [each.max_tokens for each in limits if each.max_tokens is not None]
+        names = dict.fromkeys([*models, *(str(each.o.reranker.facts()) for each, _ in reread)])
+        self._cap, self._most = min(caps, default=None), min(most, default=None)
+        check_budget(
+            wanted,
+            model=" and ".join(names) or self.first.planned.model,
+            max_tokens=self._most,
+            max_cost_usd=self._cap,
+            way_out="raise it, take a smaller sample, or compare fewer candidates",
+        )
+
+    def _reranking(self, number: int, candidate: Candidate) -> Estimate | None:
+        times = sum(each.reranked for each in self.variants[number])
+        facts = candidate.o.reranker.facts()
+        if not times or not facts.paid:
+            return None
+        read = min(candidate.o.reranker.candidates, self.sample.drawn.documents)
+        pieces = self.sample.db.execute("SELECT sum(length(text)), count(*) FROM pieces").fetchone()
+        each = (pieces[0] or 0) / max(1, pieces[1]) / 3
+        queries = asked = 0
+        for window in self.sample.queries(1_000):
+            queries += len(window)
+            asked += sum(estimate_tokens(query.text) for query in window)
+        tokens = times * round(read * (asked + queries * each))
+        return Estimate(times * queries * read, tokens, facts.cost_usd(tokens))
+
+    def _embed(
+        self, works: dict[str, SpaceWork], questions: dict[tuple[str, str], Questions]
+    ) -> Spending:
+        texts = tokens = 0
+        costs: list[float | None] = []
+        if any(work.estimate.texts for work in works.values()):
+            self.first.o.registry.ledger.prepare()
+        for work in works.values():
+            asking = [each for each in questions.values() if each.space.id == work.space.id]
+            work.max_tokens = None if self._most is None else self._most - tokens
+            spent_usd = fsum(cost for cost in costs if cost is not None)
+            work.max_cost_usd = None if self._cap is None else self._cap - spent_usd
+            with self._embedder(work.o, work.space) as embedder:
+                made = work.embed(embedder)
+                for each in asking:
+                    if each.o is work.o:
+                        each.embed(embedder, self.log)
+            for each in asking:
+                if each.o is not work.o:
+                    with self._embedder(each.o, each.space) as embedder:
+                        each.embed(embedder, self.log)
+            if made.embedded + made.refused:
+                texts += made.embedded
+                tokens += made.tokens if made.tokens is not None else work.estimate.tokens
+                free = work.o.embedder.facts().usd_per_million == 0
+                costs.append(0.0 if free else made.cost_usd)
+        for each in questions.values():
+            if each.missing:
+                tokens += each.tokens
+                costs.append(each.cost_usd)
+        known = [cost for cost in costs if cost is not None]
+        return Spending(texts, tokens, fsum(known) if len(known) == len(costs) else None)
+
+    @contextmanager
+    def _embedder(self, o: Opened, space: EmbeddingSpace) -> Iterator[Embedder]:
+        """Ready to embed, every request written down before it is sent."""
+        facts = o.embedder.facts()
+        journal = o.registry.ledger.journal(
+            Lane(o.name, space.id),
+            run=self.id,
+            provider=space.provider,
+            model=facts.model,
+            usd_per_million=facts.usd_per_million,
+        )
+        with o.embedder.open(None, self.log, journal) as embedder:
+            yield embedder
+
+    # --- figures
+
+    def _measured(
+        self,
+        cuttings: dict[str, Pieces],
+        works: dict[str, SpaceWork],
+        questions: dict[tuple[str, str], Questions],
+        keep: Callable[[Measured], object],
+    ) -> Iterator[Row]:
+        first: Measured | None = None
+        number = 0
+        for at, candidate in enumerate(self.candidates):
+            pieces = cuttings[self._cutting(candidate).name]
+            ids, sources = pieces.ids()
+            with ExitStack() as stack:
+                work = works.get(candidate.space.id) if self._by_vector(at) else None
+                vectors: Vectors | None = None
+                places = np.full(pieces.rows, -1)
+                if work is not None:
+                    vectors = stack.enter_context(work.vectors())
+                    places = work.places(pieces)
+                rows = Rows(
+                    pieces,
+                    ids,
+                    sources,
+                    places,
+                    candidate.o.search_index.filter_fields,
+                    candidate.words,
+                    candidate.o.vector_store.in_place,
+                )
+                measuring = Measuring(
+                    candidate, self.sample, rows, vectors, work, questions.get(_asks(candidate)),
+                    self.log,
+                )  # fmt: skip
+                for variant in self.variants[at]:
+                    found = measuring.measure(number, variant, first)
+                    first = first or found
+                    keep(found)
+                    number += 1
+                    yield found.row
+
+    def _compared(
+        self, queries: QuerySet, rows: list[Row], spent: Spending, works: dict[str, SpaceWork]
+    ) -> Compared:
+        sample, drawn, corpus = self.sample, self.sample.drawn, self.sample.corpus
+        answerable = sample.count("queries WHERE answerable")
+        notes = [*queries.notes, *self.notes]
+        if answerable < FEW:
+            notes.append(
+                f"{answerable:,} queries are few: differences must be large to be more than chance"
+            )
+        if drawn.absent:
+            named = ", ".join(drawn.absent_ids)
+            more = " …" if drawn.absent > len(drawn.absent_ids) else ""
+            notes.append(
+                f"{drawn.absent:,} documents that are judged relevant are not in the source "
+                f"({named}{more}): every candidate misses them"
+            )
+        for work in works.values():
+            if work.refused_texts.count:
+                name, why = work.refused_texts.first[0]
+                notes.append(
+                    f"{work.o.embedder.facts().model} makes no vector of "
+                    f"{work.refused_texts.count:,} texts, such as one of {name} ({why}): a search "
+                    "by vector misses them"
+                )
+        return Compared(
+            id=self.id,
+            pipeline=self.first.o.name,
+            queries=queries.describe(),
+            digest=f"{self._digest:064x}"[:16],
+            known_item=queries.known_item,
+            answerable=answerable,
+            unanswerable=sample.count("queries") - answerable,
+            documents=drawn.documents,
+            relevant=drawn.relevant,
+            corpus=corpus.documents,
+            rejected=corpus.rejected,
+            absent=drawn.absent,
+            absent_ids=drawn.absent_ids,
+            rows=rows,
+            spent=spent,
+            notes=notes,
+        )
+
+
+def _asks(candidate: Candidate) -> tuple[str, str]:
+    return candidate.space.id, candidate.o.embedder.query_settings()
+
+
+def _repeats(candidate: Candidate, variant: Variant, seen: set[object]) -> bool:
+    """Whether an earlier candidate has the same row: of words alone, whatever the model."""
+    o = candidate.o
+    if variant.mode != "text" or variant.reranked:
+        return False
+    name = (candidate.text, o.source.chunking.describe(), repr(candidate.words))
+    if name in seen:
+        return True
+    seen.add(name)
+    return False
+
+
+def _outermost(paths: Sequence[str]) -> list[str]:
+    """Without those inside of others."""
+    return [path for path in paths if not any(path.startswith(f"{other}.") for other in paths)]
