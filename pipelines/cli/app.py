@@ -18,6 +18,7 @@ from pipelines.cli import (
     models,
     plan,
     quarantine,
+    queries,
     run,
     search,
     serve,
@@ -65,6 +66,9 @@ app.command("stop", rich_help_panel=RUN)(stop.stop)
 SEARCH = "Search"
 app.command("search", rich_help_panel=SEARCH)(search.search)
 app.command("serve", rich_help_panel=SEARCH)(serve.serve)
+
+MEASURE = "Measure"
+app.add_typer(queries.app, name="queries", rich_help_panel=MEASURE)
 
 LOOK = "Look"
 app.command("status", rich_help_panel=LOOK)(status.status)
