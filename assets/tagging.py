@@ -11,9 +11,12 @@ from assets.work.comparing import Planned
 from assets.work.embedding import Embedded
 from assets.work.opened import Opened
 from assets.work.proving import Indexed
+from assets.work.quality import Measured
 from assets.work.storing import Stored
 
 Context = dg.AssetExecutionContext | dg.AssetCheckExecutionContext
+
+Outcome = Planned | Embedded | Stored | Indexed | Measured
 
 AGAIN = "executed again"
 
@@ -47,7 +50,9 @@ def reason(tags: Mapping[str, str]) -> str | None:
     return tags.get(run_tags.REASON) or next(theirs, None)
 
 
-def done(context: Context, o: Opened, outcome: Planned | Embedded | Stored | Indexed) -> None:
+def done(
+    context: Context, o: Opened, outcome: Planned | Embedded | Stored | Indexed | Measured
+) -> None:
     """Say what a step came to."""
     tags = {run_tags.SPACE: o.space.id, run_tags.MODEL: o.embedder.facts().model}
     if isinstance(outcome, Embedded):
@@ -67,8 +72,10 @@ def number(value: float) -> str:
     return f"{value:.6f}".rstrip("0").rstrip(".")
 
 
-def _changed(outcome: Planned | Embedded | Stored | Indexed) -> int:
+def _changed(outcome: Outcome) -> int:
     match outcome:
+        case Measured():
+            return int(not outcome.reused)  # a point of its history, which is to stay
         case Planned():
             return outcome.healed
         case Embedded():

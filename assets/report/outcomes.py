@@ -10,9 +10,10 @@ import dagster as dg
 from assets.work.comparing import Planned
 from assets.work.embedding import Embedded
 from assets.work.proving import Indexed
+from assets.work.quality import Measured
 from assets.work.storing import Stored
 
-Outcome = Planned | Embedded | Stored | Indexed
+Outcome = Planned | Embedded | Stored | Indexed | Measured
 
 _collected: ContextVar[list[Outcome] | None] = ContextVar("outcomes", default=None)
 

@@ -11,6 +11,7 @@ from pipelines.framework.console import say
 
 if TYPE_CHECKING:
     from assets.work.embedding import Embedded
+    from assets.work.quality import Measured
     from pipelines.framework.outcome import RunOutcome
 
 REASONS = 3
@@ -47,6 +48,8 @@ def show(outcome: "RunOutcome", pipeline: str, config: Sequence[Path] = ()) -> N
         "search_index": f"{report.indexed:,} of {report.stored:,} indexed by the engine "
         f"{report.engine}" + ("" if report.changed else ", up to date"),
     }
+    if outcome.measured is not None:
+        rows["search_quality"] = quality(outcome.measured)
     if quarantined:
         rows["quarantine"] = f"{sum(quarantined.values()):,}: {_listed(quarantined)}"
     facts(rows)
@@ -58,6 +61,21 @@ def show(outcome: "RunOutcome", pipeline: str, config: Sequence[Path] = ()) -> N
         say("[yellow]check {name}:[/yellow] {why}", name=name, why=description)
     for note in outcome.notes:
         say("[yellow]note:[/yellow] {note}", note=note)
+
+
+def quality(measured: "Measured") -> str:
+    """How good searches are, in a line: `nDCG@10 0.87 (0.82 to 0.91) on 64 queries`."""
+    from resources.evaluation.measures import MEASURES
+
+    found, before = measured.evaluation, measured.baseline
+    name, each = next(iter(found.measures.items()))
+    said = f"{MEASURES[name]} {each['mean']:.4f} ({each['low']:.2f} to {each['high']:.2f})"
+    said += f" on {found.queries.answerable:,} queries"
+    if found.queries.unanswerable:
+        said += f" ({found.queries.unanswerable:,} without answer apart)"
+    if before is not None and name in before.measures:
+        said += f", {each['mean'] - before.measures[name]['mean']:+.4f} since {before.id}"
+    return said + (", as measured before: nothing has changed" if measured.reused else "")
 
 
 _SAID = {

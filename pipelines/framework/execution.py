@@ -11,11 +11,12 @@ from dagster._core.execution.execution_result import ExecutionResult
 from dagster._core.utils import make_new_run_id
 
 from assets import run_tags
-from assets.about import ASSETS
+from assets.about import ASSETS, QUALITY
 from assets.report import Outcome, outcomes
 from assets.work.comparing import Planned
 from assets.work.embedding import Embedded
 from assets.work.proving import Indexed
+from assets.work.quality import Measured
 from assets.work.storing import Stored
 from pipelines.framework.catalog import as_pipeline, missing_variables
 from pipelines.framework.code_location import CodeLocation, code_location
@@ -39,7 +40,7 @@ def run(
     *,
     reason: str = "command line",
 ) -> RunOutcome:
-    """Materialize all four assets.
+    """Materialize all assets: the four, and what is measured of searches where anything is.
 
     Args:
         pipeline: Itself or its name.
@@ -112,13 +113,17 @@ def _place(pipeline: EmbeddingPipeline) -> tuple[CodeLocation | None, list[str]]
         return None, [f"the Dagster UI shows this run with all runs, but on no job's page: {error}"]
 
 
-def _one_of_each(found: Sequence[Outcome]) -> tuple[Planned, Embedded, Stored, Indexed]:
-    planned, embedded, stored, indexed = found
+def _one_of_each(
+    found: Sequence[Outcome],
+) -> tuple[Planned, Embedded, Stored, Indexed, Measured | None]:
+    planned, embedded, stored, indexed, *more = found
+    measured = more[0] if more else None
     assert isinstance(planned, Planned)
     assert isinstance(embedded, Embedded)
     assert isinstance(stored, Stored)
     assert isinstance(indexed, Indexed)
-    return planned, embedded, stored, indexed
+    assert measured is None or isinstance(measured, Measured)
+    return planned, embedded, stored, indexed, measured
 
 
 def _reason(result: ExecutionResult) -> str:
@@ -134,7 +139,7 @@ def step_failure(event: DagsterEvent) -> str:
     """What a step failed of, as a sentence that begins with its asset."""
     step, data = (event.step_key or "").split("__", 1)[-1], event.step_failure_data
     # A check's step is named after its asset too, and its sentence names the check.
-    asset = next((asset for asset in ASSETS if step.startswith(asset)), step)
+    asset = next((asset for asset in (*ASSETS, QUALITY) if step.startswith(asset)), step)
     if data.user_failure_data and data.user_failure_data.description:
         return f"{asset}: {data.user_failure_data.description}"
     return f"{step}: {_innermost(data.error) if data.error else 'failed'}"

@@ -54,6 +54,10 @@ def maintenance_job(pipeline: str) -> str:
     return f"{pipeline}_maintenance"
 
 
+def evaluation_job(pipeline: str) -> str:
+    return f"{pipeline}_evaluation"
+
+
 def removable(instance: dg.DagsterInstance, pipeline: str, before: datetime) -> list[str]:
     """Runs of a pipeline that ended before a moment and can go; the newest first."""
     old = {
@@ -123,7 +127,7 @@ def _delete_check_results(instance: dg.DagsterInstance, run_id: str) -> None:
 
 
 def _ended(instance: dg.DagsterInstance, pipeline: str, before: datetime) -> Iterator[dg.RunRecord]:
-    for job in (pipeline, maintenance_job(pipeline), IMPLICIT_ASSET_JOB_NAME):
+    for job in (*_jobs(pipeline), IMPLICIT_ASSET_JOB_NAME):
         filters = dg.RunsFilter(job_name=job, statuses=list(FINISHED), created_before=before)
         cursor = None
         while page := instance.get_run_records(filters, limit=_PAGE, cursor=cursor):
@@ -132,6 +136,10 @@ def _ended(instance: dg.DagsterInstance, pipeline: str, before: datetime) -> Ite
                 ended = record.end_time or record.update_timestamp.timestamp()
                 if ended < before.timestamp() and _own(record.dagster_run, pipeline):
                     yield record
+
+
+def _jobs(pipeline: str) -> tuple[str, ...]:
+    return (pipeline, maintenance_job(pipeline), evaluation_job(pipeline))
 
 
 def _own(run: dg.DagsterRun, pipeline: str) -> bool:
@@ -160,7 +168,7 @@ def _latest(instance: dg.DagsterInstance, pipeline: str, runs: Iterable[str]) ->
     """The latest run of every job, asset and check that any of the runs is of."""
     found = {
         record.dagster_run.run_id
-        for job in (pipeline, maintenance_job(pipeline))
+        for job in _jobs(pipeline)
         for record in instance.get_run_records(dg.RunsFilter(job_name=job), limit=1)
     }
     assets: set[dg.AssetKey] = set()

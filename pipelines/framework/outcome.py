@@ -1,12 +1,13 @@
 """What a run came to, for who started it: as objects, and as JSON."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 from assets.work.comparing import Planned
 from assets.work.embedding import Embedded
 from assets.work.proving import Indexed
+from assets.work.quality import Measured
 from assets.work.storing import Stored
 
 
@@ -17,6 +18,7 @@ class RunOutcome:
     Attributes:
         pipeline: Its name.
         run_id: Of the Dagster run.
+        measured: How good searches are, where that is measured.
         failed_checks: Name and description of the checks that did not pass.
         notes: What a person should know besides.
     """
@@ -27,6 +29,7 @@ class RunOutcome:
     embedded: Embedded
     stored: Stored
     indexed: Indexed
+    measured: Measured | None
     failed_checks: list[tuple[str, str]]
     notes: Sequence[str] = ()
 
@@ -79,6 +82,7 @@ class RunOutcome:
                 "probes": len(probes),
                 "probes_found": sum(probe.right for probe in probes),
             },
+            **({"search_quality": quality(self.measured)} if self.measured else {}),
             "quarantine": {
                 "entries": sum(stored.quarantined.values()),
                 "reasons": dict(stored.quarantined),
@@ -86,3 +90,22 @@ class RunOutcome:
             "failed_checks": [{"check": name, "why": why} for name, why in self.failed_checks],
             "notes": list(self.notes),
         }
+
+
+def quality(measured: Measured) -> dict[str, Any]:
+    """How good searches are, for programs."""
+    found, baseline = measured.evaluation, measured.baseline
+    return {
+        "evaluation": found.id,
+        "reused": measured.reused,
+        "queries": asdict(found.queries),
+        "mode": found.mode,
+        "reranked": found.reranked,
+        "measures": {name: dict(each) for name, each in found.measures.items()},
+        "measures_of_stored": {name: dict(each) for name, each in found.measures_of_stored.items()},
+        "compared_with": baseline.id if baseline else None,
+        "passed": found.passed,
+        "latency": dict(found.latency),
+        "bytes": dict(found.bytes),
+        "details": dict(found.details),
+    }

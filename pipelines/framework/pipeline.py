@@ -1,4 +1,4 @@
-"""A pipeline: the four assets of one corpus, its resources, its job and its schedule."""
+"""A pipeline: the assets of one corpus, its resources, its jobs and its schedules."""
 
 import os
 import typing
@@ -14,6 +14,7 @@ from dagster import ConfigurableResource
 
 from assets import run_tags
 from assets.about import (
+    QUALITY,
     About,
     Dependency,
     Settings,
@@ -24,15 +25,19 @@ from assets.about import (
 )
 from assets.checks import build_checks
 from assets.embedding_batches import build_embedding_batches
+from assets.quality_checks import build_quality_checks
 from assets.search_index import build_search_index
+from assets.search_quality import build_search_quality
 from assets.source_documents import build_source_documents
 from assets.stored_vectors import build_stored_vectors
 from assets.work.opened import RESOURCES
 from pipelines.framework.brief import brief_logger
 from pipelines.framework.maintenance import build_maintenance, daily
+from pipelines.framework.old_runs import evaluation_job
 from pipelines.framework.overruling import Overruled, overruled
 from pipelines.framework.run_config import build_resources, resource_values, text_of
 from resources.core.errors import ConfigurationError
+from resources.evaluation.resource import EvaluationResource
 from resources.search_index.resource import SearchIndexResource
 from resources.sources.resource import SourceResource
 from resources.vector_store.resource import VectorStoreResource
@@ -73,9 +78,13 @@ class EmbeddingPipeline:
         deps: The assets that fill the source, so that the pipeline hangs below them: keys (as text
             with `/` between its parts), or their definitions. Without any, a collection or a file
             is an asset of its own, in which all pipelines over it meet.
+        evaluation_schedule: When to measure how good searches are, as cron: in a job of its own,
+            `<name>_evaluation`. None: with every run, after its index. Either way only where
+            `evaluation` chooses queries.
 
     Raises:
-        ConfigurationError: Dagster takes no such owner, tag or key; or it is kept for no time.
+        ConfigurationError: Dagster takes no such owner, tag or key; it is kept for no time; or a
+            schedule for evaluations stands where nothing is measured.
     """
 
     name: str
@@ -87,6 +96,7 @@ class EmbeddingPipeline:
     owners: Sequence[str] = ()
     tags: Mapping[str, str] = field(default_factory=dict)
     deps: Sequence[Dependency] = ()
+    evaluation_schedule: str | None = None
 
     def __post_init__(self) -> None:
         if self.keep_runs_days is not None and self.keep_runs_days <= 0:
@@ -152,9 +162,15 @@ class EmbeddingPipeline:
         resources = _checked(build_resources(values, RESOURCES))
         (origin,) = values["source"].get("origin") or {"texts": {}}
         (provider,) = values["embedder"].get("provider") or {"sentence_transformers": {}}
+        evaluation = resources["evaluation"]
+        assert isinstance(evaluation, EvaluationResource)
+        selection: dg.AssetSelection = dg.AssetSelection.groups(self.name)
+        quality = dg.AssetSelection.assets([self.name, QUALITY])
+        if evaluation.chosen and self.evaluation_schedule:
+            selection -= quality
         job = dg.define_asset_job(
             self.name,
-            selection=dg.AssetSelection.groups(self.name),
+            selection=selection,
             tags={run_tags.PIPELINE: self.name},
             description=f"Embed what is new or changed in {self.name}, and bring its index up "
             "to date.",
@@ -178,6 +194,10 @@ class EmbeddingPipeline:
             maintenance = build_maintenance(self.name, self.keep_runs_days)
             jobs.append(maintenance)
             schedules.append(daily(maintenance, self.timezone, self.schedule_status))
+        if self.evaluation_schedule:
+            jobs_of_it, schedule = self._evaluation(quality, evaluation)
+            jobs.append(jobs_of_it)
+            schedules.append(schedule)
         return dg.Definitions(
             assets=[
                 *([about.external] if about.external else []),
@@ -192,8 +212,12 @@ class EmbeddingPipeline:
                 ),
                 build_stored_vectors(about, resource_prefix),
                 build_search_index(about, resource_prefix),
+                *([build_search_quality(about, resource_prefix)] if evaluation.chosen else []),
             ],
-            asset_checks=build_checks(self.name, resource_prefix),
+            asset_checks=[
+                *build_checks(self.name, resource_prefix),
+                *(build_quality_checks(self.name, resource_prefix) if evaluation.chosen else []),
+            ],
             jobs=jobs,
             schedules=schedules,
             resources={resource_prefix + key: value for key, value in resources.items()},
@@ -201,6 +225,33 @@ class EmbeddingPipeline:
             # The four assets follow one another: a process for each would only load the model and
             # connect again. Machines are divided between runs, by the run launcher.
             executor=dg.in_process_executor,
+        )
+
+    def _evaluation(
+        self, selection: dg.AssetSelection, evaluation: EvaluationResource
+    ) -> tuple[Any, dg.ScheduleDefinition]:
+        """The job that only measures, and when it does."""
+        if not evaluation.chosen:
+            raise ConfigurationError(
+                f"pipeline {self.name} has evaluation_schedule={self.evaluation_schedule!r}, but "
+                "its files choose no judged queries: add `evaluation: {config: {queries: …}}`, or "
+                "leave the schedule out"
+            )
+        name = evaluation_job(self.name)
+        job = dg.define_asset_job(
+            name,
+            selection=selection,
+            tags={run_tags.PIPELINE: self.name},
+            description=f"Measure how good searches of {self.name} are.",
+        )
+        return job, dg.ScheduleDefinition(
+            name=f"{name}_schedule",
+            job=job,
+            cron_schedule=self.evaluation_schedule or "",
+            execution_timezone=self.timezone,
+            default_status=self.schedule_status,
+            tags={run_tags.REASON: "schedule"},
+            description="Measure how good searches are; costs seconds where nothing changed.",
         )
 
     def _about(self, resources: Mapping[str, Any]) -> About:

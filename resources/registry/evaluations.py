@@ -111,6 +111,7 @@ class Evaluations:
         values = evaluation.to_document()
         if evaluation.accepted is None:
             values.pop("accepted")
+        values["seen"] = now()
         self._evaluations.update_one({"_id": values.pop("_id")}, {"$set": values}, upsert=True)
 
     def get(self, id: str) -> Evaluation | None:  # noqa: A002
@@ -122,6 +123,14 @@ class Evaluations:
     ) -> Evaluation | None:
         """The newest, of one query set or of any."""
         return self._newest(pipeline, kind, {"queries.digest": digest} if digest else {})
+
+    def current(self, pipeline: str) -> Evaluation | None:
+        """The one that was recorded last, or found to hold still."""
+        return self._newest(pipeline, "search_quality", {}, by="seen")
+
+    def note_seen(self, id: str) -> None:  # noqa: A002
+        """It holds still: nothing that its figures go by has changed."""
+        self._evaluations.update_one({"_id": id}, {"$set": {"seen": now()}})
 
     def baseline(self, pipeline: str, digest: str, *, before: str = "") -> Evaluation | None:
         """What a new one is compared with: the one that was accepted last, else the last that

@@ -92,6 +92,8 @@ def measure(o: Opened) -> Measured:
                 before = baseline.id if baseline else None
                 made = replace(made, passed=passed, baseline=before)
                 evaluations.record(made)
+            else:
+                evaluations.note_seen(made.id)
             _prune(o)
             return Measured(made, baseline, reused, time.monotonic() - start)
     raise EvaluationError(
