@@ -19,7 +19,8 @@ class Yardstick:
 
     Attributes:
         queries: Digest of the judged queries.
-        corpus: What they were asked of: what serves, or a sample with its name.
+        corpus: What they were asked of, in words; two samples of equal size are one, since which
+            documents are in a sample depends on nothing else.
         mode: How they were asked.
         reranked: By which model, if any.
         described: The queries, for people.
@@ -35,7 +36,10 @@ class Yardstick:
 
     def __str__(self) -> str:
         asked = f"mode {self.mode}" + (f", reranked by {self.reranked}" if self.reranked else "")
-        return f"the {MEASURE} of {self.answerable:,} queries ({self.described}; {asked})"
+        return (
+            f"the {MEASURE} of {self.answerable:,} queries over {self.corpus} ({self.described}; "
+            f"{asked})"
+        )
 
 
 @dataclass(frozen=True)
@@ -97,7 +101,12 @@ def _measured(each: Evaluation, figure: Any) -> Measured:
 
 
 def _corpus(each: Evaluation) -> str:
-    return each.kind if each.kind == "search_quality" else str(each.state.get("corpus", each.run))
+    if each.kind == "search_quality":
+        return "all stored documents"
+    sample, of = each.details.get("sample"), each.details.get("corpus")
+    if not sample or of is None:
+        return f"the sample of {each.run}"
+    return f"a sample of {sample['documents']:,} of {of:,} documents"
 
 
 def yardstick(figures: Sequence[Measured]) -> Yardstick | None:

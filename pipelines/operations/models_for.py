@@ -154,7 +154,7 @@ def _figures(o: Opened, notes: list[str], *, reachable: bool) -> Sequence[Measur
         why = "its embedded server is not running; the next run or search starts it"
     elif reachable:
         try:
-            return measured_here(o.registry.evaluations.history(o.name, kind=None))
+            return measured_here(o.registry.evaluations.history(o.name, 1_000, kind=None))
         except EmbeddingsError as error:
             why = str(error)
         except PyMongoError as error:

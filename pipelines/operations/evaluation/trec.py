@@ -30,19 +30,18 @@ class RunFiles:
         name = f"{measured.number:02d}-{_tag(measured.row)}.run"
         with (self.folder / name).open("w", encoding="utf-8") as file:
             for ranking in measured.rankings():
+                query, tag = token(ranking.query, bare_is_text=True), _tag(measured.row)
                 for at, document in enumerate(ranking.ids):
-                    file.write(
-                        f"{token(ranking.query)} Q0 {token(document)} {at + 1} {-at} "
-                        f"{_tag(measured.row)}\n"
-                    )
+                    file.write(f"{query} Q0 {token(document)} {at + 1} {-at} {tag}\n")
         self.names.append(str(self.folder / name))
 
     def _write_judgements(self) -> None:
         with (self.folder / QRELS).open("w", encoding="utf-8") as file:
             for window in self._sample.queries(1_000):
                 for query in window:
+                    name = token(query.id, bare_is_text=True)
                     for each in query.judgements:
-                        file.write(f"{token(query.id)} 0 {token(each.id)} {each.grade}\n")
+                        file.write(f"{name} 0 {token(each.id)} {each.grade}\n")
         self.names.append(str(self.folder / QRELS))
 
 

@@ -4,7 +4,9 @@ from pathlib import Path
 
 import yaml
 
-from pipelines.framework.run_config import CONFIGS
+from assets.work.opened import RESOURCES
+from pipelines.cli.init import TEMPLATE
+from pipelines.framework.run_config import CONFIGS, resource_values
 from tests.pipelines.helpers import refuses, succeeds
 
 
@@ -23,6 +25,14 @@ def test_a_project_is_made(tmp_path: Path):
     }
     (location,) = yaml.safe_load((made / "workspace.yaml").read_text("utf-8"))["load_from"]
     assert location["python_module"]["module_name"] == "pipelines.notes"
+
+
+def test_what_stands_as_a_remark_can_be_switched_on(tmp_path: Path):
+    text = (TEMPLATE / "configs" / "notes.yaml").read_text("utf-8")
+    on = tmp_path / "notes.yaml"
+    on.write_text(text.replace("  # evaluation:", "  evaluation:").replace("  #  ", "   "), "utf-8")
+    values = resource_values([on], RESOURCES)["evaluation"]
+    assert values == {"queries": {"jsonl": {"path": "data/queries.jsonl"}}}
 
 
 def test_nothing_is_overwritten(tmp_path: Path):

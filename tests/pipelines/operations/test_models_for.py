@@ -48,7 +48,7 @@ def evaluation(
         "kind": "candidate",
         "at": AT + timedelta(minutes=number),
         "mode": "vector",
-        "state": {"corpus": "c1"},
+        "details": {"sample": {"documents": 2_000}, "corpus": 9_000},
     }
     return Evaluation(
         id=f"e{number}",
@@ -184,7 +184,10 @@ def test_what_was_measured_here_comes_first(place: Place, measured):
     assert (other["mean"], other["by"]["queries"], other["ranks"]) == (0.99, "d2", False)
     assert models["intfloat/e5-base-v2"]["measured"] == []
     assert models["static"]["measured"][0]["kind"] == "search_quality"
-    assert "the ndcg@10 of 60 queries (queries d1; mode vector)" in found["rule"]
+    assert (
+        "the ndcg@10 of 60 queries over a sample of 2,000 of 9,000 documents (queries d1; mode "
+        "vector)" in found["rule"]
+    )
     assert "figures of other queries or ways of asking rank nothing" in found["rule"]
     shown = succeeds("models", "--for", SHOP)
     assert "0.6200 0.520-0.720 2026-11-26" in shown
@@ -209,8 +212,14 @@ def test_the_yardstick_is_that_of_most_models_and_of_several_the_newest():
     assert chosen(one, newer) == "d2"
     assert chosen(one, two, newer) == "d1"
     assert chosen(one, evaluation(2, "a", 0.1), newer) == "d2"  # one model, measured twice
-    reranked = dataclasses.replace(two, reranked="r")
-    assert chosen(one, reranked, newer) == "d2"
+    for other in (
+        {"reranked": "r"},
+        {"mode": "hybrid"},
+        {"kind": "search_quality"},
+        {"details": {"sample": {"documents": 100}, "corpus": 9_000}},
+        {"details": {}},
+    ):
+        assert chosen(one, dataclasses.replace(two, **other), newer) == "d2"
 
 
 def test_why_a_record_cannot_be_embedded_is_said(place: Place):
