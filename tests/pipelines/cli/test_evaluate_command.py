@@ -73,3 +73,7 @@ def test_a_format_that_there_is_not_is_refused(place: Place, queries: str):
 
 def test_a_candidate_that_is_no_file_is_named(place: Place, queries: str):
     assert "nowhere.yaml" in refuses("evaluate", SHOP, "--queries", queries, "-c", "nowhere.yaml")
+
+
+def test_only_what_was_measured_is_accepted(place: Place, first_run: str):
+    assert "nobody" in refuses("evaluate", SHOP, "--accept", "nobody")
