@@ -11,6 +11,7 @@ from pipelines.operations.evaluation.telling import (
     by_chance,
     how,
     label,
+    milliseconds,
     probability,
     sentences,
     signed,
@@ -113,7 +114,7 @@ def _cost(compared: Compared) -> Table:
 def _milliseconds(row: Row) -> list[str]:
     found = []
     for pair in (row.latency.embed, row.latency.search):
-        found += [f"{1_000 * each:.2g} ms" for each in pair] if pair else ["", ""]
+        found += [f"{milliseconds(each)} ms" for each in pair] if pair else ["", ""]
     return found
 
 
