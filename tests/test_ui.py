@@ -10,7 +10,7 @@ import subprocess
 import sys
 import time
 import urllib.request
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import psutil
 import pytest
 
-from assets import run_tags
+from assets import about, run_tags
 from pipelines.framework.instance import SETTINGS
 from resources.core.paths import CODE_ROOT
 from resources.mongodb import embedded
@@ -36,7 +36,8 @@ ARGUMENTS = [
     "--disable-background-networking", "--disable-component-update",
 ]  # fmt: skip
 PATIENCE = 300_000  # milliseconds; how long the UI may take on a busy machine
-ASSETS = ["source_documents", "embedding_batches", "stored_vectors", "search_index"]
+ASSETS = [*about.ASSETS, about.QUALITY]
+"""Of the quickstart, whose searches are measured."""
 
 pytestmark = [
     pytest.mark.proof,
@@ -202,7 +203,7 @@ def test_a_first_visit_materializes_the_quickstart_without_configuration(
         "airbnb": {"__typename": "RepositoryLocation"},
     }
 
-    _open_graph(dagster, page, "quickstart")
+    _open_graph(dagster, page, "quickstart", ASSETS)
     page.get_by_role("button", name="Materialize all").click()
     page.get_by_text("Launched run").wait_for()
     # Beside it one without its keys, which is launched like any other.
@@ -224,12 +225,12 @@ def test_a_first_visit_materializes_the_quickstart_without_configuration(
     _the_asset_pages_show_their_metadata(dagster, page)
 
 
-def _open_graph(dagster: Dagster, page: "Page", location: str) -> None:
+def _open_graph(dagster: Dagster, page: "Page", location: str, assets: Sequence[str]) -> None:
     page.goto(f"{dagster.url}/locations/{location}/asset-groups/{location}/lineage")
-    for asset in ASSETS:
+    for asset in assets:
         _node(page, asset).wait_for()
     source = 1
-    assert page.locator("svg foreignObject").count() == len(ASSETS) + source
+    assert page.locator("svg foreignObject").count() == len(assets) + source
 
 
 def _node(page: "Page", asset: str):
@@ -251,7 +252,7 @@ def _messages(run: dict[str, Any]) -> str:
 
 def _launch_airbnb(dagster: Dagster, page: "Page") -> None:
     page.set_default_timeout(PATIENCE)
-    _open_graph(dagster, page, "airbnb")
+    _open_graph(dagster, page, "airbnb", about.ASSETS)
     page.get_by_role("button", name="Materialize all").click()
     page.get_by_text("Launched run").wait_for()
     page.close()
@@ -273,7 +274,7 @@ def _the_run_page_shows_success(dagster: Dagster, page: "Page", run: str) -> Non
 
 
 def _the_graph_shows_all_as_materialized(dagster: Dagster, page: "Page") -> None:
-    _open_graph(dagster, page, "quickstart")
+    _open_graph(dagster, page, "quickstart", ASSETS)
     for asset in ASSETS:
         node = _node(page, asset)
         node.get_by_text("Materialized", exact=True).wait_for()
@@ -304,6 +305,11 @@ def _the_asset_pages_show_their_metadata(dagster: Dagster, page: "Page") -> None
     _preview(page, "vectors by space", ["model", "vectors"], "sentence-transformers/")
     page.get_by_text("quickstart.documents", exact=True).first.wait_for()
     page.get_by_text("who made the vector").first.wait_for()
+
+    page.goto(f"{dagster.url}/assets/quickstart/search_quality")
+    assert float(_row(page, "ndcg@10")) > 0.7
+    assert _row(page, "queries") == "100"
+    _preview(page, "by segment", ["segment", "ndcg@10"], "howto")
 
 
 def _metadata(page: "Page", key: str):

@@ -19,6 +19,7 @@ from pipelines.cli import (
     models,
     plan,
     quarantine,
+    queries,
     run,
     search,
     serve,
@@ -67,6 +68,9 @@ SEARCH = "Search"
 app.command("search", rich_help_panel=SEARCH)(search.search)
 app.command("serve", rich_help_panel=SEARCH)(serve.serve)
 app.command("evaluate", rich_help_panel=SEARCH)(evaluate.evaluate)
+
+MEASURE = "Measure"
+app.add_typer(queries.app, name="queries", rich_help_panel=MEASURE)
 
 LOOK = "Look"
 app.command("status", rich_help_panel=LOOK)(status.status)

@@ -1,4 +1,4 @@
-"""`embeddings demo`, what `make demo` runs: the quickstart from its first run to its answers."""
+"""`embeddings demo`, what `make demo` runs: the quickstart from its first run to its figures."""
 
 from pipelines.cli import run, search
 from pipelines.cli.options import sentences
@@ -15,18 +15,22 @@ def demo() -> None:
     with sentences():
         say(
             "[bold]quickstart[/bold]: 180 texts, a local model, the embedded server; "
-            "half a minute the first time"
+            "about a minute the first time"
         )
-        run.show(execution.run("quickstart"), "quickstart")
+        outcome = execution.run("quickstart")
+        run.show(outcome, "quickstart")
         with open_searcher("quickstart", follow=False) as searcher:
             for query in QUERIES:
                 search.show(searcher.search(query, limit=3))
+        if outcome.measured is not None:
+            say("[bold]How good is that?[/bold]  {said}", said=run.quality(outcome.measured))
         say(
             """
 [bold]Next[/bold]  (commands are in .venv/bin)
   make dev                             runs, lineage, metadata in the Dagster UI
   embeddings serve                     a page to search with
   embeddings search quickstart "…"     ask it something yourself
+  embeddings evaluate quickstart       how good it is by vector, by words and by both
   embeddings lineage quickstart        which model made which vector
   configs/quickstart.yaml              your own data: files, MongoDB
   embeddings run quickstart -c mongodb/server.yaml -c embedder/voyage.yaml

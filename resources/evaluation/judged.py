@@ -54,7 +54,8 @@ class JudgedQuery:
     def digest(self) -> int:
         """Of all that a measurement goes by."""
         grades = sorted((key(each.id), each.grade) for each in self.judgements)
-        said = [self.id, self.text, grades, _in_order(self.filter)]
+        segments = sorted(self.segments.items())
+        said = [self.id, self.text, grades, _in_order(self.filter), segments]
         text = json.dumps(said, ensure_ascii=False)
         return int.from_bytes(hashlib.sha256(text.encode("utf-8", "replace")).digest(), "big")
 

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 
 import typer
 import typer.main
-from typer.core import TyperCommand, TyperGroup
+from typer.core import TyperArgument, TyperCommand, TyperGroup
 
 from pipelines.cli.app import app
 
@@ -64,9 +64,16 @@ def _leaves(group: TyperGroup, path: str) -> Iterator[tuple[str, Command]]:
         if each.hidden:
             continue
         if isinstance(each, TyperGroup):
-            yield from _leaves(each, f"{path} {name}")
+            yield from _leaves(each, " ".join([path, name, *_arguments(each, context)]))
         else:
             yield f"{path} {name}", each
+
+
+def _arguments(group: TyperGroup, context: typer.Context) -> Iterator[str]:
+    """Of a group, which stand before the names of its commands."""
+    for each in group.get_params(context):
+        if isinstance(each, TyperArgument):
+            yield each.metavar or str(each.name).upper()
 
 
 def _section(path: str, each: Command) -> Iterator[str]:
@@ -111,4 +118,4 @@ def _escaped(text: str) -> str:
 
 
 def _anchor(path: str) -> str:
-    return path.replace(" ", "-")
+    return path.replace(" ", "-").lower()

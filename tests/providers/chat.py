@@ -1,12 +1,12 @@
 """OpenAI's chat completions, answered by a function of the messages; nothing is understood here."""
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from aiohttp import web
 
-from tests.providers.behaviour import Behaviour, Request
+from tests.providers.behaviour import Behaviour, Request, count_tokens
 from tests.providers.openai import OpenAIServer
 from tests.providers.server import Refused, Reply
 
@@ -15,7 +15,8 @@ Messages = Sequence[dict[str, Any]]
 
 class ChatServer(OpenAIServer):
     """Args:
-    answer: What the model says to these messages; None says nothing.
+    answer: What the model says to these messages; None says nothing. A mapping is laid over the
+        choice: `{"finish_reason": "length"}`, `{"message": {"refusal": "No."}}`.
     finish_reason: Why it stops.
     """
 
@@ -23,7 +24,7 @@ class ChatServer(OpenAIServer):
 
     def __init__(
         self,
-        answer: Callable[[Messages], str | None],
+        answer: Callable[[Messages], str | Mapping[str, Any] | None],
         behaviour: Behaviour | None = None,
         *,
         finish_reason: str = "stop",
@@ -43,14 +44,24 @@ class ChatServer(OpenAIServer):
         if not messages or any(set(each) != {"role", "content"} for each in messages):
             raise Refused(400, "Invalid 'messages'.", param="messages")
         self.asked.append(messages)
-        message = {"role": "assistant", "content": self.answer(messages), "refusal": None}
-        choice = {"index": 0, "message": message, "finish_reason": self.finish_reason}
+        said = self.answer(messages)
+        over = dict(said) if isinstance(said, Mapping) else {"message": {"content": said}}
+        blank = {"role": "assistant", "content": None, "refusal": None}
+        message = {**blank, **over.pop("message", {})}
+        choice = {"index": 0, "finish_reason": self.finish_reason, **over, "message": message}
+        sent = sum(count_tokens(each["content"]) for each in messages)
+        back = count_tokens(message["content"] or "")
+        request.billed = True
         reply = {
             "id": f"chatcmpl-{request.number}",
             "object": "chat.completion",
             "created": 1_790_000_000,
             "model": self.MODEL,
             "choices": [choice],
-            "usage": {"prompt_tokens": 1, "completion_tokens": 1, "total_tokens": 2},
+            "usage": {
+                "prompt_tokens": sent,
+                "completion_tokens": back,
+                "total_tokens": sent + back,
+            },
         }
         return Reply(json.dumps(reply).encode(), headers=self.headers())

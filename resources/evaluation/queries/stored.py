@@ -10,6 +10,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from bson import json_util
+from pymongo import ReplaceOne
 from pymongo.collection import Collection
 from pymongo.database import Database
 
@@ -50,11 +51,23 @@ class KeptQueries:
     def count(self) -> int:
         return self.collection.count_documents(self.which)
 
-    def add(self, queries: Iterable[JudgedQuery], lineage: Mapping[str, Any] | None = None) -> None:
-        """Write queries down, together."""
-        entries = [{**self.which, **_entry(query), **(lineage or {})} for query in queries]
-        if entries:
+    def add(self, queries: Iterable[JudgedQuery]) -> None:
+        """Write down queries that are not there yet."""
+        if entries := [{**self.which, **_entry(query)} for query in queries]:
             self._written.insert_many(entries)
+
+    def put(self, queries: Iterable[JudgedQuery], lineage: Mapping[str, Any]) -> None:
+        """Write queries down, together, each with its lineage; also if they are there."""
+        self._written.bulk_write(
+            [
+                ReplaceOne(
+                    {**self.which, "id": query.id},
+                    {**self.which, **_entry(query), **lineage},
+                    upsert=True,
+                )
+                for query in queries
+            ]
+        )
 
     def remove(self) -> None:
         self.collection.delete_many(self.which)

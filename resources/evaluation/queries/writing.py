@@ -170,7 +170,8 @@ class Writing:
                     return
                 for done in wait(waiting, return_when=FIRST_COMPLETED).done:
                     asked = done.result()
-                    self._keep(waiting.pop(done), asked, written)
+                    self._keep(waiting[done], asked, written)
+                    del waiting[done]
                     progress.advance(1)
                     down = down + 1 if asked.down else 0
                     written.stopped = written.stopped or self._why_stop(asked, down, written)
@@ -201,7 +202,7 @@ class Writing:
             return
         queries = [_query(source, question) for question in asked.questions]
         name = key(source.id)
-        self._kept.add(queries, self._lineage(source, name))
+        self._kept.put(queries, self._lineage(source, name))
         stale = {**self._kept.which, "document_key": name, "text_hash": {"$ne": source.text_hash}}
         written.removed += self._kept.collection.delete_many(stale).deleted_count
         written.documents += 1

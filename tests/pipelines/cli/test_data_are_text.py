@@ -32,6 +32,7 @@ from pipelines.cli import (
     models_for,
     plan,
     quarantine,
+    queries,
     search,
     spend,
     status,
@@ -49,13 +50,17 @@ from pipelines.operations.lineage import ModelSummary, VectorLineage
 from pipelines.operations.models_for import Choice, Ranked
 from pipelines.operations.plan import DryRun
 from pipelines.operations.quarantined import InQuarantine
+from pipelines.operations.queries import Listed
 from pipelines.operations.search import SearchAnswer, SearchHit
 from pipelines.operations.several import Unseen
 from pipelines.operations.spending import Spending, Spent
 from pipelines.operations.status import IndexStatus, LastRun, PipelineStatus
 from resources.core.errors import EmbeddingsError
 from resources.core.space import EmbeddingSpace
+from resources.evaluation.judged import JudgedQuery, Judgement
 from resources.evaluation.measures import MEASURES, Difference, Interval
+from resources.evaluation.queries.imported import Import
+from resources.evaluation.queries.writing import Outline, Source, Written
 from resources.models.catalogue import ModelEntry
 from resources.registry.quarantine import Quarantined
 from resources.search_index.mongodb.lifecycle import IndexState
@@ -203,6 +208,19 @@ SHOWS: dict[str, Callable[[str], object]] = {
             SPACE, text, text, 0.1, text, {text: text}, notes=[text],
         ),
         explain=True,
+    ),
+    "queries list": lambda text: queries._show(
+        Listed(
+            text, text, 2, 1, text, True, [text],
+            [JudgedQuery(text, text, [Judgement(text, 2)], {"kind": text})],
+        )
+    ),
+    "queries generate": lambda text: [
+        queries._announce(text, Outline([Source(text, text, text)], 0, [], 1, 1, None)),
+        queries._show_written(Written(refused=[(text, text)], stopped=text)),
+    ],
+    "queries import": lambda text: queries._show_import(
+        text, Import(1, text, changed=True, replaced=0), used=False
     ),
     "evaluate": lambda text: evaluate.show(compared(text), "ndcg@10"),
     "models": lambda text: models.listing([entry(text)]).show(),

@@ -19,7 +19,15 @@ import typer.main
 
 from pipelines.cli.app import app
 from pipelines.cli.streams import Reader
-from tests.pipelines.helpers import MOTH, SHOP, Place, embeddings, environment, succeeds
+from tests.pipelines.helpers import (
+    MOTH,
+    SHOP,
+    Place,
+    embeddings,
+    environment,
+    succeeds,
+    write_jsonl,
+)
 from tests.providers.server import ProviderServer
 
 EMBEDDINGS = "from pipelines.cli.start import main; main()"
@@ -170,6 +178,9 @@ def test_every_command_has_it(name: str):
         ("maintain", [SHOP, "--dry-run"]),
         ("init", ["made"]),
         ("stop", [SHOP]),
+        ("queries", [SHOP, "list", "-c", "{generated}"]),
+        ("queries", [SHOP, "export", "made.jsonl", "-c", "{generated}"]),
+        ("queries", [SHOP, "import", "{judged}", "--replace"]),
     ],
     ids=lambda value: value if isinstance(value, str) else "",
 )
@@ -179,7 +190,12 @@ def test_what_it_prints_is_one_document(
     monkeypatch.chdir(place.folder)
     judged = {"id": "q", "query": "a lamp at night", "relevant": ["moth"]}
     (place.folder / "queries.jsonl").write_text(json.dumps(judged) + "\n", "utf-8")
-    json.loads(succeeds(*name.split(), *arguments, "--json"))
+    made = {
+        "{generated}": place.config("generated", evaluation={"queries": {"generated": {}}}),
+        "{judged}": str(write_jsonl(place.folder / "j.jsonl", [{"query": "a", "relevant": []}])),
+    }
+    given = [made.get(each, each) for each in arguments]
+    json.loads(succeeds(*name.split(), *given, "--json"))
 
 
 def test_a_run_says_what_it_did_and_what_it_does_elsewhere(place: Place, first_run: str):
