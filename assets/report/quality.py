@@ -23,7 +23,7 @@ def not_measured() -> dict[str, Any]:
 
 def measured(outcome: Measured, o: Opened) -> dict[str, Any]:
     """All that is said of an evaluation."""
-    return {**figures(outcome), **of_tables(outcome.evaluation), **pictures(outcome, o)}
+    return {**figures(outcome), **pictures(outcome, o), **of_tables(outcome.evaluation)}
 
 
 def pictures(outcome: Measured, o: Opened) -> dict[str, Any]:

@@ -246,9 +246,11 @@ def _names_of(rows: "Sequence[Row]") -> Iterator[str]:
 
 
 def _milliseconds(row: "Row") -> list[str]:
+    from pipelines.operations.evaluation.telling import milliseconds
+
     pairs = (row.latency.embed, row.latency.search)
     return [
-        f"{1_000 * pair[0]:.3g}, {1_000 * pair[1]:.3g}" if pair is not None else ""
+        f"{milliseconds(pair[0])}, {milliseconds(pair[1])}" if pair is not None else ""
         for pair in pairs
     ]
 

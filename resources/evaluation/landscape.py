@@ -146,17 +146,22 @@ def _directions(rows: np.ndarray) -> np.ndarray:
     return found * np.where(signs == 0, 1.0, signs)
 
 
-def umap(vectors: np.ndarray) -> np.ndarray | None:
-    """Places of shape (n, 2) by UMAP, where `umap-learn` is installed; None where it is not."""
+def mapped(
+    vectors: np.ndarray, also: np.ndarray | None = None
+) -> tuple[np.ndarray, np.ndarray, str]:
+    """Places as of `project`, and by what: UMAP where `umap-learn` is installed, else PCA."""
     try:
         from umap import UMAP  # pyright: ignore[reportMissingImports]
     except ImportError:
-        return None
-    near = min(15, len(vectors) - 1)
-    if near < 2:
-        return None
-    made = UMAP(n_neighbors=near, metric="cosine", random_state=_SEED).fit_transform(unit(vectors))
-    return np.asarray(made, np.float64)
+        return *project(vectors, also), "PCA"
+    rows = unit(vectors if also is None else np.concatenate([vectors, also]))
+    if len(vectors) < _FEWEST:  # it needs neighbours
+        return *project(vectors, also), "PCA"
+    made = UMAP(n_neighbors=15, metric="cosine", random_state=_SEED).fit_transform(rows)
+    places = np.asarray(made, np.float64)
+    places = places - places.mean(axis=0)
+    places = np.round(places / (np.abs(places[: len(vectors)]).max() or 1.0), 6)
+    return places[: len(vectors)], places[len(vectors) :], "UMAP"
 
 
 def clusters(sample: Sample) -> list[str]:

@@ -10,7 +10,7 @@ import numpy as np
 from resources.core.keys import shown
 from resources.core.visible import line
 from resources.evaluation.hubs import Hubness
-from resources.evaluation.landscape import Sample, Surroundings, clusters, project
+from resources.evaluation.landscape import Sample, Surroundings, clusters, mapped
 
 LONELY = 20
 """Queries that nothing lies near, of however many."""
@@ -93,6 +93,7 @@ class Landscape:
         sample: Of what is stored.
         stored: Vectors that it was drawn from.
         places: Of the sample on the map, shape (n, 2).
+        method: That made the map, `PCA` or `UMAP`.
         groups: Of each of the sample: the value of `by`, or words of its cluster.
         by: A carried field; empty where the groups are clusters.
         around: What lies around each.
@@ -105,6 +106,7 @@ class Landscape:
     sample: Sample
     stored: int
     places: np.ndarray
+    method: str
     groups: Sequence[str]
     by: str
     around: Surroundings
@@ -125,14 +127,14 @@ def seen(
     """Put all of it on one map; arguments as the attributes of `Landscape`."""
     queries = [query for query in far.first if query.vector.shape == sample.vectors.shape[1:]]
     also = np.stack([query.vector for query in queries]) if queries else None
-    places, theirs = project(sample.vectors, also)
+    places, theirs, by = mapped(sample.vectors, also)
     lonely = [
         Lonely(query.query, query.similarity, query.nearest, query.answerable, place)
         for query, place in zip(queries, theirs, strict=True)
     ]
     groups = sample.values if sample.field else clusters(sample)
     return Landscape(
-        sample, stored, places, groups, sample.field, around, lonely, far.count, hubness, texts
+        sample, stored, places, by, groups, sample.field, around, lonely, far.count, hubness, texts
     )
 
 

@@ -1,14 +1,17 @@
 """A comparison as one page to hand around."""
 
 from collections.abc import Mapping, Sequence
+from importlib import metadata
 
 from assets.work.budget import dollars
 from assets.work.evaluating.figures import Changed, Compared, Row
+from assets.work.evaluating.sample import SEED
 from pipelines.operations.evaluation.telling import (
     FIRST,
     by_chance,
     how,
     label,
+    milliseconds,
     probability,
     sentences,
     signed,
@@ -19,7 +22,7 @@ from pipelines.operations.evaluation.telling import (
 )
 from resources.core.moment import now
 from resources.evaluation import space_page
-from resources.evaluation.measures import MEASURES
+from resources.evaluation.measures import CONFIDENCE, MEASURES, RESAMPLES
 from resources.evaluation.report import (
     Answers,
     Facts,
@@ -111,7 +114,7 @@ def _cost(compared: Compared) -> Table:
 def _milliseconds(row: Row) -> list[str]:
     found = []
     for pair in (row.latency.embed, row.latency.search):
-        found += [f"{1_000 * each:.2g} ms" for each in pair] if pair else ["", ""]
+        found += [f"{milliseconds(each)} ms" for each in pair] if pair else ["", ""]
     return found
 
 
@@ -148,6 +151,15 @@ def _measured(compared: Compared) -> Facts:
             "sample": f"{compared.documents:,} documents, {compared.relevant:,} of them relevant",
             "sample's digest": compared.sample,
             "documents of the source": compared.corpus,
+            "drawn by": f"a hash of each id, seed {SEED}",
+            "intervals": f"{CONFIDENCE:.0%}, by {RESAMPLES:,} resamples of the queries; p by as "
+            "many random exchanges of the two",
+            "measured by": _versions(),
             "evaluation": compared.id,
         }
     )
+
+
+def _versions() -> str:
+    names = ("ir-measures", "pytrec-eval-terrier", "numpy")
+    return ", ".join(f"{name} {metadata.version(name)}" for name in names)

@@ -150,6 +150,12 @@ def _sample(compared: Compared) -> list[str]:
     return found
 
 
+def milliseconds(seconds: float) -> str:
+    """`0.77`, `1,890`."""
+    found = 1_000 * seconds
+    return f"{found:,.0f}" if found >= 100 else f"{found:.2g}"
+
+
 def size(count: float) -> str:
     """`1.2 GB`."""
     for unit, least in (("TB", 1e12), ("GB", 1e9), ("MB", 1e6), ("kB", 1e3)):

@@ -152,6 +152,7 @@ def _name(figure: "Figure", ax: "Axes", points: Sequence[Point]) -> int:
             arrowprops={**line, "relpos": (_side(across) / 2, _side(up) / 2)} if far else None,
             annotation_clip=False,
             in_layout=False,
+            bbox={"facecolor": "white", "edgecolor": "none", "alpha": 0.75, "pad": 0.5},
             **style,
         )
     return unnamed

@@ -21,5 +21,5 @@ def space_png(found: Landscape) -> bytes:
         found.groups,
         {LONELY: np.array([each.place for each in found.lonely]).reshape(-1, 2)},
         found.by or "clusters, by their words",
-        f"{shown:,}{some} vectors, by PCA: near means alike, as far as a map can show",
+        f"{shown:,}{some} vectors, by {found.method}: near means alike, as far as a map can show",
     )

@@ -1,7 +1,8 @@
 """A sample's map, groups and surroundings: what they say, and the same every time."""
 
 import sys
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, ClassVar
 
 import numpy as np
 import pytest
@@ -12,9 +13,9 @@ from resources.evaluation import landscape as module
 from resources.evaluation.landscape import (
     Sample,
     clusters,
+    mapped,
     project,
     surroundings,
-    umap,
     unit,
 )
 from resources.evaluation.space import LONELY, Far, Loneliest
@@ -150,6 +151,29 @@ def test_of_many_queries_that_nothing_lies_near_the_loneliest_are_kept():
     assert (silent.count, silent.first) == (None, [])
 
 
-def test_umap_is_none_where_it_is_not_installed(monkeypatch: pytest.MonkeyPatch):
+class Umap:
+    """In place of a library that is not installed here: it keeps what it is asked for."""
+
+    asked: ClassVar[list[Any]] = []
+
+    def __init__(self, **options: Any) -> None:
+        self.asked.append(options)
+
+    def fit_transform(self, rows: np.ndarray) -> np.ndarray:
+        self.asked.append(rows)
+        return rows[:, :2] * 3 + 7
+
+
+def test_umap_makes_the_map_where_it_is_installed(monkeypatch: pytest.MonkeyPatch):
+    rows, _ = clouds(3, 10)
+    monkeypatch.setitem(sys.modules, "umap", SimpleNamespace(UMAP=Umap))
+    places, theirs, method = mapped(rows, rows[:2])
+    assert method == "UMAP"
+    assert np.array_equal(theirs, places[:2])
+    assert np.abs(places).max() == 1
+    assert Umap.asked[0]["random_state"] is not None
+    assert Umap.asked[1].shape == (32, 32)
     monkeypatch.setitem(sys.modules, "umap", None)
-    assert umap(np.eye(20)) is None
+    *pca, method = mapped(rows, rows[:2])
+    assert method == "PCA"
+    assert np.array_equal(pca[0], project(rows)[0])

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +28,7 @@ ALL = Asked(
     dimensions=[16],
     formats=["int8", "packed_bit", "packed_bit+int8"],
     modes=["text", "hybrid"],
+    landscape=True,
 )
 
 
@@ -241,12 +243,34 @@ def test_as_a_page_and_for_programs_it_is_all_there(compared: Compared):
     page = as_page(compared)
     for text in ("other.yaml", "64 packed_bit+int8", "Queries that", "data:image/png"):
         assert text in page
+    for text in ("Picture of the space", "Outliers", "ir-measures 0."):
+        assert text in page
     found = compared_as_json(compared)
     json.dumps(found)
     assert found["rows"][1]["against"]["ndcg@10"]["says"] in ("more than chance", "could be chance")
     worst = found["worse"][0]["queries"][0]
     assert worst["measures"][1] < worst["measures"][0]
     assert [text for text, relevant in worst["before"] if relevant]
+
+
+def test_where_the_first_candidates_vectors_lie_is_looked_at(compared: Compared):
+    found = compared.landscape
+    assert found is not None
+    assert sorted(found.sample.ids) == [each["_id"] for each in DOCUMENTS]
+    assert found.sample.vectors.shape[1] == compared.rows[0].dimensions
+    assert (found.hubness.documents, found.hubness.queries) == (len(DOCUMENTS), len(JUDGED))
+    assert found.all_lonely is None or found.all_lonely >= len(found.lonely)
+
+
+def test_without_matplotlib_a_page_says_what_it_leaves_out(
+    compared: Compared, monkeypatch: pytest.MonkeyPatch
+):
+    for name in [name for name in sys.modules if name.partition(".")[0] == "matplotlib"]:
+        monkeypatch.delitem(sys.modules, name)
+    monkeypatch.setitem(sys.modules, "matplotlib", None)
+    page = as_page(compared)
+    assert "data:image" not in page
+    assert "A picture is left out: pictures need matplotlib" in page
 
 
 def test_without_queries_the_way_to_some_is_said(films: Workshop, tmp_path: Path):

@@ -5,7 +5,7 @@ import sys
 import threading
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
-from itertools import pairwise
+from itertools import combinations, pairwise
 
 import numpy as np
 import pytest
@@ -16,6 +16,7 @@ from PIL import Image
 from resources.core.errors import EvaluationError
 from resources.evaluation.measures import Interval
 from resources.evaluation.pictures import fonts
+from resources.evaluation.pictures import quality_against_bytes as module
 from resources.evaluation.pictures.by_segment import Segment, by_segment
 from resources.evaluation.pictures.drawing import LARGEST, spread
 from resources.evaluation.pictures.landscape import landscape
@@ -114,6 +115,28 @@ def test_a_picture_is_the_same_in_any_thread():
         thread.join()
     draw()
     assert made[0] == made[1] == made[2]
+
+
+def test_names_of_points_cover_neither_each_other_nor_a_point():
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+    from matplotlib.text import Text
+
+    rng = np.random.default_rng(3)
+    many = [Point(f"candidate {at}", 96 * 1.2 ** (at % 9), of(rng.random())) for at in range(60)]
+    figure = Figure(figsize=(8, 4.6), dpi=100, layout="constrained")
+    FigureCanvasAgg(figure).draw()
+    module._draw(figure, many, "ndcg@10")
+    figure.canvas.draw()
+    (ax,) = figure.axes
+    names = [each for each in ax.texts if each.get_text().startswith("candidate")]
+    boxes = [Text.get_window_extent(each) for each in names]
+    said = [each.get_text() for each in ax.texts if "without room" in each.get_text()]
+    assert len(boxes) > 5
+    assert said == [f"{60 - len(boxes)} more without room for a name"]
+    assert not any(a.overlaps(b) for a, b in combinations(boxes, 2))
+    dots = [ax.transData.transform((each.bytes, each.quality.mean)) for each in many]
+    assert not any(box.contains(*dot) for box in boxes for dot in dots)
 
 
 def test_a_point_more_is_another_picture():
