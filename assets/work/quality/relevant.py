@@ -4,12 +4,11 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from resources.evaluation.ids import suggestion
-
 from assets.work.opened import Opened
 from resources.core.errors import EvaluationError
 from resources.core.keys import key, shown
 from resources.core.windows import windows
+from resources.evaluation.ids import suggestion
 from resources.evaluation.judged import JudgedQuery
 
 NAMED = 20
