@@ -209,6 +209,7 @@ def test_interrupted_anywhere_it_goes_on_and_comes_to_the_same(o, monkeypatch):
         return embed(self, texts, **options)
 
     monkeypatch.setattr(SentenceTransformersEmbedder, "embed", counted)
+    step = 0
     for step in range(20):
         forget(o, queries=True)
         writes, asked = 0, []
@@ -357,7 +358,7 @@ def test_evaluations_have_a_schedule_of_their_own_where_one_is_given(shop, tmp_p
     defs = own.definitions()
     assert alone not in _selected(defs, "films")
     assert _selected(defs, "films_evaluation") == {alone}
-    (schedule,) = [s for s in defs.schedules or () if s.name == "films_evaluation_schedule"]
+    schedule = defs.resolve_schedule_def("films_evaluation_schedule")
     assert schedule.cron_schedule == "0 4 * * *"
     shop_without = Workshop(tmp_path, shop.uri, shop.database, shop.model)
     shop_without.write(DOCUMENTS[:1])

@@ -13,7 +13,7 @@ from assets.work.evaluating.variants import (
 )
 from assets.work.evaluating.vectors import space_of
 from assets.work.opened import Opened
-from resources.core.errors import ConfigurationError, EmbeddingsError
+from resources.core.errors import ConfigurationError
 from resources.core.once import once
 from resources.core.space import EmbeddingSpace
 from resources.core.vectors import VectorFormat, check_dimensions
@@ -59,19 +59,14 @@ class Candidate:
         planned: What is known of its embedder as it is configured; a run would pay by it.
 
     Raises:
-        EmbeddingsError: Its settings cannot be used; the message names the candidate.
+        EmbeddingsError: Its settings cannot be used.
     """
 
     def __init__(self, name: str, files: Sequence[str], o: Opened) -> None:
         self.name, self.files, self.o = name, files, o
-        try:
-            self.planned: Facts = o.embedder.facts()
-            _in_real_time(o)
-            o.search_index.check(self.space, self.format.dtype, o.vector_store.path)
-        except EmbeddingsError as error:
-            if not files:
-                raise
-            raise type(error)(f"candidate {name}: {error}") from error
+        self.planned: Facts = o.embedder.facts()
+        _in_real_time(o)
+        o.search_index.check(self.space, self.format.dtype, o.vector_store.path)
 
     @once
     def space(self) -> EmbeddingSpace:

@@ -188,7 +188,7 @@ class SpaceWork(Work):
             shape = (max(1, self.texts), space.width)
             values = np.memmap(file, NUMPY_TYPES[space.element], "w+", shape=shape)
             made = np.zeros(len(values), np.bool_)
-            tokens = np.full(len(values), -1, np.int64)
+            tokens = np.full(len(values), -1.0)
             for name in self.batches:
                 self._fill(name, values, made, tokens)
             yield Vectors(values, made, tokens)
@@ -205,7 +205,11 @@ class SpaceWork(Work):
             places, found = map(list, zip(*there, strict=True))
             values[places] = batch.vectors[found]
             made[places] = True
-            tokens[places] = batch.tokens[found]
+            counted = batch.tokens[found].astype(np.float64)
+            billed = batch.details.get("tokens")
+            if billed is not None:  # of the whole batch, where nobody tells of each text
+                counted[counted < 0] = billed / len(batch.lineage)
+            tokens[places] = counted
 
     def places(self, pieces: Pieces) -> np.ndarray:
         """Of each chunk, the row of its vector; -1 where it has none."""
@@ -224,7 +228,7 @@ class Vectors:
     Attributes:
         values: Of the space's element type, shape (texts, columns), on disk.
         made: (texts,) whether there is one.
-        tokens: (texts,) as the provider counts them; -1 where it does not.
+        tokens: (texts,) as counted, or its batch's mean; -1 where neither is known.
     """
 
     values: Any

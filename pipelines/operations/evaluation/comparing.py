@@ -17,7 +17,7 @@ from pipelines.framework.catalog import as_pipeline, open_pipeline
 from pipelines.framework.pipeline import EmbeddingPipeline
 from pipelines.operations.evaluation.changed import changed
 from pipelines.operations.evaluation.trec import RunFiles
-from resources.core.errors import ConfigurationError, EvaluationError
+from resources.core.errors import ConfigurationError, EmbeddingsError, EvaluationError
 from resources.core.moment import now
 from resources.evaluation.judged import QuerySet
 from resources.evaluation.queries.provider import Where
@@ -65,12 +65,7 @@ def evaluate(
     named = [(BASELINE, ()), *((_name(files), files) for files in map(_files, candidates))]
     with ExitStack() as stack:
         opened = [
-            Candidate(
-                name,
-                [str(file) for file in files],
-                stack.enter_context(_opened(found, [*overrides, *files], log)),
-            )
-            for name, files in named
+            _opened(found, name, files, overrides, stack=stack, log=log) for name, files in named
         ]
         first = opened[0].o
         judged = _queries(first, queries)
@@ -95,8 +90,22 @@ def evaluate(
         )
 
 
-def _opened(pipeline: EmbeddingPipeline, files: Files, log: Callable[[str], None]) -> Any:
-    return open_pipeline(pipeline, files, log=log)
+def _opened(
+    pipeline: EmbeddingPipeline,
+    name: str,
+    files: Files,
+    overrides: Files,
+    *,
+    stack: ExitStack,
+    log: Callable[[str], None],
+) -> Candidate:
+    try:
+        o = stack.enter_context(open_pipeline(pipeline, [*overrides, *files], log=log))
+        return Candidate(name, [str(file) for file in files], o)
+    except EmbeddingsError as error:
+        if not files:
+            raise
+        raise type(error)(f"candidate {name}: {error}") from error
 
 
 def _files(candidate: str | Path | Files) -> Files:
@@ -118,9 +127,11 @@ def _queries(o: Opened, path: str | Path | None) -> QuerySet:
         raise ConfigurationError(
             f"{path} is no file of judged queries: its name ends in {', '.join(_KINDS)}"
         )
-    settings = {"queries": {"kind": kind, "path": str(Path(path).absolute())}}
-    chosen = EvaluationResource.model_validate(settings)
-    return chosen.open(Where(o.name, o.client, o.client[o.mongodb.registry], o.source))
+    # As in a run config.
+    chosen: Any = {"queries": {kind: {"path": str(Path(path).absolute())}}}
+    return EvaluationResource(**chosen).open(
+        Where(o.name, o.client, o.client[o.mongodb.registry], o.source)
+    )
 
 
 def _worse(

@@ -137,8 +137,8 @@ def _sample(compared: Compared) -> list[str]:
     if compared.documents < compared.corpus:
         found.append(
             f"Measured on {compared.documents:,} of {compared.corpus:,} documents, the "
-            f"{compared.relevant:,} relevant ones among them: compare the rows with one another, "
-            "in the whole source no figure would be higher."
+            f"{compared.relevant:,} relevant ones among them: compare the rows with one another; "
+            "among more documents figures fall."
         )
     else:
         found.append(f"Measured on all {compared.corpus:,} documents of the source.")

@@ -18,11 +18,13 @@ from hypothesis import strategies as st
 from rich.text import Text
 
 from assets.work.budget import Estimate
+from assets.work.evaluating import figures
 from assets.work.planning import Counts
 from pipelines import cli
 from pipelines.cli import (
     audit,
     doctor,
+    evaluate,
     history,
     index,
     lineage,
@@ -53,6 +55,7 @@ from pipelines.operations.spending import Spending, Spent
 from pipelines.operations.status import IndexStatus, LastRun, PipelineStatus
 from resources.core.errors import EmbeddingsError
 from resources.core.space import EmbeddingSpace
+from resources.evaluation.measures import MEASURES, Difference, Interval
 from resources.models.catalogue import ModelEntry
 from resources.registry.quarantine import Quarantined
 from resources.search_index.mongodb.lifecycle import IndexState
@@ -121,6 +124,23 @@ def entry(text: str) -> ModelEntry:
     )  # fmt: skip
 
 
+def compared(text: str) -> figures.Compared:
+    rows = [
+        figures.Row(
+            text, [text], text, text, text, 64, text, text, "vector", text, text, text,
+            dict.fromkeys(MEASURES, Interval(0.5, 0.4, 0.6)),
+            {} if first else dict.fromkeys(MEASURES, Difference(0.1, -0.1, 0.2, 0.2)),
+            figures.Latency((0.1, 0.2), (0.1, 0.2)), figures.Whole(1, 2, 3.0, 4.0, 5), 1, 2, 1,
+            [text],
+        )
+        for first in (True, False)
+    ]  # fmt: skip
+    spent = figures.Spending(1, 2, 3.0)
+    return figures.Compared(
+        text, text, text, text, True, 1, 0, text, 2, 1, 3, 0, 1, [text], rows, spent, notes=[text]
+    )  # fmt: skip
+
+
 SHOWS: dict[str, Callable[[str], object]] = {
     "error": lambda text: say_error(EmbeddingsError(text)),
     "log line": log,
@@ -184,6 +204,7 @@ SHOWS: dict[str, Callable[[str], object]] = {
         ),
         explain=True,
     ),
+    "evaluate": lambda text: evaluate.show(compared(text), "ndcg@10"),
     "models": lambda text: models.listing([entry(text)]).show(),
     "models --for": lambda text: models_for.show(
         Choice(text, None, text, [Ranked(entry(text), refused=text)], text, [text])

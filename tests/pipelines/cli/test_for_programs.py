@@ -161,6 +161,7 @@ def test_every_command_has_it(name: str):
         ("models", []),
         ("models", ["--for", SHOP]),
         ("search", [SHOP, MOTH]),
+        ("evaluate", [SHOP, "--queries", "queries.jsonl"]),
         ("quarantine list", [SHOP]),
         ("quarantine retry", [SHOP, "--all"]),
         ("quarantine drop", [SHOP, "--all"]),
@@ -176,6 +177,8 @@ def test_what_it_prints_is_one_document(
     place: Place, first_run: str, name: str, arguments: list[str], monkeypatch: pytest.MonkeyPatch
 ):
     monkeypatch.chdir(place.folder)
+    judged = {"id": "q", "query": "a lamp at night", "relevant": ["moth"]}
+    (place.folder / "queries.jsonl").write_text(json.dumps(judged) + "\n", "utf-8")
     json.loads(succeeds(*name.split(), *arguments, "--json"))
 
 
