@@ -183,7 +183,7 @@ def page() -> Iterator["Page"]:
 
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=CHROMIUM, args=ARGUMENTS)
-        page = browser.new_context(viewport={"width": 1400, "height": 900}).new_page()
+        page = browser.new_context(viewport={"width": 1800, "height": 900}).new_page()
         page.set_default_timeout(PATIENCE)
         # Dagster's own greeting covers the page at some point of the first visit.
         page.add_locator_handler(

@@ -23,14 +23,15 @@ def demo() -> None:
             for query in QUERIES:
                 search.show(searcher.search(query, limit=3))
         if outcome.measured is not None:
-            say("[bold]How good is that?[/bold]  {said}", said=run.quality(outcome.measured))
+            say("\n[bold]How good is that?[/bold]  {said}", said=run.quality(outcome.measured))
         say(
             """
 [bold]Next[/bold]  (commands are in .venv/bin)
   make dev                             runs, lineage, metadata in the Dagster UI
   embeddings serve                     a page to search with
   embeddings search quickstart "…"     ask it something yourself
-  embeddings evaluate quickstart       how good it is by vector, by words and by both
+  embeddings evaluate quickstart --mode text,hybrid
+                                       would words help? with -c: another model?
   embeddings lineage quickstart        which model made which vector
   configs/quickstart.yaml              your own data: files, MongoDB
   embeddings run quickstart -c mongodb/server.yaml -c embedder/voyage.yaml

@@ -64,12 +64,12 @@ def _leaves(group: TyperGroup, path: str) -> Iterator[tuple[str, Command]]:
         if each.hidden:
             continue
         if isinstance(each, TyperGroup):
-            yield from _leaves(each, " ".join([path, name, *_arguments(each, context)]))
+            yield from _leaves(each, " ".join([path, name, *arguments(each, context)]))
         else:
             yield f"{path} {name}", each
 
 
-def _arguments(group: TyperGroup, context: typer.Context) -> Iterator[str]:
+def arguments(group: Command, context: typer.Context) -> Iterator[str]:
     """Of a group, which stand before the names of its commands."""
     for each in group.get_params(context):
         if isinstance(each, TyperArgument):

@@ -17,7 +17,7 @@ NOT_RUN = {
     r"(DAGSTER_HOME=\S+ )?dagster dev": "does not end; tests/test_ui.py starts it",
     r"(EMBEDDINGS_TOKEN=.* )?embeddings serve": "does not end; tests/pipelines/serving starts it",
     r"curl ": "asks what `embeddings serve` would answer; tests/pipelines/serving asks it",
-    r"embeddings (run|search) .*-c embedder/(voyage|openai)\.yaml": "a key, and money",
+    r"embeddings (run|search|evaluate) .*-c embedder/(voyage|openai)\.yaml": "a key, and money",
     r"embeddings .*-c rerank/": "a model from the hub, or a key",
     r"python examples/rag\.py .*--base-url": "a model server; tests/examples has one",
     r"python -m benchmarks\.": "minutes to hours",

@@ -114,6 +114,7 @@ def _take(dagster: str, search: str) -> None:
         context.set_default_timeout(PATIENCE)
         _asset_graph(context, dagster)
         _asset_page(context, dagster)
+        _quality_page(context, dagster)
         _search_page(context, search)
         browser.close()
 
@@ -132,7 +133,7 @@ def _opened(context: "BrowserContext", url: str, width: int, height: int) -> "Pa
 
 def _asset_graph(context: "BrowserContext", dagster: str) -> None:
     url = f"{dagster}/locations/quickstart/asset-groups/quickstart/lineage"
-    page = _opened(context, url, 1240, 520)
+    page = _opened(context, url, 1560, 480)  # boxes that say more than their names
     page.get_by_text("Hide navigation").click()
     page.reload()  # the graph takes the room that there is now
     for asset in ASSETS:
@@ -145,6 +146,15 @@ def _asset_page(context: "BrowserContext", dagster: str) -> None:
     page = _opened(context, f"{dagster}/assets/quickstart/stored_vectors", 1240, 1400)
     page.get_by_role("cell", name="vectors stored", exact=True).first.wait_for()
     _save(page, "asset-page.png")
+
+
+def _quality_page(context: "BrowserContext", dagster: str) -> None:
+    page = _opened(context, f"{dagster}/assets/quickstart/search_quality", 1240, 760)
+    picture = "quality by segment"
+    row = page.get_by_role("row").filter(has=page.get_by_role("cell", name=picture, exact=True))
+    row.get_by_text("[Show Markdown]").click()
+    page.get_by_role("img", name=picture).wait_for()
+    _save(page, "search-quality.png")
 
 
 def _search_page(context: "BrowserContext", search: str) -> None:

@@ -20,7 +20,7 @@ from typer.core import TyperGroup
 from resources.core.paths import CODE_ROOT
 from resources.mongodb import embedded
 from tests import servers
-from tests.docs.commands import Command, command
+from tests.docs.commands import Command, arguments, command
 from tests.docs.lines import NOT_RUN, Line, lines
 from tests.docs.markdown import documents
 from tests.pipelines.helpers import KEYS
@@ -71,7 +71,9 @@ def _check_words(words: list[str], line: Line) -> None:
     while isinstance(at, TyperGroup) and words and not words[0].startswith("-"):
         found = at.get_command(context, words[0])
         assert isinstance(found, Command), f"{line.place}: no {words[0]!r}: {line.text}"
-        at, words = found, words[1:]
+        # `embeddings queries PIPELINE list`: a group may have arguments of its own.
+        own = len(list(arguments(found, context))) if isinstance(found, TyperGroup) else 0
+        at, words = found, words[1 + own :]
     options = {name for each in at.get_params(context) for name in each.opts}
     named = {word.split("=")[0] for word in words if re.match(r"--?[a-z]", word)}
     assert named <= options, f"{line.place}: {named - options}: {line.text}"

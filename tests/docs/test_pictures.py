@@ -20,6 +20,7 @@ def test_every_picture_is_shown():
         "asset-graph.png",
         "asset-page.png",
         "search-page.png",
+        "search-quality.png",
     }
     assert set(PICTURES) <= shown
 

@@ -30,8 +30,9 @@ MARKERS = ("o", "s", "^", "D", "v", "P", "X", "<", ">", "p")
 LABEL = 36
 """Characters of a label."""
 
-_TRIES = ((120, 64), (100, 32), (80, 16), (60, 8), (40, 4))
-"""Dots per inch and colours, until it is small enough; Dagster's dialog is 990 dots wide."""
+_TRIES = ((110, 64), (100, 32), (80, 16), (60, 8), (40, 4))
+"""Dots per inch and colours, until the picture is small enough; eight inches of the first fit into
+the dialog in which the Dagster UI shows a picture."""
 
 
 def png(draw: Callable[["Figure"], None], width: float, height: float) -> bytes:
