@@ -95,6 +95,14 @@ def evaluate(
         Path | None,
         typer.Option(help="Write judgements and what was found as TREC's files.", metavar="DIR"),
     ] = None,
+    accept: Annotated[
+        str | None,
+        typer.Option(
+            help="Compare nothing: from now on, what runs measure of the pipeline is compared with "
+            "this run, or evaluation, or `last`.",
+            metavar="RUN",
+        ),
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
     """Compare searches as they are with other models, widths, formats, prompts or chunkers.
@@ -107,6 +115,9 @@ def evaluate(
     from pipelines.operations.evaluation.comparing import evaluate as compare
 
     with sentences():
+        if accept is not None:
+            _accept(pipeline, accept, config or [], as_json=as_json)
+            return
         asked = Asked(
             size=sample,
             dimensions=_numbers(dimensions),
@@ -135,6 +146,20 @@ def evaluate(
             show(found, measure.value)
             for path in [*found.runs, *([str(report)] if report else [])]:
                 say("written: [cyan]{path}[/cyan]", path=path)
+
+
+def _accept(pipeline: str, run: str, config: Sequence[Path], *, as_json: bool) -> None:
+    from pipelines.operations.evaluation.recorded import accept
+
+    found = accept(pipeline, run, config)
+    if as_json:
+        print_json({"accepted": found.id, "run": found.run, "at": found.at})
+    else:
+        say(
+            "accepted: [cyan]{id}[/cyan] of run {run}; the next runs are compared with it",
+            id=found.id,
+            run=found.run,
+        )
 
 
 def show(found: "Compared", measure: str) -> None:

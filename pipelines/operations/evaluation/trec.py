@@ -1,4 +1,4 @@
-"""What was found, as files of TREC's, which every tool of the field reads."""
+"""What candidates found, as files of TREC's, which every tool of the field reads."""
 
 import re
 from pathlib import Path
@@ -6,13 +6,13 @@ from pathlib import Path
 from assets.work.evaluating.figures import Row
 from assets.work.evaluating.measuring import Measured
 from assets.work.evaluating.sample import Sample
-from resources.evaluation.trec import token
+from resources.evaluation.runs import judgement_lines, run_lines
 
 QRELS = "qrels.txt"
 
 
 class RunFiles:
-    """A folder with the judgements, and a run for every row; ids as in `resources.evaluation.trec`.
+    """A folder with the judgements, and a run for every row: see `resources.evaluation.runs`.
 
     Attributes:
         names: Of the files that were written.
@@ -24,26 +24,21 @@ class RunFiles:
         folder.mkdir(parents=True, exist_ok=True)  # now, and not after something was paid for
 
     def write(self, measured: Measured) -> None:
-        """Write a row's run; each place has a score of its own, so that nothing ties."""
+        """Write a row's run."""
         if not self.names:
             self._write_judgements()
-        name = f"{measured.number:02d}-{_tag(measured.row)}.run"
-        with (self.folder / name).open("w", encoding="utf-8") as file:
-            for ranking in measured.rankings():
-                for at, document in enumerate(ranking.ids):
-                    file.write(
-                        f"{token(ranking.query)} Q0 {token(document)} {at + 1} {-at} "
-                        f"{_tag(measured.row)}\n"
-                    )
-        self.names.append(str(self.folder / name))
+        tag = _tag(measured.row)
+        path = self.folder / f"{measured.number:02d}-{tag}.run"
+        with path.open("w", encoding="utf-8") as file:
+            file.writelines(run_lines(measured.rankings(), tag))
+        self.names.append(str(path))
 
     def _write_judgements(self) -> None:
-        with (self.folder / QRELS).open("w", encoding="utf-8") as file:
+        path = self.folder / QRELS
+        with path.open("w", encoding="utf-8") as file:
             for window in self._sample.queries(1_000):
-                for query in window:
-                    for each in query.judgements:
-                        file.write(f"{token(query.id)} 0 {token(each.id)} {each.grade}\n")
-        self.names.append(str(self.folder / QRELS))
+                file.writelines(judgement_lines(window))
+        self.names.append(str(path))
 
 
 def _tag(row: Row) -> str:

@@ -169,6 +169,7 @@ def test_every_command_has_it(name: str):
         ("models", []),
         ("models", ["--for", SHOP]),
         ("search", [SHOP, MOTH]),
+        ("evaluate", [SHOP, "--queries", "queries.jsonl"]),
         ("quarantine list", [SHOP]),
         ("quarantine retry", [SHOP, "--all"]),
         ("quarantine drop", [SHOP, "--all"]),
@@ -187,6 +188,8 @@ def test_what_it_prints_is_one_document(
     place: Place, first_run: str, name: str, arguments: list[str], monkeypatch: pytest.MonkeyPatch
 ):
     monkeypatch.chdir(place.folder)
+    judged = {"id": "q", "query": "a lamp at night", "relevant": ["moth"]}
+    write_jsonl(place.folder / "queries.jsonl", [judged])
     made = {
         "{generated}": place.config("generated", evaluation={"queries": {"generated": {}}}),
         "{judged}": str(write_jsonl(place.folder / "j.jsonl", [{"query": "a", "relevant": []}])),

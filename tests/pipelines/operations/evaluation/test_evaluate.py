@@ -15,8 +15,10 @@ from pipelines.operations.evaluation.as_json import compared_as_json
 from pipelines.operations.evaluation.comparing import evaluate
 from pipelines.operations.evaluation.page import as_page
 from pipelines.operations.evaluation.telling import how, sentences
+from pipelines.operations.search import search
 from resources.core.errors import ConfigurationError, EvaluationError
 from resources.evaluation.measures import MEASURES
+from tests.models import build_cross_encoder
 from tests.pipelines.helpers import write_config
 from tests.pipelines.operations.evaluation.conftest import DOCUMENTS, JUDGED
 from tests.workshop import Workshop
@@ -136,6 +138,35 @@ def test_again_it_says_the_same_to_the_last_digit_pays_nothing_and_touches_nothi
     assert everything(films) == before
     for path, same in zip(compared.runs, again.runs, strict=True):
         assert Path(path).read_bytes() == Path(same).read_bytes()
+
+
+def test_held_a_window_at_a_time_it_finds_the_same(
+    films: Workshop, compared: Compared, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr("assets.work.evaluating.index.HELD_BYTES", 7 * 4 * 64)
+    windowed = evaluate(films.pipeline, asked=Asked(formats=["int8"]), export=films.folder / "w")
+    for row in windowed.rows:
+        assert row.measures == rows(compared, BASELINE)[how(row)].measures
+    assert Path(windowed.runs[1]).read_bytes() == Path(compared.runs[1]).read_bytes()
+
+
+def test_a_reranker_reads_what_it_reads_in_a_search(films: Workshop, tmp_path: Path):
+    model = str(build_cross_encoder(tmp_path / "reranker"))
+    rerank = {"provider": {"sentence_transformers": {"model": model}}, "candidates": 5}
+    read = write_config(tmp_path / "rerank.yaml", rerank=rerank)
+    found = evaluate(films.pipeline, [read], export=tmp_path / "runs")
+    assert [how(row) for row in found.rows] == ["64 float32", "64 float32, reranked", "64 float32"]
+    assert found.rows[1].reranked == model
+    assert found.rows[2].measures == found.rows[0].measures
+    run = [line.split() for line in Path(found.runs[2]).read_text("utf-8").splitlines()]
+    query = json.loads((films.folder / "queries.jsonl").read_text("utf-8").splitlines()[0])
+    ranked = [int(document) for name, _, document, *_ in run if name == query["id"]]
+    answer = search(films.pipeline, query["query"], overrides=[read], filter=query["filter"])
+    assert ranked == [hit.id for hit in answer.hits]
+    without = evaluate(films.pipeline, [read], asked=Asked(rerank=False))
+    assert [how(row) for row in without.rows] == ["64 float32", "64 float32"]
+    with pytest.raises(ConfigurationError, match="has no reranker"):
+        evaluate(films.pipeline, asked=Asked(rerank=True))
 
 
 def test_formats_and_widths_cost_less_and_do_not_find_more(compared: Compared):
