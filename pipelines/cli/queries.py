@@ -22,6 +22,10 @@ app = typer.Typer(
 )
 
 
+SHOWN = 20
+"""Queries, where nothing is said."""
+
+
 # Enums, because they are what every version of typer turns into a choice.
 class Readable(StrEnum):
     JSONL = "jsonl"
@@ -62,26 +66,37 @@ def generate(
     """Have a chat model write the questions of `by_model`, and say before what it costs.
 
     Each document is asked about once, and what is written is kept at once: run it again after it
-    was interrupted, or when the source has grown.
+    was interrupted, or when the source has grown. Queries that are made of the documents
+    themselves (`generated`) are only shown: they cost nothing, and are kept nowhere.
     """
-    from pipelines.operations import queries
+    from pipelines.operations.queries import Listed
+    from pipelines.operations.queries import generate as have_written
 
     with sentences(), progress_apart(as_json):
-        found = queries.generate(
-            context.obj, config or [], announce=_announce, dry_run=dry_run, log=_log
+        found = have_written(
+            context.obj,
+            config or [],
+            announce=_announce,
+            dry_run=dry_run,
+            log=_log,
+            limit=SHOWN,
         )
-        if found.written is not None:
+        if isinstance(found, Listed):
+            _show(found)
+            say("[dim]they are made anew whenever they are read, and cost nothing[/dim]")
+        elif found.written is not None:
             _show_written(found.written)
+    listed = isinstance(found, Listed)
     if as_json:
-        print_json(_generation(context.obj, found))
-    if found.written is not None and (found.written.stopped or found.written.refused):
+        print_json(_as_document(found) if listed else _generation(context.obj, found))
+    if not listed and (written := found.written) and (written.stopped or written.refused):
         raise typer.Exit(WRONG)
 
 
 @app.command("list")
 def list_(
     context: typer.Context,
-    limit: Annotated[int, typer.Option(min=0, help="So many of them; 0 for all.")] = 20,
+    limit: Annotated[int, typer.Option(min=0, help="So many of them; 0 for all.")] = SHOWN,
     as_json: AsJson = False,
     config: Configs = None,
 ) -> None:
@@ -238,7 +253,8 @@ def _generation(pipeline: str, found: "Generation") -> dict[str, Any]:
 def _show(found: "Listed") -> None:
     facts(
         {
-            "queries": f"{found.count:,} of {found.source}",
+            "source": found.source,
+            "queries": f"{found.count:,}",
             "answerable": f"{found.answerable:,}",
             "digest": found.digest,
         }

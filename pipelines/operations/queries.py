@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Literal, get_args
 
 from assets.work.opened import Opened
 from pipelines.framework.catalog import as_pipeline, open_pipeline
@@ -70,23 +70,27 @@ def listed(
         EvaluationError: There are none, or one cannot be used.
     """
     with _opened(pipeline, overrides) as opened:
-        found = opened.judged_queries
-        first: list[JudgedQuery] = []
-        counts = {"all": 0, "answerable": 0}
+        return _listed(opened, limit)
 
-        def counted() -> Iterator[JudgedQuery]:
-            for query in _askable(found, opened):
-                counts["all"] += 1
-                counts["answerable"] += query.answerable
-                if not limit or len(first) < limit:
-                    first.append(query)
-                yield query
 
-        name = digest(counted())
-        return Listed(
-            opened.name, found.describe(), counts["all"], counts["answerable"], name,
-            found.known_item, tuple(found.notes), first,
-        )  # fmt: skip
+def _listed(opened: Opened, limit: int) -> Listed:
+    found = opened.judged_queries
+    first: list[JudgedQuery] = []
+    counts = {"all": 0, "answerable": 0}
+
+    def counted() -> Iterator[JudgedQuery]:
+        for query in _askable(found, opened):
+            counts["all"] += 1
+            counts["answerable"] += query.answerable
+            if not limit or len(first) < limit:
+                first.append(query)
+            yield query
+
+    name = digest(counted())
+    return Listed(
+        opened.name, found.describe(), counts["all"], counts["answerable"], name,
+        found.known_item, tuple(found.notes), first,
+    )  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -110,7 +114,8 @@ def generate(
     announce: Callable[[str, Outline], None] = lambda model, outline: None,
     dry_run: bool = False,
     log: Callable[[str], None] = lambda line: None,
-) -> Generation:
+    limit: int = 0,
+) -> Generation | Listed:
     """Have a model write the questions that are not written yet.
 
     Args:
@@ -119,14 +124,23 @@ def generate(
         announce: Told of the model and what is to be asked, before anything is.
         dry_run: Ask nothing.
         log: Takes lines of progress.
+        limit: So many are given of those that are made of the documents; 0 for all.
+
+    Returns:
+        What was asked; where the queries are made of the documents, which costs nothing, those.
 
     Raises:
-        EvaluationError: No model is to write them, or it costs too much.
+        EvaluationError: Nothing writes them, or it costs too much.
     """
     with _opened(pipeline, overrides) as opened:
         chosen = opened.evaluation.queries
+        if isinstance(chosen, GeneratedQueries):
+            return _listed(opened, limit)
         if not isinstance(chosen, ByModelQueries):
-            raise EvaluationError(_nothing_to_write(opened, chosen))
+            raise EvaluationError(
+                f"the queries of {opened.name} are `{chosen.kind}`, which nothing writes: choose "
+                "`queries: {by_model: {model: …}}`, or `generated`, which costs nothing"
+            )
         writing = chosen.writing(_where(opened))
         outline = writing.outline()
         announce(chosen.model, outline)
@@ -232,18 +246,6 @@ def _reading(
 def _here(path: str) -> str:
     """As a shell means it: a relative path starts where the command is given."""
     return path if is_url(path) else str(Path(path).expanduser().absolute())
-
-
-def _nothing_to_write(opened: Opened, chosen: Any) -> str:
-    if isinstance(chosen, GeneratedQueries):
-        return (
-            f"the queries of {opened.name} are made from its documents whenever they are read: "
-            f"`embeddings queries {opened.name} list` shows them, `export FILE` writes them down"
-        )
-    return (
-        f"the queries of {opened.name} are `{chosen.kind}`, which no model writes: choose "
-        "`queries: {by_model: {model: …}}`, or `generated`, which costs nothing"
-    )
 
 
 class _Askable(QuerySet):

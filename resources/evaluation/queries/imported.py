@@ -15,7 +15,7 @@ from resources.evaluation.judged import JudgedQuery, QuerySet, digest
 from resources.evaluation.queries.provider import QueriesProvider, Where
 from resources.evaluation.queries.stored import SETS, KeptQueries
 
-_AT_ONCE = 1_000
+_AT_ONCE = 500
 _PREFIX = "imported/"
 
 

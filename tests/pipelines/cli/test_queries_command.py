@@ -38,7 +38,13 @@ def chat(monkeypatch: pytest.MonkeyPatch) -> Iterator[ChatServer]:
 
 def test_list_shows_them_with_what_they_can_claim(place: Place, judged: str):
     shown = succeeds("queries", SHOP, "list", "-c", judged, "--limit", "3")
-    for part in ("4 of jsonl", "insects at a lamp", "6 (2), bolt", '{"kind": "kitchen"}', "1 more"):
+    for part in (
+        "judged.jsonl",
+        "insects at a lamp",
+        "6 (2), bolt",
+        '{"kind": "kitchen"}',
+        "1 more",
+    ):
         assert part in shown
     found = json.loads(succeeds("queries", SHOP, "list", "-c", judged, "--json"))
     assert (found["count"], found["answerable"], found["known_item"]) == (4, 3, False)
@@ -55,8 +61,11 @@ def test_generated_ones_are_made_of_the_documents(place: Place):
     other = chosen(place, "other", generated={"seed": 2, "sample": 4})
     merged = succeeds("queries", SHOP, "list", "-c", config, "-c", other, "--json")
     assert json.loads(merged)["digest"] != found["digest"]
-    said = refuses("queries", SHOP, "generate", "-c", config)
-    assert "are made from its documents whenever they are read" in said
+    shown = succeeds("queries", SHOP, "generate", "-c", config)
+    assert "made anew whenever they are read" in shown
+    assert found["queries"][0]["id"] in shown
+    shown = succeeds("queries", SHOP, "generate", "-c", config, "--json")
+    assert json.loads(shown) == found
 
 
 def test_what_is_exported_is_imported_as_the_same_set(place: Place, judged: str, tmp_path: Path):
@@ -133,7 +142,7 @@ def test_exports_need_a_format_and_a_folder(place: Place, judged: str, tmp_path:
 def test_without_queries_it_is_said_how_to_have_some(place: Place):
     said = refuses("queries", SHOP, "list")
     assert "`queries: {generated: {from: first_sentence}}`" in said
-    assert "which no model writes" in refuses("queries", SHOP, "generate")
+    assert "which nothing writes" in refuses("queries", SHOP, "generate")
 
 
 def test_a_model_writes_them_once_and_its_cost_is_said_before(place: Place, chat: ChatServer):

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from resources.core.errors import EvaluationError
 from resources.core.keys import key
 from resources.evaluation.export import FORMATS, Format, export
-from resources.evaluation.judged import JudgedQuery, Judgement, digest
+from resources.evaluation.judged import JudgedQuery, Judgement, QuerySet, digest
 from resources.evaluation.queries.files import CsvQueries, JsonlQueries
 from resources.evaluation.queries.trec import TrecQueries
 from tests.resources.evaluation.strategies import SETS
@@ -18,12 +18,13 @@ from tests.resources.evaluation.strategies import SETS
 NOWHERE: Any = None
 
 
-def read(paths: Sequence[Path]) -> list[JudgedQuery]:
+def opened(paths: Sequence[Path]) -> QuerySet:
+    """What an export has written."""
     first, *others = map(str, paths)
     if others:
-        return list(TrecQueries(qrels=first, topics=others[0]).open(NOWHERE))
+        return TrecQueries(qrels=first, topics=others[0]).open(NOWHERE)
     kind = CsvQueries if first.endswith(".csv") else JsonlQueries
-    return list(kind(path=first).open(NOWHERE))
+    return kind(path=first).open(NOWHERE)
 
 
 @pytest.fixture(scope="module")
@@ -32,13 +33,13 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.mark.parametrize("to", FORMATS)
-@settings(max_examples=60)
+@settings(max_examples=30)
 @given(queries=SETS)
 def test_it_is_the_same_set_when_it_is_read(folder: Path, to: Format, queries: list[JudgedQuery]):
     if to == "trec" and not any(query.judgements for query in queries):
         queries[0] = JudgedQuery(queries[0].id, queries[0].text, [Judgement("d")])
     paths, count = export(queries, folder / f"set.{to}", to)
-    again = read(paths)
+    again = list(opened(paths))
     assert count == len(again) == len(queries)
     assert digest(again) == digest(queries)
     for query, found in zip(queries, again, strict=True):
