@@ -105,14 +105,19 @@ def per_query(queries: Sequence[JudgedQuery], rankings: Iterable[Ranking]) -> di
 
 
 def interval(values: np.ndarray) -> Interval:
-    """The mean of one measure over queries, with its bootstrap interval; the same every time."""
-    means = _resampled(values)
-    low, high = np.quantile(means, [(1 - CONFIDENCE) / 2, (1 + CONFIDENCE) / 2])
-    return Interval(float(values.mean()), float(low), float(high))
+    """The mean of one measure over queries, with its bootstrap interval.
+
+    The same every time, and in whatever order the queries come.
+    """
+    ordered = np.sort(values)
+    low, high = np.quantile(_resampled(ordered), [(1 - CONFIDENCE) / 2, (1 + CONFIDENCE) / 2])
+    return Interval(float(ordered.mean()), float(low), float(high))
 
 
 def difference(first: np.ndarray, second: np.ndarray) -> Difference:
-    """How much better the second is than the first, query by query; the same every time.
+    """How much better the second is than the first, query by query.
+
+    The same every time, and in whatever order the queries come.
 
     The interval is the paired bootstrap's, p the paired randomization test's (Smucker, Allan and
     Carterette, "A Comparison of Statistical Significance Tests for Information Retrieval
@@ -122,7 +127,7 @@ def difference(first: np.ndarray, second: np.ndarray) -> Difference:
         first: One measure of each query.
         second: The same of the other, in the same order.
     """
-    apart = np.asarray(second, np.float64) - np.asarray(first, np.float64)
+    apart = np.sort(np.asarray(second, np.float64) - np.asarray(first, np.float64))
     means = _resampled(apart)
     low, high = np.quantile(means, [(1 - CONFIDENCE) / 2, (1 + CONFIDENCE) / 2])
     mean = float(apart.mean())

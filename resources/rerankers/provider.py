@@ -9,8 +9,9 @@ Its module is imported whenever definitions are loaded: what is heavy, it import
 """
 
 from abc import ABC, abstractmethod
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 from pymongo.collection import Collection
 
@@ -53,6 +54,10 @@ class RerankerProvider(StrictConfig, ABC):
         Raises:
             EmbeddingsError: The settings cannot be used.
         """
+
+    def reading(self) -> Mapping[str, Any]:
+        """What may decide the order that texts get, as JSON knows it; no secret is in it."""
+        return self.model_dump(exclude={"api_key"})
 
     def check(self) -> str:
         """Look whether a search could use it, as far as that costs nothing; what was found.

@@ -1,5 +1,7 @@
 """The resource `rerank`: whether a search's candidates are read again, and by which model."""
 
+import hashlib
+import json
 from typing import TYPE_CHECKING, Union
 
 from pydantic import Field
@@ -43,6 +45,15 @@ class RerankResource(StrictResource):
     def facts(self) -> Facts:
         """What is known of the reranker without opening it."""
         return self.provider.facts()
+
+    def reading(self) -> str:
+        """Stands for all that decides which order texts get: the same for the same.
+
+        Raises:
+            EmbeddingsError: The model is not there.
+        """
+        said = json.dumps([self.provider.reading(), self.candidates], sort_keys=True, default=str)
+        return hashlib.sha256(said.encode()).hexdigest()[:12]
 
     def open(self, stored: Stored | None = None, meter: Meter | None = None) -> Reranker | None:
         """The reranker; None where nothing is reranked. Whoever opens it closes it.

@@ -2,7 +2,7 @@
 
 import json
 import threading
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -69,6 +69,10 @@ class SentenceTransformersReranking(RerankerProvider):
 
     def facts(self) -> Facts:
         return Facts(self.kind, self.model, 0.0)
+
+    def reading(self) -> Mapping[str, Any]:
+        # Other weights may lie under the same name by now.
+        return {**super().reading(), "revision": self.find().revision}
 
     def check(self) -> str:
         folder = self.find()

@@ -263,6 +263,16 @@ def test_ids_of_another_type_are_refused_with_the_conversion(shop, tmp_path):
         ask([{"id": "1", "query": "sea", "relevant": [3], "filter": {"year": 1}}])
 
 
+def test_a_segment_that_no_document_has_is_refused(shop, tmp_path):
+    config = tmp_path / "segments.yaml"
+    config.write_text('resources: {evaluation: {config: {segments: ["year"]}}}', "utf-8")
+    with (
+        open_pipeline(shop.pipeline, [config]) as o,
+        pytest.raises(EvaluationError, match=r"'year' among its `segments`.*carry it"),
+    ):
+        measure(o)
+
+
 def test_what_stands_in_quarantine_is_told_from_what_is_not_there(shop, o):
     forget(o)
     lane = Lane(o.name, o.space.id)

@@ -29,6 +29,7 @@ from resources.evaluation.judged import JudgedQuery, QuerySet
 from resources.evaluation.measures import MEASURES, interval, per_query
 from resources.evaluation.rankings import Ranking
 from resources.registry.evaluations import Evaluation, QuerySetFacts
+from resources.sources.fields import overlap
 
 ATTEMPTS = 3
 """Of an index that changes meanwhile."""
@@ -66,6 +67,7 @@ def measure(o: Opened) -> Measured:
     """
     start = time.monotonic()
     per_query([], [])  # refuses now where the library is missing
+    _check_segments(o)
     evaluations, queries = o.registry.evaluations, o.judged_queries
     with ExitStack() as stack:
         searcher = Searcher(o, stack, follow=False)
@@ -100,6 +102,15 @@ def measure(o: Opened) -> Measured:
         f"the index of {o.name} changed {ATTEMPTS} times while it was measured: measure when no "
         "run is at work on it"
     )
+
+
+def _check_segments(o: Opened) -> None:
+    for name in o.evaluation.segments:
+        if not o.store.in_place and not any(overlap(name, each) for each in o.source.carry):
+            raise EvaluationError(
+                f"evaluation has {name!r} among its `segments`, which the stored documents do not "
+                f"have: carry it (`source: {{carry: [{name}]}}`), or remove it"
+            )
 
 
 def _contents(queries: QuerySet) -> Contents:

@@ -46,7 +46,7 @@ class Segments:
         """
         found = []
         for (name, value), rows in self._few():
-            means = {each: float(values[each][rows].mean()) for each in values}
+            means = {each: float(np.sort(values[each][rows]).mean()) for each in values}
             first = interval(values[next(iter(MEASURES))][rows])
             interval_of = {"low": first.low, "high": first.high}
             row = {"segment": name, "value": value, "queries": len(rows), **means, **interval_of}

@@ -49,7 +49,7 @@ def state(o: Opened, serving: Serving, digest: str) -> dict[str, Any]:
     """All that figures of this query set go by."""
     entry, settings = serving.index.entry, o.evaluation
     store = o.registry.stores.get(o.store.key)
-    reranked = settings.rerank and o.reranker.chosen
+    reranked, text = settings.rerank and o.reranker.chosen, o.search_index.text
     definition = json.dumps(
         [entry.definition, entry.text_definition, entry.fingerprint], sort_keys=True, default=str
     )
@@ -59,7 +59,8 @@ def state(o: Opened, serving: Serving, digest: str) -> dict[str, Any]:
         "space": serving.space.id,
         "asked_with": o.embedder.query_settings(),
         "mode": settings.mode,
-        "reranker": f"{o.reranker.facts()} {o.reranker.candidates}" if reranked else None,
+        "reranker": f"{o.reranker.facts()} {o.reranker.reading()}" if reranked else None,
+        "fusion": text.fusion if text and settings.mode == "hybrid" else None,
         "depth": DEPTH,
         "candidates": CANDIDATES,
         "segments": list(settings.segments),

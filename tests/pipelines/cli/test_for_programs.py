@@ -189,7 +189,7 @@ def test_what_it_prints_is_one_document(
 ):
     monkeypatch.chdir(place.folder)
     judged = {"id": "q", "query": "a lamp at night", "relevant": ["moth"]}
-    (place.folder / "queries.jsonl").write_text(json.dumps(judged) + "\n", "utf-8")
+    write_jsonl(place.folder / "queries.jsonl", [judged])
     made = {
         "{generated}": place.config("generated", evaluation={"queries": {"generated": {}}}),
         "{judged}": str(write_jsonl(place.folder / "j.jsonl", [{"query": "a", "relevant": []}])),
