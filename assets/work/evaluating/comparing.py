@@ -7,7 +7,7 @@ from math import fsum
 
 import numpy as np
 
-from assets.work.budget import Estimate, check_budget, dollars
+from assets.work.evaluating.affording import afford
 from assets.work.evaluating.asking import Questions
 from assets.work.evaluating.candidates import Asked, Candidate
 from assets.work.evaluating.figures import Compared, Row, Spending
@@ -23,7 +23,6 @@ from resources.batch_store.files import version_name
 from resources.core.lane import Lane
 from resources.core.space import EmbeddingSpace
 from resources.embedders.base import Embedder
-from resources.embedders.packing import estimate_tokens
 from resources.evaluation import measures
 from resources.evaluation.judged import JudgedQuery, QuerySet
 from resources.evaluation.space import Landscape
@@ -92,7 +91,15 @@ class Comparing:
         self._draw(queries)
         cuttings, works, questions = self._prepared()
         self.batches = [(space, name) for space, work in works.items() for name in work.batches]
-        self._afford(works, questions)
+        self._limits = afford(
+            self.candidates,
+            self.variants,
+            works.values(),
+            questions.values(),
+            self.sample,
+            max_cost_usd=self.asked.max_cost_usd,
+            said=self.spending,
+        )
         spent = self._embed(works, questions)
         rows = list(self._measured(cuttings, works, questions, keep))
         return self._compared(queries, rows, spent, works)
@@ -154,70 +161,6 @@ class Comparing:
 
     # --- money
 
-    def _afford(
-        self, works: dict[str, SpaceWork], questions: dict[tuple[str, str], Questions]
-    ) -> None:
-        """Say what it will cost, and refuse what is too much: all of it together."""
-        texts, tokens, costs = 0, 0, list[float | None]()
-        models: list[str] = []
-        for work in works.values():
-            texts += work.estimate.texts
-            tokens += work.estimate.tokens
-            costs.append(work.estimate.cost_usd if work.estimate.texts else 0.0)
-            if work.estimate.texts:
-                models.append(work.o.embedder.facts().model)
-                if work.estimate.cost_usd != 0:
-                    self.spending(f"to embed with {models[-1]}: {work.estimate}")
-        for each in questions.values():
-            if each.missing:
-                tokens += each.tokens
-                costs.append(each.cost_usd)
-                if each.cost_usd != 0:
-                    self.spending(f"to embed {each.missing:,} queries with {each.model}: {each}")
-        reread = [
-            (candidate, estimate)
-            for number, candidate in enumerate(self.candidates)
-            for estimate in [self._reranking(number, candidate)]
-            if estimate is not None
-        ]
-        for candidate, estimate in reread:
-            costs.append(estimate.cost_usd)
-            self.spending(f"to rerank for {candidate.name}: {estimate}")
-        known = [cost for cost in costs if cost is not None]
-        total = fsum(known) if len(known) == len(costs) else None
-        wanted = Estimate(texts or sum(each.missing for each in questions.values()), tokens, total)
-        if total:
-            self.spending(f"in all about {dollars(total)}")
-        limits = [each.o.embedder for each in self.candidates]
-        caps = [each.max_cost_usd for each in limits if each.max_cost_usd is not None]
-        if self.asked.max_cost_usd is not None:
-            caps.append(self.asked.max_cost_usd)
-        most = [each.max_tokens for each in limits if each.max_tokens is not None]
-        names = dict.fromkeys([*models, *(str(each.o.reranker.facts()) for each, _ in reread)])
-        self._cap, self._most = min(caps, default=None), min(most, default=None)
-        check_budget(
-            wanted,
-            model=" and ".join(names) or self.first.planned.model,
-            max_tokens=self._most,
-            max_cost_usd=self._cap,
-            way_out="raise it, take a smaller sample, or compare fewer candidates",
-        )
-
-    def _reranking(self, number: int, candidate: Candidate) -> Estimate | None:
-        times = sum(each.reranked for each in self.variants[number])
-        facts = candidate.o.reranker.facts()
-        if not times or not facts.paid:
-            return None
-        read = min(candidate.o.reranker.candidates, self.sample.drawn.documents)
-        pieces = self.sample.db.execute("SELECT sum(length(text)), count(*) FROM pieces").fetchone()
-        each = (pieces[0] or 0) / max(1, pieces[1]) / 3
-        queries = asked = 0
-        for window in self.sample.queries(1_000):
-            queries += len(window)
-            asked += sum(estimate_tokens(query.text) for query in window)
-        tokens = times * round(read * (asked + queries * each))
-        return Estimate(times * queries * read, tokens, facts.cost_usd(tokens))
-
     def _embed(
         self, works: dict[str, SpaceWork], questions: dict[tuple[str, str], Questions]
     ) -> Spending:
@@ -227,9 +170,9 @@ class Comparing:
             self.first.o.registry.ledger.prepare()
         for work in works.values():
             asking = [each for each in questions.values() if each.space.id == work.space.id]
-            work.max_tokens = None if self._most is None else self._most - tokens
+            work.max_tokens = None if self._limits.tokens is None else self._limits.tokens - tokens
             spent_usd = fsum(cost for cost in costs if cost is not None)
-            work.max_cost_usd = None if self._cap is None else self._cap - spent_usd
+            work.max_cost_usd = None if self._limits.usd is None else self._limits.usd - spent_usd
             with self._embedder(work.o, work.space) as embedder:
                 made = work.embed(embedder)
                 for each in asking:
@@ -248,6 +191,7 @@ class Comparing:
             if each.missing:
                 tokens += each.tokens
                 costs.append(each.cost_usd)
+        costs += self._limits.reranking
         known = [cost for cost in costs if cost is not None]
         return Spending(texts, tokens, fsum(known) if len(known) == len(costs) else None)
 

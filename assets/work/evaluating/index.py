@@ -13,7 +13,6 @@ import numpy as np
 from assets.work.evaluating.pieces import Pieces
 from assets.work.evaluating.variants import Variant, cut
 from assets.work.evaluating.vectors import Vectors
-from resources.core.errors import QueryRefused
 from resources.core.keys import key
 from resources.core.space import EmbeddingSpace
 from resources.core.vectors import Element, VectorFormat, element_of
@@ -239,8 +238,3 @@ class _Store:
 def scaled(stored: VectorFormat, scale: float) -> VectorFormat:
     """The format with its factor, where it needs one."""
     return dataclasses.replace(stored, scale=scale) if stored.needs_scale else stored
-
-
-def refused(error: QueryRefused, query: str) -> QueryRefused:
-    """The same, with the query that it is about."""
-    return QueryRefused(f"the judged query {query!r} cannot be asked: {error}")

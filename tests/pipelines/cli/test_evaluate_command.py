@@ -76,4 +76,4 @@ def test_a_candidate_that_is_no_file_is_named(place: Place, queries: str):
 
 
 def test_only_what_was_measured_is_accepted(place: Place, first_run: str):
-    assert "nobody" in refuses("evaluate", SHOP, "--accept", "nobody")
+    assert "nothing was measured yet" in refuses("evaluate", SHOP, "--accept", "nobody")

@@ -318,3 +318,32 @@ def test_texts_that_the_model_refuses_are_misses_and_named(films: Workshop, tmp_
     found = evaluate(films.pipeline, overrides=[changed], queries=path)
     assert found.rows[0].measures["success@1"].mean == 0.5
     assert any("1 queries have no vector, such as b" in note for note in found.rows[0].notes)
+
+
+def test_vectors_in_place_are_compared_too_with_filters_and_words_of_their_documents(
+    films: Workshop, chunked: str, tmp_path: Path
+):
+    database = films.client[films.database]
+    words = [{**each, "title": f"title {each['_id']}"} for each in DOCUMENTS[:12]]
+    database["inplace"].insert_many(words)
+    settings: dict[str, Any] = {
+        "source": {
+            "origin": {"collection": {"database": films.database, "collection": "inplace"}},
+            "carry": [],
+        },
+        "vector_store": {"in_place": True, "database": films.database, "collection": "inplace"},
+        "search_index": {"filter_fields": ["kind"], "text": {"fields": ["title"]}},
+    }
+    line = {"id": "a", "query": "title 3", "relevant": [3], "filter": {"kind": "tide"}}
+    path = tmp_path / "queries.jsonl"
+    path.write_text(json.dumps(line) + "\n", "utf-8")
+    inside = write_config(tmp_path / "inside.yaml", **settings)
+    found = evaluate(
+        films.pipeline, [chunked], overrides=[inside], queries=path, asked=Asked(modes=["text"])
+    )
+    mine = rows(found, BASELINE)
+    assert mine["words"].measures["success@1"].mean == 1
+    assert mine["64 float32"].measures["recall@100"].mean == 1
+    # In place a document holds one vector; that it would need a collection is said by a run.
+    assert rows(found, "chunked.yaml")["64 float32"].chunks > len(words)
+    assert [*database["inplace"].find({"embedding": {"$exists": True}})] == []
