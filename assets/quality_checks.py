@@ -120,8 +120,8 @@ def relevant_documents_are_there(o: Opened, found: Evaluation) -> dg.AssetCheckR
         left_out = found.measures_of_stored.get(first, {}).get("mean")
         without = "nothing is left" if left_out is None else f"{left_out:.4f}"
         said = (
-            f"{queries.not_in_store:,} relevant documents are not in the store and "
-            f"{queries.in_quarantine:,} stand in quarantine, of {lacking:,} queries, such as "
+            f"relevant documents not in the store: {queries.not_in_store:,}, in quarantine: "
+            f"{queries.in_quarantine:,}; queries that lack one: {lacking:,}; such as "
             f"{', '.join(named)}: {first} is {counted:.4f} where they count as missed, which the "
             f"checks go by, and {without} without them"
         )

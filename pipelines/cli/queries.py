@@ -253,7 +253,8 @@ def _generation(pipeline: str, found: "Generation") -> dict[str, Any]:
 def _show(found: "Listed") -> None:
     facts(
         {
-            "queries": f"{found.count:,} of {found.source}",
+            "source": found.source,
+            "queries": f"{found.count:,}",
             "answerable": f"{found.answerable:,}",
             "digest": found.digest,
         }

@@ -104,8 +104,9 @@ class CsvOrigin(FileOrigin):
     ) -> Iterator[SourceDocument | RejectedRecord]:
         header = self._header(rows, file)
         _check_header(header, file, shape)
+        name = file.name
         for found in rows:
-            where = f"{file.name}:{found.first if isinstance(found, LeftOut) else found.line}"
+            where = f"{name}:{found.first if isinstance(found, LeftOut) else found.line}"
             if isinstance(found, Row):
                 yield self._of_row(found.cells, header, where, shape)
             else:

@@ -433,6 +433,12 @@ class VectorStore:
         cursor = self.collection.find({"_id": {"$in": list(ids)}}, projection)
         return {key(document["_id"]): document for document in cursor}
 
+    def source_ids(self, ids: Sequence[Any]) -> dict[str, Any]:
+        """The source document's id of each document that is here, by key."""
+        wanted = {"_id": 1} if self.in_place else {"_id": 1, SOURCE_FIELD: 1}
+        cursor = self.collection.find({"_id": {"$in": list(ids)}}, wanted, batch_size=len(ids) + 1)
+        return {key(found["_id"]): found.get(SOURCE_FIELD, found["_id"]) for found in cursor}
+
     def sources(
         self, ids: Sequence[Any], fields: Sequence[str], space_id: str
     ) -> dict[str, dict[str, Any]]:

@@ -234,7 +234,9 @@ class _Measuring:
         values = per_query(window, ranked)
         there = relevant(o, window, list(self._places.values()))
         there.note_absent(window, self._absent)
-        left = per_query([there.of_stored(query) for query in window], ranked)
+        lacking = [there.of_stored(query) for query in window]
+        whole = all(mine is query for mine, query in zip(lacking, window, strict=True))
+        left = values if whole else per_query(lacking, ranked)
         for name in MEASURES:
             self._values[name].append(values[name])
             self._of_stored[name].append(left[name])

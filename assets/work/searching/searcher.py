@@ -16,7 +16,14 @@ from assets.work.searching.answer import SearchAnswer, SearchHit
 from assets.work.searching.finding import Asked, Finding, Reranking
 from assets.work.searching.passages import contexts
 from assets.work.searching.queries import QueryEmbedder
-from assets.work.searching.rankings import CANDIDATES, DEPTH, Found, Question, rankings
+from assets.work.searching.rankings import (
+    CANDIDATES,
+    DEPTH,
+    BareServing,
+    Found,
+    Question,
+    rankings,
+)
 from assets.work.searching.request import Request, SearchOptions
 from assets.work.searching.serving import Follower, Serving
 from resources.batch_store.evaluations import QueryWindow
@@ -46,6 +53,7 @@ class Searcher:
         embedder = stack.enter_context(opened.embedder.open())
         self._queries = QueryEmbedder(embedder)
         self._opening = threading.Lock()
+        self._counted: tuple[Serving, BareServing] | None = None
         self._follower = Follower(opened, in_background=follow)
 
     @property
@@ -137,8 +145,10 @@ class Searcher:
             rerank=rerank,
         )
         try:
-            serving = self._follower.current()
-            return rankings(serving, questions, request, self._reranking if rerank else None)
+            serving, reranking = self._follower.current(), self._reranking if rerank else None
+            # A model reads the texts of what was found; who else only counts needs none.
+            asked = serving if reranking else self._bare(serving)
+            return rankings(asked, questions, request, reranking)
         except PyMongoError as error:
             raise explain(error, self._opened.mongodb.describe()) from error
 
@@ -180,6 +190,13 @@ class Searcher:
         self._follower.close()
 
     # --- one call
+
+    def _bare(self, serving: Serving) -> BareServing:
+        """The same for as long as the index is: what it has asked for stays known."""
+        with self._opening:
+            if self._counted is None or self._counted[0] is not serving:
+                self._counted = serving, BareServing.bare(serving)
+            return self._counted[1]
 
     @property
     def _reranking(self) -> Reranking | None:

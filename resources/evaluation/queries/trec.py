@@ -165,10 +165,10 @@ def _add(opened: sqlite3.Connection, query: str, document: str, grade: int, plac
 
 def _qrels(file: FoundFile) -> Iterator[tuple[str, str, int, str]]:
     """Query, document as a word of ours, grade and place of each line."""
-    width = 0
+    width, name = 0, file.name
     with file.reading(mode="r", encoding="utf-8-sig", errors=KEEP, compression="infer") as lines:
         for number, line in enumerate(iter(partial(lines.readline, _LONGEST), ""), start=1):
-            words, place = line.split(), f"{file.name}:{number}"
+            words, place = line.split(), f"{name}:{number}"
             if not words:
                 continue
             if (byte := wrong_byte(line)) is not None:

@@ -38,7 +38,13 @@ def chat(monkeypatch: pytest.MonkeyPatch) -> Iterator[ChatServer]:
 
 def test_list_shows_them_with_what_they_can_claim(place: Place, judged: str):
     shown = succeeds("queries", SHOP, "list", "-c", judged, "--limit", "3")
-    for part in ("4 of jsonl", "insects at a lamp", "6 (2), bolt", '{"kind": "kitchen"}', "1 more"):
+    for part in (
+        "judged.jsonl",
+        "insects at a lamp",
+        "6 (2), bolt",
+        '{"kind": "kitchen"}',
+        "1 more",
+    ):
         assert part in shown
     found = json.loads(succeeds("queries", SHOP, "list", "-c", judged, "--json"))
     assert (found["count"], found["answerable"], found["known_item"]) == (4, 3, False)

@@ -33,7 +33,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.mark.parametrize("to", FORMATS)
-@settings(max_examples=60)
+@settings(max_examples=30)
 @given(queries=SETS)
 def test_it_is_the_same_set_when_it_is_read(folder: Path, to: Format, queries: list[JudgedQuery]):
     if to == "trec" and not any(query.judgements for query in queries):

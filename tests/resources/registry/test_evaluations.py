@@ -1,6 +1,7 @@
 """What was measured before: kept, found again, and compared with the right one."""
 
 import dataclasses
+import time
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -110,3 +111,18 @@ def test_batches_are_held_until_the_evaluation_expires(evaluations):
     evaluations.record(evaluation(4, holds=[["s", "without end"]]))
     evaluations.record(evaluation(5))
     assert evaluations.held_batches() == {("s", "a"), ("s", "b"), ("t", "c")}
+
+
+def test_the_current_one_is_what_was_last_measured_or_found_to_hold(evaluations):
+    assert evaluations.current("films") is None
+    for number in (1, 2):
+        evaluations.record(evaluation(number))
+        time.sleep(0.002)  # MongoDB's moments are of a millisecond
+    assert _id(evaluations.current("films")) == "0002"
+    evaluations.note_seen("0001")
+    assert _id(evaluations.current("films")) == "0001"
+    assert _id(evaluations.latest("films")) == "0002"
+
+
+def _id(found: Evaluation | None) -> str:
+    return found.id if found else "none"

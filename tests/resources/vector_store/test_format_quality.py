@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from resources.core.vectors import int8_scale
-from resources.vector_store.format_quality import measure
+from resources.vector_store.format_quality import measure, of_queries, of_widths
 
 
 def clustered(count: int = 600, dimensions: int = 128) -> np.ndarray:
@@ -48,3 +48,17 @@ def test_recall_is_counted_against_brute_force():
 def test_bits_need_whole_bytes():
     names = [row.format for row in measure(clustered(100, 30), 10, "cosine", 100.0)]
     assert names == ["array", "float32", "int8"]
+
+
+def test_queries_of_others_and_leading_dimensions_are_measured_against_all_of_both():
+    vectors = clustered()
+    asked = clustered(60)[::3] + np.float32(0.01)
+    rows = {row.format: row for row in of_queries(vectors, asked, "cosine", int8_scale(vectors))}
+    assert rows["float32"].recall == 1.0
+    assert rows["packed_bit"].recall < rows["int8"].recall <= 1.0
+    widths = of_widths(vectors, asked, "dotProduct", [128, 64, 8])
+    assert [row.dimensions for row in widths] == [128, 64, 8]
+    whole, half, few = widths
+    assert whole.recall == pytest.approx(1.0, abs=0.02), "of unit length already, nearly"
+    assert whole.recall > half.recall > few.recall
+    assert whole.bytes - half.bytes == 4 * 64

@@ -269,6 +269,7 @@ with pymongo.MongoClient(uri) as client:
 """
 
 
+@pytest.mark.proof
 def test_killed_it_keeps_what_it_has_and_goes_on_there(
     chat: ChatServer, registry: Database, mongod_uri: str
 ):
