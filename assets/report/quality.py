@@ -13,6 +13,7 @@ from assets.report.landscape import space
 from assets.report.plots import drawn
 from assets.work.opened import Opened
 from assets.work.quality import Measured
+from resources.core.progress import doing
 from resources.evaluation.pictures.over_runs import RUNS
 from resources.registry.evaluations import Evaluation
 
@@ -29,7 +30,9 @@ def measured(outcome: Measured, o: Opened) -> dict[str, Any]:
 def pictures(outcome: Measured, o: Opened) -> dict[str, Any]:
     """Drawn from an evaluation, those before it, and what it found."""
     found = outcome.evaluation
-    return {**drawn(found, o.registry.evaluations.history(o.name, RUNS)), **space(o, found.id)}
+    with doing("drawing pictures", patient=True):
+        runs = o.registry.evaluations.history(o.name, RUNS)
+        return {**drawn(found, runs), **space(o, found.id)}
 
 
 def figures(outcome: Measured) -> dict[str, Any]:

@@ -90,25 +90,27 @@ def listener() -> Log:
 
 
 @contextmanager
-def doing(what: str) -> Iterator[None]:
+def doing(what: str, *, patient: bool = False) -> Iterator[None]:
     """Say what begins, that it still goes on while nothing else is said, and how long it took.
 
     Args:
         what: `loading the model`.
+        patient: Say it only if it lasts.
     """
     voice, start = _voice.get(_NOBODY), time.monotonic()
+    patient = patient or voice.patient
 
     def still() -> str:
         return f"still {what}, {duration(time.monotonic() - start)}"
 
-    if not voice.patient:
+    if not patient:
         voice.say(f"{what} …")
     voice.begin(still)
     try:
         yield
     finally:
         voice.end(still)
-    if not voice.patient:
+    if not patient:
         voice.say(f"{what} took {duration(time.monotonic() - start)}")
 
 

@@ -23,7 +23,7 @@ from assets.work.searching import Question, Searcher
 from resources.batch_store.evaluations import WINDOW, Found
 from resources.core.errors import EvaluationError, QueryRefused
 from resources.core.moment import now
-from resources.core.progress import Progress
+from resources.core.progress import Progress, doing
 from resources.core.windows import windows
 from resources.evaluation.judged import JudgedQuery, QuerySet
 from resources.evaluation.measures import MEASURES, interval, per_query
@@ -188,7 +188,10 @@ class _Measuring:
         progress.finish()
         values = {name: np.concatenate(each) for name, each in self._values.items()}
         of_stored = {name: np.concatenate(each) for name, each in self._of_stored.items()}
-        found = overlaps(o, self._searcher, self._some)
+        with doing("comparing with exact search, formats and widths", patient=True):
+            found = overlaps(o, self._searcher, self._some)
+        with doing("timing single searches", patient=True):
+            seconds = latency(o, self._searcher, self._some) if self._some else {}
         measures = _intervals(values)
         return Evaluation(
             id=self._id,
@@ -215,7 +218,7 @@ class _Measuring:
             ),
             measures=measures,
             measures_of_stored=_intervals(of_stored) if self._absent.queries else measures,
-            latency=latency(o, self._searcher, self._some) if self._some else {},
+            latency=seconds,
             bytes=found.bytes,
             state=self._state,
             details={

@@ -30,6 +30,14 @@ class Absent:
     in_quarantine: int = 0
     queries: int = 0
     first: list[dict[str, str]] = field(default_factory=list)
+    _counted: set[str] = field(default_factory=set)
+
+    def count(self, name: str, *, held: bool) -> None:
+        """One document, by its key: once, however many queries it is relevant to."""
+        if name not in self._counted:
+            self._counted.add(name)
+            self.in_quarantine += held
+            self.not_in_store += not held
 
 
 @dataclass(frozen=True)
@@ -57,7 +65,6 @@ class Relevant:
         return next((self.stored[name] for name in keys if name in self.stored), None)
 
     def note_absent(self, queries: Iterable[JudgedQuery], absent: Absent) -> None:
-        seen: set[str] = set()
         for query in queries:
             lacks = False
             for each in query.judgements:
@@ -66,10 +73,7 @@ class Relevant:
                     continue
                 lacks = True
                 held = name in self.quarantined
-                if name not in seen:
-                    seen.add(name)
-                    absent.in_quarantine += held
-                    absent.not_in_store += not held
+                absent.count(name, held=held)
                 if len(absent.first) < NAMED:
                     where = "in quarantine" if held else "not in the store"
                     row = {"query": query.id, "document": shown(each.id), "where": where}
