@@ -109,11 +109,15 @@ def _corpus(each: Evaluation) -> str:
     return f"a sample of {sample['documents']:,} of {of:,} documents"
 
 
-def yardstick(figures: Sequence[Measured]) -> Yardstick | None:
-    """By which most models were measured; of several the newest."""
+def yardstick(figures: Sequence[Measured], mode: str) -> Yardstick | None:
+    """By which most models were measured; of several that which asks by `mode`, then the newest."""
     models: dict[Yardstick, set[tuple[str, str]]] = defaultdict(set)
     newest: dict[Yardstick, datetime] = {}
     for each in figures:
         models[each.by].add((each.provider, each.model))
         newest[each.by] = max(each.at, newest.get(each.by, each.at))
-    return max(models, key=lambda by: (len(models[by]), newest[by]), default=None)
+
+    def rank(by: Yardstick) -> tuple[int, bool, bool, datetime]:
+        return len(models[by]), by.mode == mode, by.reranked is None, newest[by]
+
+    return max(models, key=rank, default=None)

@@ -113,7 +113,7 @@ def models_for(
         for each in figures:
             entries = _with(entries, each.provider, each.model, each.model, each.dimensions)
         chosen = choose(entries)
-        by = yardstick(figures)
+        by = yardstick(figures, o.evaluation.mode)
         found = [
             _ranked(
                 o, entry, corpus, counts, facts, own,

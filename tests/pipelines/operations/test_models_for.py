@@ -203,7 +203,7 @@ def test_filters_hold_for_what_was_measured_too(place: Place, measured):
 
 def test_the_yardstick_is_that_of_most_models_and_of_several_the_newest():
     def chosen(*found: Evaluation) -> str | None:
-        best = yardstick(measured_here(found))
+        best = yardstick(measured_here(found), "vector")
         return best and best.queries
 
     assert chosen() is None
@@ -220,6 +220,8 @@ def test_the_yardstick_is_that_of_most_models_and_of_several_the_newest():
         {"details": {}},
     ):
         assert chosen(one, dataclasses.replace(two, **other), newer) == "d2"
+    for other in ({"mode": "hybrid"}, {"reranked": "r"}):  # the pipeline asks otherwise
+        assert chosen(one, dataclasses.replace(newer, **other)) == "d1"
 
 
 def test_why_a_record_cannot_be_embedded_is_said(place: Place):
