@@ -5,7 +5,6 @@ so that memory is bounded by the window, whatever the size of the corpus and of 
 """
 
 import hashlib
-import sqlite3
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from operator import itemgetter
@@ -16,6 +15,7 @@ from resources.core.chunks import Chunk, size_of
 from resources.core.errors import SourceError
 from resources.core.keys import decode, encode, key
 from resources.core.windows import WINDOW_BYTES, sized_windows, windows
+from resources.core.working_file import WorkingFile
 
 WINDOW = 2_000
 """Chunks compared with the store by one command."""
@@ -135,23 +135,20 @@ class Planner(Generic[S]):
         self._window = window
         self._max_bytes = max_bytes
         self._matched = 0
-        # Without a name SQLite takes a file that goes with the connection, or with the process.
-        self._db = sqlite3.connect("", isolation_level=None)
-        # A plan that dies with its process is made anew: durability would only cost time.
         # What may be long stands last in a row: the rest is read without it.
-        self._db.executescript(
+        self._file = WorkingFile(
+            "the plan's",
             """
-            PRAGMA journal_mode = OFF; PRAGMA synchronous = OFF;
             CREATE TABLE seen (id TEXT PRIMARY KEY) WITHOUT ROWID;
             CREATE TABLE seen_source (id TEXT PRIMARY KEY) WITHOUT ROWID;
             CREATE TABLE work (
                 seq INTEGER PRIMARY KEY, kind TEXT, why TEXT, batch TEXT, size INTEGER,
                 text_hash TEXT, id TEXT, source_id TEXT, fields_hash TEXT, text TEXT, fields TEXT
             );
-            CREATE TABLE probe (text_hash TEXT);
-            BEGIN;
-            """
+            CREATE TABLE probe (text_hash TEXT)
+            """,
         )
+        self._db = self._file.db
 
     def __enter__(self) -> "Planner":
         return self
@@ -162,12 +159,7 @@ class Planner(Generic[S]):
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        self._db.close()
-        if isinstance(error, sqlite3.OperationalError):
-            raise SourceError(
-                f"the plan's working file cannot be written ({error}): make room in the system's "
-                "folder for temporary files, or name another as SQLITE_TMPDIR"
-            ) from error
+        self._file.__exit__(kind, error, trace)
 
     def add(self, chunks: Iterable[Chunk]) -> Iterator[list[tuple[Chunk, str]]]:
         """Compare chunks with the store.

@@ -6,7 +6,6 @@ corpus, the sample or the number of queries.
 
 import hashlib
 import json
-import sqlite3
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from types import TracebackType
@@ -14,11 +13,12 @@ from typing import Any
 
 import pymongo
 
-from resources.core.errors import EvaluationError, SourceError
+from resources.core.errors import EvaluationError
 from resources.core.footprint import footprint
 from resources.core.keys import decode, encode, key, shown
 from resources.core.progress import Progress
 from resources.core.windows import WINDOW_BYTES, sized_windows, windows
+from resources.core.working_file import WorkingFile
 from resources.evaluation.judged import JudgedQuery, Judgement
 from resources.sources.records import RenderedDocument, SourceDocument
 from resources.sources.resource import SourceResource
@@ -78,12 +78,10 @@ class Sample:
     drawn: Drawn
 
     def __init__(self) -> None:
-        # Without a name SQLite takes a file that goes with the connection, or with the process.
-        self.db = sqlite3.connect("", isolation_level=None, check_same_thread=False)
         # What may be long stands last in a row: the rest is read without it.
-        self.db.executescript(
+        self._file = WorkingFile(
+            "the sample's",
             """
-            PRAGMA journal_mode = OFF; PRAGMA synchronous = OFF;
             CREATE TABLE queries (
                 seq INTEGER PRIMARY KEY, answerable INTEGER, id TEXT, filter TEXT, segments TEXT,
                 judgements TEXT, text TEXT
@@ -94,10 +92,10 @@ class Sample:
             );
             CREATE TABLE texts (
                 document INTEGER, way INTEGER, text TEXT, UNIQUE (document, way)
-            );
-            BEGIN;
-            """
+            )
+            """,
         )
+        self.db = self._file.db
 
     def __enter__(self) -> "Sample":
         return self
@@ -108,12 +106,7 @@ class Sample:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        self.db.close()
-        if isinstance(error, sqlite3.OperationalError):
-            raise SourceError(
-                f"the sample's working file cannot be written ({error}): make room in the system's "
-                "folder for temporary files, or name another as SQLITE_TMPDIR"
-            ) from error
+        self._file.__exit__(kind, error, trace)
 
     # --- queries
 
