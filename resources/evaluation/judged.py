@@ -95,5 +95,9 @@ class QuerySet(ABC):
 
 def digest(queries: Iterator[JudgedQuery] | Sequence[JudgedQuery]) -> str:
     """The same for the same queries, in whatever order they come."""
-    total = sum(query.digest() for query in queries) % (1 << 256)
-    return f"{total:064x}"[:16]
+    return digest_of(sum(query.digest() for query in queries))
+
+
+def digest_of(total: int) -> str:
+    """Of queries whose own digests have this sum."""
+    return f"{total % (1 << 256):064x}"[:16]

@@ -20,12 +20,13 @@ from assets.work.quality.timing import latency
 from assets.work.quality.vectors import query_vectors
 from assets.work.quality.worse import worse
 from assets.work.searching import Question, Searcher
+from assets.work.searching.rankings import DEPTH
 from resources.batch_store.evaluations import WINDOW, Found
 from resources.core.errors import EvaluationError, QueryRefused
 from resources.core.moment import now
 from resources.core.progress import Progress, doing
 from resources.core.windows import windows
-from resources.evaluation.judged import JudgedQuery, QuerySet
+from resources.evaluation.judged import JudgedQuery, QuerySet, digest_of
 from resources.evaluation.measures import MEASURES, interval, per_query
 from resources.evaluation.rankings import Ranking
 from resources.registry.evaluations import Evaluation, QuerySetFacts
@@ -76,32 +77,41 @@ def measure(o: Opened) -> Measured:
             contents = _contents(queries)
             found = state(o, searcher.serving(), contents.digest)
             known = evaluations.latest(o.name, contents.digest)
-            reused = known is not None and known.state == found
-            if reused and known is not None:
+            if known is not None and known.state == found:
                 o.log(f"nothing to do: all is as it was when {known.id} was measured")
                 made = known
             else:
-                made = _Measuring(o, searcher, queries, contents, found).evaluation()
-                if state(o, searcher.serving(), contents.digest) != found:
-                    o.log("the index has changed while it was measured: once more")
+                known = None
+                begun = _Measuring(o, searcher, queries, contents, found)
+                made = begun.evaluation()
+                if made is None or state(o, searcher.serving(), contents.digest) != found:
+                    what = "the judged queries have" if made is None else "the index has"
+                    o.log(f"{what} changed while it was measured: once more")
+                    begun.forget()
                     continue
             baseline = evaluations.baseline(o.name, contents.digest, before=made.id)
-            passed = verdict(made.measures, baseline, o.evaluation).passed
-            if not reused and baseline is not None:
-                lost = worse(o, made.id, baseline, queries, next(iter(MEASURES)))
-                made = replace(made, details={**made.details, "worse": lost})
-            if not reused or made.passed != passed:
-                before = baseline.id if baseline else None
-                made = replace(made, passed=passed, baseline=before)
-                evaluations.record(made)
+            judged = _judged(o, made, baseline, queries, new=known is None)
+            if judged != known:
+                evaluations.record(judged)
             else:
-                evaluations.note_seen(made.id)
+                evaluations.note_seen(judged.id)
             _prune(o)
-            return Measured(made, baseline, reused, time.monotonic() - start)
+            return Measured(judged, baseline, known is not None, time.monotonic() - start)
     raise EvaluationError(
-        f"the index of {o.name} changed {ATTEMPTS} times while it was measured: measure when no "
-        "run is at work on it"
+        f"the index of {o.name}, or what {queries.describe()} holds, changed {ATTEMPTS} times "
+        "while it was measured: measure when nobody is at work on them"
     )
+
+
+def _judged(
+    o: Opened, made: Evaluation, baseline: Evaluation | None, queries: QuerySet, *, new: bool
+) -> Evaluation:
+    """By the settings and the baseline as they are now; neither is what figures go by."""
+    before = baseline.id if baseline else None
+    if new or made.baseline != before:
+        lost = worse(o, made.id, baseline, queries, next(iter(MEASURES))) if baseline else []
+        made = replace(made, baseline=before, details={**made.details, "worse": lost})
+    return replace(made, passed=verdict(made.measures, baseline, o.evaluation).passed)
 
 
 def _check_segments(o: Opened) -> None:
@@ -168,6 +178,7 @@ class _Measuring:
         self._refused: list[str] = []
         self._asked = 0
         self._rows = 0
+        self._digest = 0
 
     def _begun(self) -> str:
         """The id: of one that was interrupted, so that it goes on, or a new one."""
@@ -178,7 +189,12 @@ class _Measuring:
                 return begun
         return f"{datetime.now(UTC):%Y%m%dT%H%M%S}-{name}"
 
-    def evaluation(self) -> Evaluation:
+    def forget(self) -> None:
+        """What was found is of no state that there ever was."""
+        self._o.batches.rankings.remove(self._o.name, self._id)
+
+    def evaluation(self) -> Evaluation | None:
+        """None: the set no longer holds what it held."""
         o, contents = self._o, self._contents
         check_ids(o, contents.first_ids, self._queries.describe())
         progress = Progress(o.log, "judged queries asked", contents.queries)
@@ -186,6 +202,8 @@ class _Measuring:
             self._add(number, window)
             progress.advance(len(window))
         progress.finish()
+        if digest_of(self._digest) != contents.digest:
+            return None
         values = {name: np.concatenate(each) for name, each in self._values.items()}
         of_stored = {name: np.concatenate(each) for name, each in self._of_stored.items()}
         with doing("comparing with exact search, formats and widths", patient=True):
@@ -248,6 +266,7 @@ class _Measuring:
         values = per_query(window, ranked)
         there = relevant(o, window, list(self._places.values()))
         there.note_absent(window, self._absent)
+        self._digest += sum(query.digest() for query in window)
         lacking = [there.of_stored(query) for query in window]
         whole = all(mine is query for mine, query in zip(lacking, window, strict=True))
         left = values if whole else per_query(lacking, ranked)
@@ -322,6 +341,13 @@ class _Measuring:
 
     def _said(self) -> list[str]:
         said = list(self._queries.notes)
+        o = self._o
+        if self._reranker() and o.reranker.candidates < DEPTH:
+            said.append(
+                f"recall@{DEPTH} is of {o.reranker.candidates} documents at most: a search hands "
+                f"its reranker so many and finds no other (`rerank: {{candidates: {DEPTH}}}` would "
+                "tell it in full)"
+            )
         for note, count in self._notes.most_common(5):
             said.append(f"of {count:,} {'query' if count == 1 else 'queries'}: {note}")
         return said

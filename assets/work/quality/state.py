@@ -9,7 +9,7 @@ from typing import Any
 from assets.work.opened import Opened
 from assets.work.searching.rankings import CANDIDATES, DEPTH
 from assets.work.searching.serving import Serving
-from resources.evaluation.judged import JudgedQuery
+from resources.evaluation.judged import JudgedQuery, digest_of
 
 MEASURED_AS = 1
 """Another number where the same searches would give other figures."""
@@ -38,11 +38,11 @@ class Contents:
         """Read once through; nothing is kept but the first ids."""
         total, count, answerable, ids = 0, 0, 0, []
         for query in queries:
-            total, count = (total + query.digest()) % (1 << 256), count + 1
+            total, count = total + query.digest(), count + 1
             answerable += query.answerable
             if len(ids) < FIRST_IDS:
                 ids += [each.id for each in query.judgements if each.grade > 0]
-        return cls(f"{total:064x}"[:16], count, answerable, ids[:FIRST_IDS])
+        return cls(digest_of(total), count, answerable, ids[:FIRST_IDS])
 
 
 def state(o: Opened, serving: Serving, digest: str) -> dict[str, Any]:

@@ -30,9 +30,9 @@ def worse(
     rankings = o.batches.rankings
     try:
         then = rankings.measures(o.name, baseline.id, measure)
+        now = rankings.measures(o.name, evaluation, measure)
     except BatchStoreError:
         return []
-    now = rankings.measures(o.name, evaluation, measure)
     lost = sorted(
         (now[query] - then[query], query)
         for query in now
@@ -42,6 +42,7 @@ def worse(
     if not names:
         return []
     judged = {query.id: query for query in queries if query.id in names}
+    names = [name for name in names if name in judged]  # the set may have changed just now
     before = _of(rankings.read(o.name, baseline.id), names)
     after = _of(rankings.read(o.name, evaluation), names)
     texts = _texts(o, [at for found in (before, after) for each in found.values() for at in each])
