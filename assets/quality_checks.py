@@ -11,8 +11,10 @@ import dagster as dg
 from assets.about import QUALITY
 from assets.opened import opened, required
 from assets.work.opened import Opened
+from assets.work.quality.chance import by_chance
 from assets.work.quality.judging import verdict
 from resources.core.markdown import literal
+from resources.evaluation.measures import Difference
 from resources.registry.evaluations import Evaluation
 
 NAMED = 5
@@ -80,6 +82,7 @@ def no_worse_than_before(o: Opened, found: Evaluation) -> dg.AssetCheckResult:
             description="there is none before it of the same queries that passed",
         )
     worse = verdict(found.measures, before, o.evaluation).worse
+    chance = by_chance(o, before, found)
     named = f"{before.id}, {'accepted' if before.accepted else 'which passed'} ({_whose(before)})"
     changes = {
         f"{name} change": each["mean"] - before.measures[name]["mean"]
@@ -88,7 +91,8 @@ def no_worse_than_before(o: Opened, found: Evaluation) -> dg.AssetCheckResult:
     }
     if worse:
         said = "; ".join(
-            f"{name} fell from {then:.4f} to {now:.4f}" for name, (then, now) in worse.items()
+            f"{name} fell from {then:.4f} to {now:.4f}{_chance(chance.get(name))}"
+            for name, (then, now) in worse.items()
         )
         tolerated = f"{o.evaluation.tolerance:g} is tolerated"
         said += (
@@ -97,11 +101,19 @@ def no_worse_than_before(o: Opened, found: Evaluation) -> dg.AssetCheckResult:
         )
     else:
         first = next(iter(changes), "")
-        said = f"compared with {named}: {first} {changes[first]:+.4f}" if first else named
+        said = (
+            f"compared with {named}: {first} {changes[first]:+.4f}{_chance(chance.get(first))}"
+            if first
+            else named
+        )
     return dg.AssetCheckResult(
         passed=not worse,
         description=said,
-        metadata={"compared with": before.id, **_floats(changes)},
+        metadata={
+            "compared with": before.id,
+            **_floats(changes),
+            **{f"{name} p": each.p for name, each in chance.items()},
+        },
     )
 
 
@@ -173,6 +185,14 @@ def _of(found: Evaluation) -> str:
 
 def _whose(found: Evaluation) -> str:
     return f"run {found.run}, {found.at:%Y-%m-%d %H:%M} UTC"
+
+
+def _chance(found: Difference | None) -> str:
+    """Whether a change is more than chance, where what was found is still kept."""
+    if found is None or found.mean == 0:
+        return ""
+    said = "more than chance" if found.significant else "no more than chance could give"
+    return f" ({said}, p = {found.p:.3f})"
 
 
 def _floats(values: Mapping[str, float]) -> dict[str, Any]:
