@@ -6,6 +6,7 @@ from assets import report, tagging
 from assets.about import QUALITY, About
 from assets.opened import opened, required
 from assets.report import quality
+from assets.report.again import shown_last
 from assets.work.quality import measure
 
 
@@ -17,6 +18,7 @@ def build_search_quality(about: About, prefix: str) -> dg.AssetsDefinition:
         key_prefix=[pipeline],
         group_name=pipeline,
         kinds={"mongodb"},
+        # Another one where it would show the same figures in another way.
         code_version="1",
         owners=about.owners,
         tags=about.tags,
@@ -32,7 +34,10 @@ def build_search_quality(about: About, prefix: str) -> dg.AssetsDefinition:
                 return dg.MaterializeResult(metadata=quality.not_measured())
             outcome = measure(o)
             tagging.done(context, o, outcome)
-            said = quality.measured(outcome, o)
+            last = None
+            if outcome.reused:
+                last = shown_last(context, quality.PICTURES, evaluation=outcome.evaluation.id)
+            said = quality.measured(outcome, o, last)
         return report.result(outcome, said)
 
     return search_quality

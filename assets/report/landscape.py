@@ -9,7 +9,7 @@ from typing import Any
 import dagster as dg
 
 from assets.report import tables
-from assets.report.pictures import picture
+from assets.report.pictures import LEFT_OUT, picture
 from assets.work.opened import Opened
 from assets.work.quality.landscape import landscape
 from resources.core.errors import EmbeddingsError
@@ -20,6 +20,17 @@ from resources.evaluation.pictures.space import LONELY, space_png
 from resources.evaluation.space import Landscape
 
 PICTURE = "picture of the space"
+SAMPLED = "vectors in the picture"
+PAIRS = f"pairs of similarity {ALIKE:g} or more"
+USUAL = "usual similarity to the ten nearest"
+SKEWNESS = "hubness (skewness)"
+RETURNED = "documents that some query finds in its ten best"
+LEVEL = "19 of 20 documents have one this near"
+ALIKE_TABLE, OUTLYING, HUBS, ALONE = "near duplicates", "outliers", "hubs", "nothing lies near"
+NAMES = (
+    *(PICTURE, SAMPLED, PAIRS, USUAL, SKEWNESS, RETURNED, LONELY, LEVEL),
+    *(ALIKE_TABLE, OUTLYING, HUBS, ALONE),
+)
 OUTLIERS = 10
 
 
@@ -33,7 +44,7 @@ def space(o: Opened, evaluation: str) -> dict[str, Any]:
     try:
         found = landscape(o, evaluation)
     except EmbeddingsError as error:
-        return {PICTURE: dg.MetadataValue.md(literal(f"left out: {error}"))}
+        return {PICTURE: dg.MetadataValue.md(literal(f"{LEFT_OUT}{error}"))}
     return told(found)
 
 
@@ -42,20 +53,20 @@ def told(found: Landscape) -> dict[str, Any]:
     around, hubs = found.around, found.hubness
     said: dict[str, Any] = {
         PICTURE: picture(PICTURE, lambda: space_png(found)),
-        "vectors in the picture": len(found.sample),
-        f"pairs of similarity {ALIKE:g} or more": around.alike,
-        "usual similarity to the ten nearest": round(around.usual, 4),
-        "hubness (skewness)": round(hubs.skewness, 4),
-        "documents that some query finds in its ten best": hubs.returned,
+        SAMPLED: len(found.sample),
+        PAIRS: around.alike,
+        USUAL: round(around.usual, 4),
+        SKEWNESS: round(hubs.skewness, 4),
+        RETURNED: hubs.returned,
     }
     if found.all_lonely is not None:
         said[LONELY] = found.all_lonely
-        said["19 of 20 documents have one this near"] = round(around.level or 0.0, 4)
+        said[LEVEL] = round(around.level or 0.0, 4)
     made = {
-        "near duplicates": [_pair(found, pair) for pair in around.pairs],
-        "outliers": _outliers(found),
-        "hubs": _hubs(found),
-        "nothing lies near": _lonely(found),
+        ALIKE_TABLE: [_pair(found, pair) for pair in around.pairs],
+        OUTLYING: _outliers(found),
+        HUBS: _hubs(found),
+        ALONE: _lonely(found),
     }
     return said | {name: tables.table(rows) for name, rows in made.items() if rows}
 

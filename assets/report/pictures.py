@@ -8,6 +8,9 @@ import dagster as dg
 from resources.core.errors import EvaluationError
 from resources.core.markdown import literal
 
+LEFT_OUT = "left out: "
+"""So it begins where there is no picture; it may be drawn another time."""
+
 
 def picture(name: str, draw: Callable[[], bytes]) -> dg.MarkdownMetadataValue:
     """A picture as metadata; where it cannot be drawn, one sentence that says why.
@@ -19,6 +22,6 @@ def picture(name: str, draw: Callable[[], bytes]) -> dg.MarkdownMetadataValue:
     try:
         png = draw()
     except EvaluationError as error:  # a measurement does not fail for want of its picture
-        return dg.MetadataValue.md(literal(f"left out: {error}"))
+        return dg.MetadataValue.md(literal(f"{LEFT_OUT}{error}"))
     data = base64.b64encode(png).decode()
     return dg.MetadataValue.md(f"![{literal(name)}](data:image/png;base64,{data})")

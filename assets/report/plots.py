@@ -11,6 +11,10 @@ from resources.evaluation.pictures.quality_against_bytes import Point, quality_a
 from resources.registry.evaluations import Evaluation
 
 FIRST = next(iter(MEASURES))
+OVER_RUNS = "quality over runs"
+BYTES = "quality against bytes"
+SEGMENTS = "quality by segment"
+NAMES = (OVER_RUNS, BYTES, SEGMENTS)
 
 
 def drawn(found: Evaluation, history: Sequence[Evaluation]) -> dict[str, Any]:
@@ -20,21 +24,16 @@ def drawn(found: Evaluation, history: Sequence[Evaluation]) -> dict[str, Any]:
         found: The evaluation.
         history: Of the pipeline, the newest first.
     """
-    made: dict[str, Any] = {
-        "quality over runs": picture("quality over runs", lambda: runs(history or [found]))
-    }
+    made: dict[str, Any] = {OVER_RUNS: picture(OVER_RUNS, lambda: runs(history or [found]))}
     points = formats(found)
     if len(points) > 1:
-        made["quality against bytes"] = picture(
-            "quality against bytes",
-            lambda: quality_against_bytes(points, "overlap@10 with exact float32"),
+        made[BYTES] = picture(
+            BYTES, lambda: quality_against_bytes(points, "overlap@10 with exact float32")
         )
     rows = segments(found)
     if len(rows) > 1:
         overall = found.measures.get(FIRST, {}).get("mean")
-        made["quality by segment"] = picture(
-            "quality by segment", lambda: by_segment(rows, FIRST, overall)
-        )
+        made[SEGMENTS] = picture(SEGMENTS, lambda: by_segment(rows, FIRST, overall))
     return made
 
 

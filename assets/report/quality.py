@@ -8,23 +8,33 @@ from typing import Any
 
 import dagster as dg
 
-from assets.report import tables
-from assets.report.landscape import space
-from assets.report.plots import drawn
+from assets.report import landscape, plots, tables
 from assets.work.opened import Opened
 from assets.work.quality import Measured
 from resources.core.progress import doing
 from resources.evaluation.pictures.over_runs import RUNS
 from resources.registry.evaluations import Evaluation
 
+PICTURES = frozenset({*plots.NAMES, *landscape.NAMES})
+"""All that `pictures` may give."""
+
 
 def not_measured() -> dict[str, Any]:
     return {"measured": "no: this run's `evaluation` has no queries"}
 
 
-def measured(outcome: Measured, o: Opened) -> dict[str, Any]:
-    """All that is said of an evaluation."""
-    return {**figures(outcome), **pictures(outcome, o), **of_tables(outcome.evaluation)}
+def measured(
+    outcome: Measured, o: Opened, shown: Mapping[str, Any] | None = None
+) -> dict[str, Any]:
+    """All that is said of an evaluation.
+
+    Args:
+        outcome: The evaluation.
+        o: The pipeline.
+        shown: Its pictures, where they were drawn before.
+    """
+    found = shown or pictures(outcome, o)
+    return {**figures(outcome), **found, **of_tables(outcome.evaluation)}
 
 
 def pictures(outcome: Measured, o: Opened) -> dict[str, Any]:
@@ -32,7 +42,7 @@ def pictures(outcome: Measured, o: Opened) -> dict[str, Any]:
     found = outcome.evaluation
     with doing("drawing pictures", patient=True):
         runs = o.registry.evaluations.history(o.name, RUNS)
-        return {**drawn(found, runs), **space(o, found.id)}
+        return {**plots.drawn(found, runs), **landscape.space(o, found.id)}
 
 
 def figures(outcome: Measured) -> dict[str, Any]:
