@@ -2,14 +2,21 @@
 
 import json
 import secrets
-from collections.abc import Iterator
+import threading
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractContextManager
+from dataclasses import replace
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
+from unittest.mock import Mock
 
 import dagster as dg
 import pytest
 
 from assets.quality_checks import no_worse_than_before
+from assets.report import quality
 from assets.work.opened import Opened
 from assets.work.quality import Measured, measure, measuring, vectors
 from pipelines.cli.run import quality as said_of
@@ -17,13 +24,18 @@ from pipelines.framework.catalog import open_pipeline
 from pipelines.framework.outcome import quality as as_json
 from pipelines.framework.pipeline import EmbeddingPipeline
 from pipelines.operations.evaluation.recorded import accept, export_recorded
+from pipelines.operations.search import open_searcher
 from resources.batch_store.files import Files
 from resources.core.errors import ConfigurationError, EvaluationError
 from resources.core.lane import Lane
 from resources.embedders.sentence_transformers import SentenceTransformersEmbedder
+from resources.evaluation.judged import digest
+from resources.evaluation.measures import per_query
+from resources.evaluation.rankings import Ranking
 from resources.registry.evaluations import Evaluation
 from resources.sources.records import RejectedRecord
-from tests.models import build_static_model
+from tests.models import build_cross_encoder, build_static_model
+from tests.search_node import search_node
 from tests.workshop import Workshop
 
 WORDS = ("sea", "storm", "bread", "forest", "king", "lamp", "glass", "river", "snow", "wolf")
@@ -150,8 +162,16 @@ def test_nothing_new_is_not_measured_again(shop, o, monkeypatch):
     again = measure(o)
     assert again.reused
     assert again.evaluation == before.evaluation
+    first = shop.run().search_quality
+    drawing = Mock(side_effect=AssertionError("nothing is to be drawn"))
+    monkeypatch.setattr(quality, "pictures", drawing)
     run = shop.run()
     assert run.search_quality["measured"].startswith("as before")
+    assert run.search_quality.keys() == first.keys()
+    shown = quality.PICTURES & first.keys()
+    assert len(shown) > 10
+    for name in shown:
+        assert run.search_quality[name] == first[name]
     assert run.tags["embeddings/changed"] == "0"
     assert run.checks["no_worse_than_before"]
     assert "nothing has changed" in said_of(again)
@@ -381,3 +401,153 @@ def test_evaluations_have_a_schedule_of_their_own_where_one_is_given(shop, tmp_p
 
 def _selected(defs: dg.Definitions, job: str) -> set[dg.AssetKey]:
     return set(defs.resolve_job_def(job).asset_layer.executable_asset_keys)
+
+
+@pytest.fixture
+def changed(shop: Workshop, tmp_path: Path) -> Callable[..., AbstractContextManager[Opened]]:
+    """Opens the pipeline with other settings of `evaluation`."""
+
+    def ask(**settings: Any) -> AbstractContextManager[Opened]:
+        config = tmp_path / f"{secrets.token_hex(4)}.yaml"
+        config.write_text(json.dumps({"resources": {"evaluation": {"config": settings}}}), "utf-8")
+        return open_pipeline(shop.pipeline, [config], run="a test")
+
+    return ask
+
+
+def test_what_is_asked_of_figures_is_judged_anew_without_measuring(o, changed, monkeypatch):
+    forget(o)
+    first = measure(o).evaluation
+    assert first.passed
+    figures = {name: {**each, "mean": each["mean"] + 0.05} for name, each in first.measures.items()}
+    earlier = replace(first, id="20260101T000000-before", at=first.at - timedelta(1))
+    o.registry.evaluations.record(replace(earlier, measures=figures))
+    monkeypatch.setattr(measuring, "_Measuring", None)
+    asked = [
+        ({"min": {"ndcg@10": 0.999}}, False),
+        ({"min": {"ndcg@10": 0.1}}, False),  # it is 0.05 worse than the one before
+        ({"tolerance": 0.06}, True),
+        ({"tolerance": 0.04}, False),
+        ({"tolerance": 0.06, "min": {"ndcg@10": 0.999}}, False),
+    ]
+    for settings, passed in asked:
+        with changed(**settings) as again:
+            found = measure(again)
+        assert found.reused
+        assert (found.evaluation.id, found.evaluation.passed) == (first.id, passed), settings
+        kept = o.registry.evaluations.get(first.id)
+        assert kept is not None
+        assert (kept.passed, kept.baseline, kept.measures) == (passed, earlier.id, first.measures)
+    forget(o)
+
+
+def test_queries_that_are_edited_meanwhile_are_measured_as_they_are(
+    o, changed, tmp_path, monkeypatch
+):
+    forget(o)
+    setting = write_queries(tmp_path, QUERIES)
+    path, edits = Path(setting["queries"]["jsonl"]["path"]), [QUERIES[2:], QUERIES[5:]]
+    check = measuring.check_ids
+
+    def editing(*args: Any) -> None:
+        check(*args)
+        if edits:  # after the first reading, before the next
+            path.write_text("".join(json.dumps(e) + "\n" for e in edits.pop(0)), "utf-8")
+
+    monkeypatch.setattr(measuring, "check_ids", editing)
+    with changed(**setting) as edited:
+        found = measure(edited).evaluation
+        assert found.queries.answerable == len(QUERIES[5:]) - 1
+        assert found.queries.digest == digest(list(edited.judged_queries))
+        rankings = edited.batches.rankings
+        assert rankings.kept(edited.name) == [found.id], "nothing else is left"
+        names = [each.query for each in rankings.read(edited.name, found.id)]
+        assert names == [each["id"] for each in QUERIES[5:]]
+        edits += [QUERIES[:n] for n in (9, 8, 7)]
+        forget(edited)
+        with pytest.raises(EvaluationError, match=r"changed 3 times while it was measured"):
+            measure(edited)
+    forget(o)
+
+
+def test_two_at_once_come_to_the_same(shop, o):
+    forget(o)
+    barrier = threading.Barrier(2)
+
+    def one(_: int) -> Measured:
+        with open_pipeline(shop.pipeline, run="a test") as mine:
+            barrier.wait(60)
+            return measure(mine)
+
+    with ThreadPoolExecutor(2) as pool:
+        first, second = pool.map(one, range(2))
+    assert numbers(first) == numbers(second)
+    assert measure(o).reused
+    forget(o)
+
+
+def test_a_change_is_told_from_chance_by_a_paired_test(o):
+    forget(o)
+    found = measure(o).evaluation
+    then = replace(found, id="20260101T000000-before", at=found.at - timedelta(1))
+    o.registry.evaluations.record(then)
+    rows = list(o.batches.rankings.read(o.name, found.id))
+    mine = {name: o.batches.rankings.measures(o.name, found.id, name) for name in found.measures}
+    # Every query was better by a little, and one alone by much more.
+    ways = [(lambda at: 0.1, True), (lambda at: 0.9 if at == 3 else 0.0, False)]
+    for better, significant in ways:
+        columns = {
+            name: [
+                values[row.query] + better(at) if row.query in values else None
+                for at, row in enumerate(rows)
+            ]
+            for name, values in mine.items()
+        }
+        o.batches.rankings.write(o.name, then.id, 0, rows, columns)
+        said = no_worse_than_before(o, found)
+        p = float(said.metadata["ndcg@10 p"].value)  # pyright: ignore[reportArgumentType]
+        assert (p < 0.05) == significant
+        worse = {**found.measures, "ndcg@10": {**found.measures["ndcg@10"], "mean": 0.1}}
+        fell = no_worse_than_before(o, replace(found, measures=worse))
+        assert ("(more than chance, p = " in (fell.description or "")) == significant
+        assert ("no more than chance could give" in (fell.description or "")) != significant
+    o.batches.rankings.remove(o.name, then.id)
+    assert "chance" not in (no_worse_than_before(o, found).description or "")
+    forget(o)
+
+
+def test_figures_are_of_what_a_search_on_a_search_node_returns_reranked(
+    tmp_path, static_model, mongod_uri
+):
+    with search_node(mongod_uri) as node:
+        shop = make(tmp_path, node.uri, static_model)
+        reader = str(build_cross_encoder(tmp_path / "reader"))
+        shop.configure(
+            {
+                "source": {"chunking": {"recursive": {"size": 12, "overlap": 0}}},
+                "search_index": {"engine": "mongodb", "poll_seconds": 0.05},
+                "rerank": {
+                    "provider": {"sentence_transformers": {"model": reader}},
+                    "candidates": 7,
+                },
+            }
+        )
+        run = shop.run()
+        assert run.success, run.failures
+        found = run.search_quality
+        assert found["reranked by"] != "nothing"
+        (note,) = [row.data["note"] for row in found["notes"].records]
+        assert "recall@100 is of 7 documents at most" in note
+        rankings, queries = [], []
+        with open_pipeline(shop.pipeline, run="a test") as o, open_searcher(shop.pipeline) as s:
+            kept = list(o.batches.rankings.read(o.name, found["evaluation"]))
+            for query, row in zip(o.judged_queries, kept, strict=True):
+                hits = s.search(query.text, limit=100, group_by_source=True).hits
+                assert 0 < len(hits) <= 7
+                rankings.append(Ranking.of(query.id, [(h.source_id, h.score) for h in hits]))
+                queries.append(query)
+                assert (row.ids, row.scores) == (rankings[-1].ids, rankings[-1].scores)
+        for name, values in per_query(queries, rankings).items():
+            assert found[name] == pytest.approx(values.mean(), abs=1e-15)
+        shop.client.drop_database(shop.database)
+        shop.client.close()
