@@ -31,7 +31,10 @@ BITS = {
 PICTURES = ["quality over runs", "quality against bytes", "quality by segment", told.PICTURE]
 
 
-@pytest.fixture(scope="module", params=["float32", "chunks of bits"])
+@pytest.fixture(
+    scope="module",
+    params=["float32", pytest.param("chunks of bits", marks=pytest.mark.proof)],
+)
 def shop(request, tmp_path_factory, static_model: str, _servers: Any) -> Iterator[Workshop]:
     folder = tmp_path_factory.mktemp("landscape")
     name = f"test_{secrets.token_hex(6)}"
