@@ -34,7 +34,7 @@ from resources.evaluation.measures import per_query
 from resources.evaluation.rankings import Ranking
 from resources.registry.evaluations import Evaluation
 from resources.sources.records import RejectedRecord
-from tests.models import build_cross_encoder, build_static_model
+from tests.models import build_static_model
 from tests.search_node import search_node
 from tests.workshop import Workshop
 
@@ -520,21 +520,19 @@ def test_a_change_is_told_from_chance_by_a_paired_test(o):
 
 
 def test_figures_are_of_what_a_search_on_a_search_node_returns_reranked(
-    tmp_path, static_model, mongod_uri
+    tmp_path, static_model, mongod_uri, voyage_api, monkeypatch
 ):
+    monkeypatch.setenv("VOYAGE_API_KEY", voyage_api.behaviour.key)
     with search_node(mongod_uri) as node:
         shop = make(tmp_path, node.uri, static_model)
         shop.write(DOCUMENTS[:20])
-        reader = str(build_cross_encoder(tmp_path / "reader"))
+        paid = {"base_url": voyage_api.url, "api_key": {"env": "VOYAGE_API_KEY"}}
         shop.configure(
             {
                 "source": {"chunking": {"recursive": {"size": 12, "overlap": 0}}},
                 "search_index": {"engine": "mongodb", "poll_seconds": 0.05},
                 "evaluation": write_queries(tmp_path, [*QUERIES[:5], *QUERIES[-2:]]),
-                "rerank": {
-                    "provider": {"sentence_transformers": {"model": reader}},
-                    "candidates": 7,
-                },
+                "rerank": {"provider": {"voyage": paid}, "candidates": 7},
             }
         )
         run = shop.run()
