@@ -18,7 +18,7 @@ def remove_old_batches(
     """Remove batches older than that, unless somebody may need them.
 
     Those stay that a plan names, that an evaluation holds which has not expired, or of which a
-    vector is stored.
+    vector is stored. Vectors of judged queries go with them, in spaces that nobody evaluates.
 
     Whichever pipeline of this deployment that is: a batch is what a wiped collection, or another
     format, is filled from without asking the provider. Two deployments must therefore not share a
@@ -29,6 +29,7 @@ def remove_old_batches(
     """
     limit = datetime.now(UTC) - timedelta(days=days)
     planned, held = batches.plans.batches(), registry.evaluations.held_batches()
+    batches.queries.remove_old(limit, registry.evaluations.spaces_in_use(limit))
     removed = 0
     for space_id in batches.spaces():
         stores = [entry.key for entry in registry.stores.of_space(space_id)]

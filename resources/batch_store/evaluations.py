@@ -11,8 +11,9 @@ space: it is in the settings, see `EmbedderResource.query_settings`.
 """
 
 import hashlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import datetime
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -107,6 +108,18 @@ class QueryVectors:
         )
         self._files.write_table(table, f"{folder}/{name}.parquet")
         self._known(folder).update(dict.fromkeys(hashes, name))
+
+    def remove_old(self, limit: datetime, in_use: Collection[str]) -> None:
+        """Remove what was last added to before then, except in the spaces that are in use."""
+        for space in self._files.names("queries"):
+            if space in in_use:
+                continue
+            for settings in self._files.names(f"queries/{space}"):
+                folder = f"queries/{space}/{settings}"
+                paths = [f"{folder}/{name}" for name in self._files.names(folder)]
+                if all(self._files.modified(path) < limit for path in paths):
+                    self._files.remove(folder, recursive=True)
+                    self._places.pop(folder, None)
 
     def _known(self, folder: str) -> dict[str, str]:
         """The file of each text's vector, by the text's hash."""

@@ -22,7 +22,8 @@ class BatchStoreResource(StrictResource):
         default=None,
         gt=0,
         description="Remove embedding batches older than this that nothing needs any more: no plan "
-        "names them, and none of their vectors is stored. Default: keep all.",
+        "names them, and none of their vectors is stored; likewise vectors of judged queries in a "
+        "space that nobody evaluates any more. Default: keep all.",
     )
 
     def open(self) -> BatchStore:

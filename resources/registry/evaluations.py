@@ -176,6 +176,15 @@ class Evaluations:
         found = self._evaluations.find(wanted, {"holds": 1})
         return {(space, batch) for each in found for space, batch in each["holds"]}
 
+    def spaces_in_use(self, since: datetime) -> set[str]:
+        """Ids of the spaces that anybody has evaluated since then, or still holds batches for, and
+        of every pipeline's newest evaluation.
+        """
+        recent = {"$or": [{"seen": {"$gte": since}}, {"expires": {"$gt": now()}}]}
+        newest = (self.current(name) for name in self._evaluations.distinct("pipeline"))
+        found = set(self._evaluations.distinct("space", recent))
+        return found | {each.space for each in newest if each is not None}
+
     def _newest(
         self, pipeline: str, kind: Kind, wanted: Mapping[str, Any], by: str = "at"
     ) -> Evaluation | None:

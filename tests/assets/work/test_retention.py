@@ -5,9 +5,13 @@ import os
 import time
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Literal
+
+import numpy as np
 
 from assets.work.retention import remove_old_batches
 from pipelines.framework.catalog import open_pipeline
+from resources.batch_store.evaluations import QueryWindow
 from resources.registry.evaluations import Evaluation, QuerySetFacts
 from tests.workshop import Workshop
 
@@ -99,3 +103,42 @@ def test_a_batch_that_an_evaluation_holds_stays_until_it_expires(workshop):
         assert removed() == 0
         o.registry.evaluations.record(dataclasses.replace(held, expires=datetime.now(UTC)))
         assert removed() == 1
+
+
+def test_vectors_of_queries_stay_while_their_space_is_evaluated(workshop):
+    old, month_ago = datetime.now(UTC) - timedelta(days=3), datetime.now(UTC) - timedelta(days=30)
+    workshop.write(films(1))
+    window = QueryWindow(np.zeros((1, 64), np.float32))
+    with open_pipeline(workshop.pipeline) as o:
+        evaluations = o.registry.evaluations
+        spaces = {
+            name: dataclasses.replace(o.space, model=name)
+            for name in ("newest", "held", "seen", "past", "young")
+        }
+        for space in spaces.values():
+            o.batches.queries.write(space, "settings", ["a query"], window)
+        for name, space in spaces.items():
+            if name != "young":
+                (file,) = workshop.folder.glob(f"batch_store/queries/{space.id}/*/*")
+                os.utime(file, (time.time() - WEEK, time.time() - WEEK))
+
+        def record(name: str, kind: Literal["search_quality", "candidate"], seen: datetime) -> None:
+            later = datetime.now(UTC) + timedelta(days=1)
+            evaluations.record(Evaluation(
+                name, "films", kind, seen, "", spaces[name].id, {}, "vector", QuerySetFacts("", ""),
+                {}, expires=later if name == "held" else None,
+            ))  # fmt: skip
+            evaluations._evaluations.update_one({"_id": name}, {"$set": {"seen": seen}})
+
+        record("past", "search_quality", month_ago - timedelta(days=1))
+        record("newest", "search_quality", month_ago)
+        record("held", "candidate", month_ago)
+        record("seen", "candidate", datetime.now(UTC))
+        assert evaluations.spaces_in_use(old) == {spaces[n].id for n in ("newest", "held", "seen")}
+        remove_old_batches(3, batches=o.batches, client=o.client, registry=o.registry)
+        left = {
+            name
+            for name, space in spaces.items()
+            if o.batches.queries.read(space, "settings", ["a query"])
+        }
+        assert left == {"newest", "held", "seen", "young"}
