@@ -15,10 +15,12 @@ from unittest.mock import Mock
 import dagster as dg
 import pytest
 
+from assets.about import ASSETS
 from assets.quality_checks import no_worse_than_before
 from assets.report import quality
 from assets.work.opened import Opened
 from assets.work.quality import Measured, measure, measuring, vectors
+from assets.work.searching import serving
 from pipelines.cli.run import quality as said_of
 from pipelines.framework.catalog import open_pipeline
 from pipelines.framework.outcome import quality as as_json
@@ -361,12 +363,17 @@ def test_worse_than_before_is_said_with_the_queries_and_can_be_accepted(
     shop.client.drop_database(shop.database)
 
 
-def test_a_run_that_is_told_to_measure_nothing_says_so(shop):
+def test_a_run_that_is_told_to_measure_nothing_says_so(shop, monkeypatch):
+    monkeypatch.setattr(quality, "pictures", lambda *args: {"pictures": "anew"})
+    shop.run("search_quality")
     off = {"resources": {"evaluation": {"config": {"queries": {"none": {}}}}}}
     run = shop.run("search_quality", config=off)
     assert run.success, run.failures
     assert run.search_quality == {"measured": "no: this run's `evaluation` has no queries"}
     assert all(run.checks.values())
+    on = shop.run("search_quality")
+    assert on.search_quality["measured"].startswith("as before")
+    assert on.search_quality["pictures"] == "anew", "what was shown last was not of this"
 
 
 def test_an_error_in_measuring_leaves_what_came_before(shop, tmp_path):
@@ -470,6 +477,32 @@ def test_queries_that_are_edited_meanwhile_are_measured_as_they_are(
         forget(edited)
         with pytest.raises(EvaluationError, match=r"changed 3 times while it was measured"):
             measure(edited)
+    forget(o)
+
+
+def test_an_index_that_is_built_meanwhile_is_measured_instead(shop, o, monkeypatch):
+    forget(o)
+    for name in ("STALE_SECONDS", "LOOK_SECONDS"):
+        monkeypatch.setattr(serving, name, 0)
+    before = o.batches.rankings.kept(o.name)
+    check, built = measuring.check_ids, []
+
+    def building(*args: Any) -> None:
+        check(*args)
+        if not built:
+            shop.write([*DOCUMENTS[:39], {**DOCUMENTS[39], "text": "a wolf and a lamp"}])
+            built.append(shop.run(*ASSETS))
+
+    monkeypatch.setattr(measuring, "check_ids", building)
+    found = measure(o).evaluation
+    assert built[0].success, built[0].failures
+    index = o.registry.indexes.get(o.index_key)
+    assert index is not None
+    assert found.state["index"] == str(index.version)
+    left = set(o.batches.rankings.kept(o.name)) - set(before)
+    assert left == {found.id}, "of what the other index had found nothing is left"
+    shop.write(DOCUMENTS)
+    assert shop.run(*ASSETS).success
     forget(o)
 
 

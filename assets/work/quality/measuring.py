@@ -95,7 +95,7 @@ def measure(o: Opened) -> Measured:
                 evaluations.record(judged)
             else:
                 evaluations.note_seen(judged.id)
-            _prune(o)
+            _prune(o, judged)
             return Measured(judged, baseline, known is not None, time.monotonic() - start)
     raise EvaluationError(
         f"the index of {o.name}, or what {queries.describe()} holds, changed {ATTEMPTS} times "
@@ -134,10 +134,14 @@ def _contents(queries: QuerySet) -> Contents:
     return contents
 
 
-def _prune(o: Opened) -> None:
+def _prune(o: Opened, current: Evaluation) -> None:
     """Remove rankings of evaluations that are long past, and of those that were abandoned."""
     found = o.registry.evaluations.history(o.name)
-    wanted = {each.id for each in found[:KEPT]} | {each.id for each in found if each.accepted}
+    wanted = (
+        {current.id}
+        | {each.id for each in found[:KEPT]}
+        | {each.id for each in found if each.accepted}
+    )
     wanted |= {each.baseline for each in found[:KEPT] if each.baseline}
     limit = f"{datetime.now(UTC) - _ABANDONED:%Y%m%dT%H%M%S}"
     known = {each.id for each in found}
