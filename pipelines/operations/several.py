@@ -153,7 +153,8 @@ class _Gate:
             if self._closed is not None:
                 raise self._closed
             try:
-                with pymongo.timeout(patience):
+                # Within such a bound the driver's own time-out does not count.
+                with pymongo.timeout(min(patience, opened.mongodb.timeout_seconds)):
                     opened.client  # noqa: B018  (connects)
             except EmbeddingsError as error:
                 self._closed = error

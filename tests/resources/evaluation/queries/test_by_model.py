@@ -297,7 +297,13 @@ def test_killed_it_keeps_what_it_has_and_goes_on_there(
     assert registry["evaluation_queries"].count_documents({}) == 8
 
 
-def test_interrupted_it_keeps_what_is_under_way(chat: ChatServer, registry: Database):
+def test_interrupted_it_keeps_what_is_under_way(
+    chat: ChatServer, registry: Database, request: pytest.FixtureRequest
+):
+    # Whatever ran in this process before may have left another handler.
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    request.addfinalizer(lambda: signal.signal(signal.SIGINT, before))
+
     def interrupted(messages: Messages) -> str:
         if len(chat.asked) == 3:
             signal.raise_signal(signal.SIGINT)
