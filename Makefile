@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 PIP_INSTALL := $(BIN)/python tools/install.py
 PIP_OPTIONS := --disable-pip-version-check -c constraints.txt
 # Measured, of wheels for Linux with the CPU build of torch: see README.
-MEGABYTES := 520
+MEGABYTES := 535
 export DAGSTER_HOME ?= $(CURDIR)/state/dagster
 
 # The programs read .env; make would take `$`, `#` and quotes in it for its own.

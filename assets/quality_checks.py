@@ -161,10 +161,11 @@ def enough_queries(o: Opened, found: Evaluation) -> dg.AssetCheckResult:
     few = count < least
     said = f"{count:,} queries with an answer: {spread}"
     if few:
+        # Queries that all fare alike have an interval of no width, which promises nothing.
+        told = f"a difference smaller than about {width / 2:.2f}: {spread}" if width else "anything"
         said = (
-            f"{count:,} queries with an answer are too few to tell a difference smaller than about "
-            f"{width / 2:.2f}: {spread}; judge {least:,} or more, or say with `min_queries` that "
-            "fewer will do"
+            f"{count:,} queries with an answer are too few to tell {told}; judge {least:,} or "
+            "more, or say with `min_queries` that fewer will do"
         )
     return dg.AssetCheckResult(
         passed=not few,

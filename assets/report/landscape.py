@@ -89,7 +89,7 @@ def _outliers(found: Landscape) -> Sequence[dict[str, Any]]:
         near, near_text = _document(found, each.nearest)
         rows.append(
             {
-                "similarity to the ten nearest": round(each.similarity, 4),
+                "similarity": round(each.similarity, 4),
                 "document": name,
                 "text": text,
                 "nearest": near,

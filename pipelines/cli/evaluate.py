@@ -219,8 +219,8 @@ def _cost(found: "Compared") -> Listing:
         Column("whole", right=True),
         Column("cost", right=True),
         Column("takes", right=True),
-        Column("query ms", right=True),
-        Column("search ms", right=True),
+        Column("query ms\np50, p95", right=True),
+        Column("search ms\np50, p95", right=True),
     )
     names = _names_of(found.rows)
     for row in found.rows:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from rich.text import Text
 
-from pipelines.cli.terminal import Cell, Column, Listing, facts, lines, print_json
+from pipelines.cli.terminal import Cell, Column, Listing, facts, lines, paragraph, print_json
 from pipelines.framework.console import say, styled
 
 if TYPE_CHECKING:
@@ -66,8 +66,8 @@ def show(found: "Choice") -> None:
     facts([*(_read(found.corpus) if found.corpus else []), ("its index asks", found.asked)])
     if found.models:
         listing(found.models).show()
-        say("[dim]{rule}[/dim]", rule=found.rule)
-        say("[dim]{below}[/dim]", below=_below(found))
+        for line in (found.rule, _below(found)):
+            paragraph(styled("[dim]{line}[/dim]", line=line), indent=0)
     else:
         say("none of the models is like that")
     for each in found.models:

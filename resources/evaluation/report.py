@@ -28,8 +28,8 @@ WIDTH = 400
 """Characters of a cell, of a text and of a title that are shown."""
 
 _LONG = 24
-_NUMBER = re.compile(r"[-+<]? ?\$?\d[\d,.]*( ?[%\w]{1,4})?")
-"""Text that is a number too: `+0.041`, `$12`, `3 ms`, `12 GB`."""
+_NUMBER = re.compile(r"[-+<]? ?\$?\d[\d,.]*( ?[%A-Za-z]{1,3})?")
+"""Text that is a number too: `+0.041`, `$12`, `3 ms`, `12 GB`; not `384 int8`."""
 
 Cell = str | int | float | bool | Interval | None
 

@@ -19,6 +19,7 @@ from resources.core.keys import decode, encode, key, shown
 from resources.core.progress import Progress
 from resources.core.windows import WINDOW_BYTES, sized_windows, windows
 from resources.core.working_file import WorkingFile
+from resources.evaluation.ids import suggestion
 from resources.evaluation.judged import JudgedQuery, Judgement
 from resources.sources.records import RenderedDocument, SourceDocument
 from resources.sources.resource import SourceResource
@@ -232,11 +233,21 @@ class Sample:
         (judged,) = self.db.execute("SELECT id FROM judged ORDER BY key LIMIT 1").fetchone()
         there = self.db.execute("SELECT id FROM documents ORDER BY key LIMIT 1").fetchone()
         example = f", ids there look like {there[0]}" if there else ""
+        rows = self.db.execute("SELECT id FROM judged ORDER BY key")
+        found = suggestion((decode(row[0]) for row in rows), self._drawn)
+        # With the documents that the sample kept: which type it is, not how many there are.
+        way_out = (
+            f"set `ids: {found.ids}` beside the queries"
+            if found
+            else "give `evaluation` queries that were judged on this source"
+        )
         return (
             f"none of the documents that the queries call relevant, such as {judged}, is in the "
-            f"source, {source.describe()}{example}: give `evaluation` queries that were judged on "
-            "this source, with ids of the same type"
+            f"source, {source.describe()}{example}: {way_out}"
         )
+
+    def _drawn(self, ids: Sequence[Any]) -> set[str]:
+        return {name for name in map(key, ids) if self._known(name)}
 
     def _known(self, name: str) -> bool:
         found = self.db.execute("SELECT 1 FROM documents WHERE key = ?", (name,)).fetchone()

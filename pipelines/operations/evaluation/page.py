@@ -8,10 +8,10 @@ from assets.work.evaluating.figures import Changed, Compared, Row
 from assets.work.evaluating.sample import SEED
 from pipelines.operations.evaluation.telling import (
     FIRST,
-    by_chance,
     how,
     label,
     milliseconds,
+    of_one,
     probability,
     sentences,
     signed,
@@ -60,22 +60,43 @@ def _quality(compared: Compared) -> Table:
         against = row.against.get(FIRST)
         rows.append(
             [
-                row.candidate,
-                how(row),
+                *_names(row, compared.rows),
                 *(row.measures[name] for name in MEASURES),
                 signed(against.mean) if against else "",
-                f"{by_chance(against)}, {probability(against.p)}" if against else "",
+                f"{'no' if against.significant else 'yes'}, {probability(against.p)}"
+                if against
+                else "",
             ]
         )
-    columns = ["candidate", "how", *map(title, MEASURES), f"{title(FIRST)} against it", ""]
-    return Table(columns, rows, "The first row is the pipeline as it stands.", frozenset({0}))
+    columns = [
+        *_named(compared.rows), *map(title, MEASURES), "difference", "could be chance",
+    ]  # fmt: skip
+    caption = (
+        f"The first row is the pipeline as it stands; the differences are those of {title(FIRST)} "
+        "to it."
+    )
+    return Table(columns, rows, caption, frozenset({0}))
+
+
+def _named(rows: Sequence[Row]) -> list[str]:
+    """The columns that tell the rows apart."""
+    return ["how"] if of_one(rows) else ["candidate", "how"]
+
+
+def _names(row: Row, rows: Sequence[Row]) -> list[str]:
+    return [how(row)] if of_one(rows) else [row.candidate, how(row)]
 
 
 def _picture(compared: Compared, measure: str) -> Sequence[Part]:
     from resources.evaluation.pictures.quality_against_bytes import Point, quality_against_bytes
 
     points = [
-        Point(label(row), row.bytes_per_vector, row.measures[measure], chosen=not number)
+        Point(
+            label(row, compared.rows),
+            row.bytes_per_vector,
+            row.measures[measure],
+            chosen=not number,
+        )
         for number, row in enumerate(compared.rows)
         if row.bytes_per_vector and row.mode == "vector" and not row.reranked
     ]
@@ -88,8 +109,7 @@ def _picture(compared: Compared, measure: str) -> Sequence[Part]:
 def _cost(compared: Compared) -> Table:
     rows = [
         [
-            row.candidate,
-            how(row),
+            *_names(row, compared.rows),
             row.bytes_per_vector or None,
             size(row.whole.bytes) if row.whole.bytes else "",
             row.whole.chunks,
@@ -101,7 +121,7 @@ def _cost(compared: Compared) -> Table:
         for row in compared.rows
     ]
     columns = [
-        "candidate", "how", "bytes of a vector", "of all", "chunks", "tokens", "cost",
+        *_named(compared.rows), "bytes of a vector", "of all", "chunks", "tokens", "cost",
         "time to embed", "embedding a query, p50", "p95", "searching, p50", "p95",
     ]  # fmt: skip
     caption = (
@@ -126,16 +146,17 @@ def _worse(compared: Compared) -> list[Section]:
         if row.candidate in seen:
             continue
         seen.add(row.candidate)
-        parts = [_answers(each, row) for each in queries]
-        sections.append(Section(f"Queries that {label(row)} answers worse", parts))
+        name = label(row, compared.rows)
+        parts = [_answers(each, name) for each in queries]
+        sections.append(Section(f"Queries that {name} answers worse", parts))
     return sections
 
 
-def _answers(changed: Changed, row: Row) -> Answers:
+def _answers(changed: Changed, name: str) -> Answers:
     before, now_ = changed.measures
     lists: Mapping[str, Sequence[Found]] = {
         "as it stands": [Found(*each) for each in changed.before],
-        label(row): [Found(*each) for each in changed.now],
+        name: [Found(*each) for each in changed.now],
     }
     note = f"{title(FIRST)} {before:.4f} before, {now_:.4f} here"
     return Answers(changed.text, lists, note, changed.missed)

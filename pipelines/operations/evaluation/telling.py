@@ -27,8 +27,14 @@ def how(row: Row) -> str:
     return said + (", reranked" if row.reranked else "")
 
 
-def label(row: Row) -> str:
-    return f"{row.candidate}, {how(row)}"
+def label(row: Row, rows: Sequence[Row]) -> str:
+    """`voyage.yaml, 512 int8`; without the candidate's name where all rows are of one."""
+    return how(row) if of_one(rows) else f"{row.candidate}, {how(row)}"
+
+
+def of_one(rows: Sequence[Row]) -> bool:
+    """Whether they are of one candidate, whose name tells none from another."""
+    return len({row.candidate for row in rows}) == 1
 
 
 def by_chance(difference: Difference) -> str:
@@ -47,6 +53,7 @@ def sentences(compared: Compared, measure: str = FIRST) -> list[str]:
     """What follows, that which matters most first."""
     first, *others = compared.rows
     name, base = title(measure), first.measures[measure]
+    rows = compared.rows
     found = [
         f"The pipeline as it stands ({how(first)}) has {name} {base}: the mean of "
         f"{compared.answerable:,} queries, and where that of other such queries would lie in 95 of "
@@ -57,16 +64,16 @@ def sentences(compared: Compared, measure: str = FIRST) -> list[str]:
     same = [row for row in others if _same(row, measure)]
     rest = [row for row in others if row not in [*better, *worse, *same]]
     if better:
-        found.append(f"Better by more than chance: {_listed(better, measure)}.")
+        found.append(f"Better by more than chance: {_listed(better, rows, measure)}.")
     elif others:
         found.append("Nothing is better than the pipeline as it stands by more than chance.")
     if worse:
-        found.append(f"Worse by more than chance: {_listed(worse, measure)}.")
+        found.append(f"Worse by more than chance: {_listed(worse, rows, measure)}.")
     if rest:
-        found.append(f"A difference that could be chance: {_listed(rest, measure)}.")
+        found.append(f"A difference that could be chance: {_listed(rest, rows, measure)}.")
     if same:
-        found.append(f"Alike, query by query: {'; '.join(map(label, same))}.")
-    sentence = _smallest(first, [*better, *same, *rest])
+        found.append(f"Alike, query by query: {'; '.join(label(row, rows) for row in same)}.")
+    sentence = _smallest(rows, [*better, *same, *rest])
     if sentence:
         found.append(sentence)
     found += _sample(compared)
@@ -105,29 +112,30 @@ def _same(row: Row, measure: str) -> bool:
     return against.mean == against.low == against.high == 0
 
 
-def _listed(rows: Sequence[Row], measure: str, most: int = 8) -> str:
-    ordered = sorted(rows, key=lambda row: -row.against[measure].mean)
-    said = [
-        f"{label(row)} ({signed(row.against[measure].mean)}, {probability(row.against[measure].p)})"
-        for row in ordered[:most]
-    ]
+def _listed(some: Sequence[Row], rows: Sequence[Row], measure: str, most: int = 8) -> str:
+    ordered = sorted(some, key=lambda row: -row.against[measure].mean)
+    said = []
+    for row in ordered[:most]:
+        against = row.against[measure]
+        said.append(f"{label(row, rows)} ({signed(against.mean)}, {probability(against.p)})")
     if len(ordered) > most:
         said.append(f"{len(ordered) - most} more")
     return "; ".join(said)
 
 
-def _smallest(first: Row, rows: Sequence[Row]) -> str:
+def _smallest(rows: Sequence[Row], good: Sequence[Row]) -> str:
     """Of those that are not worse by more than chance, the one that takes the least room."""
+    first = rows[0]
     smaller = [
         row
-        for row in rows
+        for row in good
         if row.bytes_per_vector and row.whole.bytes < first.whole.bytes and row.mode == first.mode
     ]
     if not smaller:
         return ""
     least = min(smaller, key=lambda row: row.whole.bytes)
     return (
-        f"The smallest that is not worse by more than chance: {label(least)}, "
+        f"The smallest that is not worse by more than chance: {label(least, rows)}, "
         f"{size(least.whole.bytes)} for the whole source in place of {size(first.whole.bytes)}."
     )
 

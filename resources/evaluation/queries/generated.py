@@ -123,10 +123,13 @@ class _Generated(QuerySet):
         queries = list(self._queries(sample, left_out))
         self._left_out = left_out
         if not queries:
+            source = self._where.source
             why = "; ".join(self._reasons()) or "it has no documents"
+            known = dict.fromkeys([*source.text_shape().fields, *source.carry, FIRST_SENTENCE])
+            others = ", ".join(each for each in known if each != settings.field)
             raise EvaluationError(
-                f"no query can be made from {_said(settings.field)} of "
-                f"{self._where.source.describe()} ({why}): name another field with `from`"
+                f"no query can be made from {_said(settings.field)} of {source.describe()} ({why})"
+                f": name another field with `from`, such as one of {others}"
             )
         yield from sorted(queries, key=lambda query: query.id)
 

@@ -104,15 +104,23 @@ def test_several_texts_come_of_one_reading_and_a_record_may_lack_one(tmp_path: P
         assert (sample.drawn.absent, list(sample.drawn.absent_ids)) == (1, ["4"])
 
 
-@pytest.mark.parametrize("relevant", [["1"], ["2", "3"]])
+@pytest.mark.parametrize(
+    ("relevant", "way_out"),
+    [
+        (["1"], "set `ids: integer` beside"),
+        (["2", "3"], "set `ids: integer` beside"),
+        (["7"], "give `evaluation` queries"),
+        (["1", "one"], "give `evaluation` queries"),
+    ],
+)
 def test_where_nothing_relevant_is_in_the_source_it_is_said_of_which_type_ids_are(
-    tmp_path: Path, relevant: list[str]
+    tmp_path: Path, relevant: list[str], way_out: str
 ):
     read = source(tmp_path / "s.jsonl", [{"_id": n, "text": "a"} for n in (1, 2, 3)])
     with Sample() as sample:
         sample.take(judged(*relevant))
         with pytest.raises(
-            EvaluationError, match=f'such as "{relevant[0]}".*ids there look like 1'
+            EvaluationError, match=f'such as "{relevant[0]}".*ids there look like 1: {way_out}'
         ):
             drawn(sample, read, 10)
 
