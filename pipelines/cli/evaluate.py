@@ -128,6 +128,8 @@ def evaluate(
             keep_days=keep_days,
             landscape=report is not None,
         )
+        if report is not None:
+            _check_report(report)
         with progress_apart(as_json):
             found = compare(
                 pipeline,
@@ -253,6 +255,16 @@ def _milliseconds(row: "Row") -> list[str]:
         f"{milliseconds(pair[0])}, {milliseconds(pair[1])}" if pair is not None else ""
         for pair in pairs
     ]
+
+
+def _check_report(path: Path) -> None:
+    """Before anything is paid for: nothing would be left to show for it."""
+    from resources.core.errors import EvaluationError
+
+    if path.is_dir() or not path.absolute().parent.is_dir():
+        raise EvaluationError(
+            f"the report cannot be written to {path}: name a file in a folder that is there"
+        )
 
 
 def _write(path: Path, found: "Compared", measure: str) -> None:

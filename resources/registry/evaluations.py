@@ -1,6 +1,6 @@
 """What was measured of searches, and when: `evaluations`."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields
 from datetime import UTC, datetime
 from typing import Any, Literal
@@ -106,11 +106,24 @@ class Evaluations:
     def prepare(self) -> None:
         self._evaluations.create_index([("pipeline", 1), ("at", -1)])
 
+    def hold(self, id: str, batches: Iterable[Sequence[str]], expires: datetime) -> None:  # noqa: A002
+        """Let batches stay until then for an evaluation that is under way, and has no figures yet.
+
+        Args:
+            id: Of the evaluation, which nobody finds before it is recorded.
+            batches: Space id and name of each.
+            expires: As of `Evaluation`.
+        """
+        held = {"holds": [list(each) for each in batches], "expires": expires}
+        self._evaluations.update_one({"_id": id}, {"$set": held}, upsert=True)
+
     def record(self, evaluation: Evaluation) -> None:
-        """Note one, or what has become of it; that somebody has accepted it stays."""
+        """Note one, or what has become of it; that somebody has accepted it stays, and `hold`."""
         values = evaluation.to_document()
         if evaluation.accepted is None:
             values.pop("accepted")
+        if evaluation.expires is None:
+            del values["holds"], values["expires"]
         values["seen"] = now()
         self._evaluations.update_one({"_id": values.pop("_id")}, {"$set": values}, upsert=True)
 

@@ -71,7 +71,7 @@ def afford(
     for number, candidate in enumerate(candidates):
         reread = _reranking(candidate, variants[number], sample)
         if reread is not None:
-            models[str(candidate.o.reranker.facts())] = None
+            models[str(candidate.reranker.facts())] = None
             reranking.append(reread.cost_usd)
             said(f"to rerank for {candidate.name}: {reread}")
     costs += reranking
@@ -101,10 +101,10 @@ def _reranking(
 ) -> Estimate | None:
     """Of all queries' candidates; None where it costs nothing."""
     times = sum(each.reranked for each in variants)
-    facts = candidate.o.reranker.facts()
+    facts = candidate.reranker.facts()
     if not times or not facts.paid:
         return None
-    read = min(candidate.o.reranker.candidates, sample.drawn.documents)
+    read = min(candidate.reranker.candidates, sample.drawn.documents)
     characters, pieces = sample.db.execute(
         "SELECT sum(length(text)), count(*) FROM pieces"
     ).fetchone()

@@ -145,7 +145,7 @@ def ask(
         seconds: Takes how long each search took.
 
     Raises:
-        EvaluationError: A query cannot be asked, such as by a field that is no filter field.
+        EvaluationError: A query cannot be asked.
     """
     request = Request(
         limit=DEPTH, num_candidates=CANDIDATES, mode=variant.mode, group_by_source=True
@@ -159,7 +159,6 @@ def ask(
         mine = dataclasses.replace(request, filter=query.filter)
         start = time.perf_counter()
         try:
-            served.index.check(mine.query)
             answer = Finding.of(
                 cast(Any, served),  # it has what a search asks of the state of an index
                 Asked(query.text, asked if variant.mode != "text" else None),

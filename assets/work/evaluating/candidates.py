@@ -1,6 +1,7 @@
 """The pipeline as it stands, and what is compared with it."""
 
 import dataclasses
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -13,6 +14,7 @@ from assets.work.evaluating.variants import (
 )
 from assets.work.evaluating.vectors import space_of
 from assets.work.opened import Opened
+from assets.work.searching.finding import Reranking
 from resources.core.errors import ConfigurationError
 from resources.core.once import once
 from resources.core.space import EmbeddingSpace
@@ -23,6 +25,7 @@ from resources.search_index.query import Mode
 from resources.sources.text import TextField, TextTemplate
 
 BASELINE = "as it stands"
+MOST_DAYS = 36_500
 
 
 @dataclass(frozen=True)
@@ -39,6 +42,9 @@ class Asked:
         keep_days: How long the batches are held.
         worse: So many of the queries that got worse are kept with what they find.
         landscape: Where the vectors of the first candidate lie is looked at too.
+
+    Raises:
+        ConfigurationError: A number that cannot be.
     """
 
     size: int = 2_000
@@ -51,6 +57,16 @@ class Asked:
     worse: int = 10
     landscape: bool = False
 
+    def __post_init__(self) -> None:
+        if self.size < 1:
+            raise ConfigurationError(f"a sample has one document at least, not {self.size}")
+        if not 0 <= self.keep_days <= MOST_DAYS:
+            raise ConfigurationError(
+                f"batches are held for 0 to {MOST_DAYS:,} days, not {self.keep_days}"
+            )
+        if self.max_cost_usd is not None and math.isnan(self.max_cost_usd):
+            raise ConfigurationError("`max_cost_usd` is no number: write dollars, such as 0.5")
+
 
 class Candidate:
     """A pipeline with some files on top, opened.
@@ -59,6 +75,7 @@ class Candidate:
         name: For people: the files, or `BASELINE`.
         files: On top of the pipeline's own.
         planned: What is known of its embedder as it is configured; a run would pay by it.
+        reranker: As it is configured.
 
     Raises:
         EmbeddingsError: Its settings cannot be used.
@@ -67,6 +84,7 @@ class Candidate:
     def __init__(self, name: str, files: Sequence[str], o: Opened) -> None:
         self.name, self.files, self.o = name, files, o
         self.planned: Facts = o.embedder.facts()
+        self.reranker = o.reranker
         _in_real_time(o)
         o.search_index.check(self.space, self.format.dtype, o.vector_store.path)
 
@@ -77,6 +95,19 @@ class Candidate:
     @once
     def format(self) -> VectorFormat:
         return self.o.vector_store.format(self.space)
+
+    @once
+    def reranking(self) -> Reranking:
+        """What reads again what was found; closed with everything else that was opened.
+
+        Raises:
+            EmbeddingsError: It cannot.
+        """
+        # The sample's texts lie in no collection, which some rerankers read them from.
+        reranker = self.o.open_reranker(stored=False)
+        assert reranker is not None
+        reranker.prepare()
+        return Reranking(reranker, self.reranker.candidates)
 
     @property
     def text(self) -> TextField | TextTemplate:
@@ -153,8 +184,8 @@ class Candidate:
     def _read_again(self, variants: Sequence[Variant], asked: Asked) -> list[Variant]:
         """The first with and without the reranker, if there is one; as it stands goes first."""
         own, rest = variants[0], list(variants[1:])
-        if not self.o.reranker.chosen or asked.rerank is False:
-            if asked.rerank and not self.o.reranker.chosen and not self.files:
+        if not self.reranker.chosen or asked.rerank is False:
+            if asked.rerank and not self.reranker.chosen and not self.files:
                 raise ConfigurationError(
                     f"pipeline {self.o.name} has no reranker: give one, such as "
                     "`-c rerank/voyage.yaml`, or leave out `--rerank`"

@@ -1,9 +1,8 @@
 """Compare candidates on one sample: nothing that a pipeline stores or serves is touched."""
 
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack
 from dataclasses import dataclass, field
-from math import fsum
 
 import numpy as np
 
@@ -14,15 +13,13 @@ from assets.work.evaluating.figures import Compared, Row, Spending
 from assets.work.evaluating.index import Rows
 from assets.work.evaluating.landscape import landscape
 from assets.work.evaluating.measuring import Measured, Measuring
+from assets.work.evaluating.paying import pay
 from assets.work.evaluating.pieces import Cutting, Pieces
+from assets.work.evaluating.ready import check_filters, check_models, try_rerankers
 from assets.work.evaluating.sample import Sample
 from assets.work.evaluating.variants import Variant, check_formats
 from assets.work.evaluating.vectors import SpaceWork, Vectors
-from assets.work.opened import Opened
 from resources.batch_store.files import version_name
-from resources.core.lane import Lane
-from resources.core.space import EmbeddingSpace
-from resources.embedders.base import Embedder
 from resources.evaluation import measures
 from resources.evaluation.judged import JudgedQuery, QuerySet
 from resources.evaluation.space import Landscape
@@ -43,8 +40,6 @@ class Comparing:
         spending: Told what it is going to cost, before any of it is spent.
         id: Of the evaluation.
 
-    Attributes:
-        batches: That hold the vectors: space and name.
     """
 
     candidates: Sequence[Candidate]
@@ -57,7 +52,6 @@ class Comparing:
 
     def __post_init__(self) -> None:
         self.first = self.candidates[0]
-        self.batches: list[tuple[str, str]] = []
         self.landscape: Landscape | None = None
         check_formats(self.asked.formats)
         for candidate in self.candidates[1:]:
@@ -75,12 +69,18 @@ class Comparing:
                     f"{candidate.name}: no row, since words alone find the same as before it"
                 )
 
-    def run(self, queries: QuerySet, keep: Callable[[Measured], object]) -> Compared:
+    def run(
+        self,
+        queries: QuerySet,
+        keep: Callable[[Measured], object],
+        hold: Callable[[list[tuple[str, str]]], object],
+    ) -> Compared:
         """Measure all of it.
 
         Args:
             queries: Judged ones.
             keep: Takes each row as it is measured, while its rankings can be read.
+            hold: Takes the batches that hold the vectors, space and name, before they are paid for.
 
         Raises:
             EvaluationError: The queries cannot be used, or measuring needs what is not installed.
@@ -88,10 +88,11 @@ class Comparing:
             EmbeddingsError: A provider fails for good; what was embedded until then is kept.
         """
         measures.per_query([], [])  # before anything is paid for: it may not be installed
+        check_models(self.candidates, self.variants)
         self._draw(queries)
+        check_filters(self.candidates, self.sample)
         cuttings, works, questions = self._prepared()
-        self.batches = [(space, name) for space, work in works.items() for name in work.batches]
-        self._limits = afford(
+        limits = afford(
             self.candidates,
             self.variants,
             works.values(),
@@ -100,7 +101,11 @@ class Comparing:
             max_cost_usd=self.asked.max_cost_usd,
             said=self.spending,
         )
-        spent = self._embed(works, questions)
+        hold([(space, name) for space, work in works.items() for name in work.batches])
+        try_rerankers(self.candidates, self.variants)
+        if any(work.estimate.texts for work in works.values()):
+            self.first.o.registry.ledger.prepare()
+        spent = pay(works.values(), questions.values(), limits, run=self.id, log=self.log)
         rows = list(self._measured(cuttings, works, questions, keep))
         return self._compared(queries, rows, spent, works)
 
@@ -158,56 +163,6 @@ class Comparing:
 
     def _by_vector(self, number: int) -> bool:
         return any(each.mode != "text" for each in self.variants[number])
-
-    # --- money
-
-    def _embed(
-        self, works: dict[str, SpaceWork], questions: dict[tuple[str, str], Questions]
-    ) -> Spending:
-        texts = tokens = 0
-        costs: list[float | None] = []
-        if any(work.estimate.texts for work in works.values()):
-            self.first.o.registry.ledger.prepare()
-        for work in works.values():
-            asking = [each for each in questions.values() if each.space.id == work.space.id]
-            work.max_tokens = None if self._limits.tokens is None else self._limits.tokens - tokens
-            spent_usd = fsum(cost for cost in costs if cost is not None)
-            work.max_cost_usd = None if self._limits.usd is None else self._limits.usd - spent_usd
-            with self._embedder(work.o, work.space) as embedder:
-                made = work.embed(embedder)
-                for each in asking:
-                    if each.o is work.o:
-                        each.embed(embedder, self.log)
-            for each in asking:
-                if each.o is not work.o:
-                    with self._embedder(each.o, each.space) as embedder:
-                        each.embed(embedder, self.log)
-            if made.embedded + made.refused:
-                texts += made.embedded
-                tokens += made.tokens if made.tokens is not None else work.estimate.tokens
-                free = work.o.embedder.facts().usd_per_million == 0
-                costs.append(0.0 if free else made.cost_usd)
-        for each in questions.values():
-            if each.missing:
-                tokens += each.tokens
-                costs.append(each.cost_usd)
-        costs += self._limits.reranking
-        known = [cost for cost in costs if cost is not None]
-        return Spending(texts, tokens, fsum(known) if len(known) == len(costs) else None)
-
-    @contextmanager
-    def _embedder(self, o: Opened, space: EmbeddingSpace) -> Iterator[Embedder]:
-        """Ready to embed, every request written down before it is sent."""
-        facts = o.embedder.facts()
-        journal = o.registry.ledger.journal(
-            Lane(o.name, space.id),
-            run=self.id,
-            provider=space.provider,
-            model=facts.model,
-            usd_per_million=facts.usd_per_million,
-        )
-        with o.embedder.open(None, self.log, journal) as embedder:
-            yield embedder
 
     # --- figures
 

@@ -14,15 +14,12 @@ from assets.work.evaluating.index import Rows, Served, scaled
 from assets.work.evaluating.sample import Sample
 from assets.work.evaluating.variants import Variant, bytes_of, cut
 from assets.work.evaluating.vectors import SpaceWork, Vectors
-from assets.work.searching.finding import Reranking
 from resources.batch_store.evaluations import WINDOW
-from resources.core.errors import EmbeddingsError
 from resources.core.keys import decode, encode
 from resources.core.progress import Progress
 from resources.core.vectors import int8_scale
 from resources.evaluation import measures
 from resources.evaluation.rankings import Ranking
-from resources.rerankers.base import Reranker
 
 TIMED_TEXTS = 50
 """The rate of fewer texts says little."""
@@ -81,7 +78,6 @@ class Measuring:
     ) -> None:
         self._candidate, self._sample, self._rows = candidate, sample, rows
         self._vectors, self._work, self._questions, self._log = vectors, work, questions, log
-        self._reranking: Reranking | None = None
         self._scales: dict[int, float] = {}
         sample.db.execute(
             "CREATE TABLE IF NOT EXISTS rankings "
@@ -100,7 +96,7 @@ class Measuring:
             scale = self._scale(variant)
             variant = dataclasses.replace(variant, format=scaled(variant.format, scale))
         served = Served(self._rows, self._vectors, candidate.space, variant)
-        reranking = self._reranker(variant)
+        reranking = candidate.reranking if variant.reranked else None
         seconds: list[float] = []
         values: dict[str, list[np.ndarray]] = {name: [] for name in measures.MEASURES}
         total = sample.count("queries WHERE answerable")
@@ -170,7 +166,7 @@ class Measuring:
             stored_as=variant.stored_as,
             similarity=variant.similarity if variant.format else "",
             mode=variant.mode,
-            reranked=str(o.reranker.facts().model) if variant.reranked else None,
+            reranked=str(candidate.reranker.facts().model) if variant.reranked else None,
             text=o.source.text,
             chunking=o.source.chunking.describe() or "none",
             measures={name: measures.interval(each) for name, each in values.items()},
@@ -239,26 +235,6 @@ class Measuring:
                 default=1.0,
             )
         return self._scales[width]
-
-    def _reranker(self, variant: Variant) -> Reranking | None:
-        if not variant.reranked:
-            return None
-        if self._reranking is None:
-            self._reranking = Reranking(
-                self._opened_reranker(), self._candidate.o.reranker.candidates
-            )
-        return self._reranking
-
-    def _opened_reranker(self) -> Reranker:
-        o = self._candidate.o
-        try:
-            # The sample's texts lie in no collection, which some rerankers read them from.
-            found = o.open_reranker(stored=False)
-            assert found is not None
-            found.prepare()
-        except EmbeddingsError as error:
-            raise type(error)(f"candidate {self._candidate.name}: {error}") from error
-        return found
 
 
 def _parts(rows: np.ndarray) -> Sequence[np.ndarray]:

@@ -57,7 +57,7 @@ def evaluate(
         spending: Told what it is going to cost, before any of it is spent.
 
     Raises:
-        EvaluationError: There are no queries to measure by.
+        EvaluationError: There are no queries to measure by, or no folder to export to.
         ConfigurationError: A candidate cannot be used, or all would cost more than is allowed.
         EmbeddingsError: What would stop a run as well.
     """
@@ -81,8 +81,12 @@ def evaluate(
             if files is not None:
                 files.write(row)
 
-        compared = comparing.run(judged, keep)
-        _record(first, compared, asked, comparing.batches)
+        def hold(batches: Sequence[tuple[str, str]]) -> None:
+            expires = now() + timedelta(days=asked.keep_days)
+            first.registry.evaluations.hold(_id(comparing.id, 0), batches, expires)
+
+        compared = comparing.run(judged, keep, hold)
+        _record(first, compared)
         return dataclasses.replace(
             compared,
             runs=files.names if files is not None else (),
@@ -150,10 +154,12 @@ def _worse(
     }
 
 
-def _record(
-    o: Opened, compared: Compared, asked: Asked, batches: Sequence[tuple[str, str]]
-) -> None:
-    """Note every row, and hold the batches that they rest on."""
+def _id(evaluation: str, row: int) -> str:
+    return f"{evaluation}-{row:02d}"
+
+
+def _record(o: Opened, compared: Compared) -> None:
+    """Note every row; the first holds the batches that they rest on, and has done so before."""
     o.registry.evaluations.prepare()
     facts = QuerySetFacts(
         compared.queries,
@@ -164,10 +170,9 @@ def _record(
     )
     at = now()
     for number, row in enumerate(compared.rows):
-        held = [list(each) for each in batches] if number == 0 else []
         o.registry.evaluations.record(
             Evaluation(
-                id=f"{compared.id}-{number:02d}",
+                id=_id(compared.id, number),
                 pipeline=compared.pipeline,
                 kind="candidate",
                 at=at,
@@ -181,8 +186,6 @@ def _record(
                 latency=_latency(row),
                 bytes={"per_vector": row.bytes_per_vector, "whole": row.whole.bytes},
                 state={"corpus": compared.sample},
-                holds=held,
-                expires=at + timedelta(days=asked.keep_days) if held else None,
                 details={
                     "candidate": row.candidate,
                     "files": list(row.files),

@@ -5,6 +5,7 @@ from pathlib import Path
 
 from pipelines.framework.catalog import open_pipeline
 from pipelines.framework.pipeline import EmbeddingPipeline
+from pipelines.operations.evaluation.trec import make_folder
 from resources.core.errors import EvaluationError
 from resources.evaluation.rankings import Ranking
 from resources.evaluation.runs import judgement_lines, run_lines
@@ -53,7 +54,8 @@ def export_recorded(
         The files.
 
     Raises:
-        EvaluationError: Nothing was measured yet, or of other queries than there are now.
+        EvaluationError: Nothing was measured yet, or of other queries than there are now; the
+            folder cannot be made.
         BatchStoreError: What was found is not kept any more.
     """
     with open_pipeline(pipeline, overrides) as o:
@@ -64,7 +66,7 @@ def export_recorded(
             Ranking(row.query, row.ids, row.scores)
             for row in o.batches.rankings.read(o.name, newest.id)
         )
-        folder.mkdir(parents=True, exist_ok=True)
+        make_folder(folder)
         with (folder / RUN).open("w", encoding="utf-8") as file:
             file.writelines(run_lines(rankings, newest.id))
         with (folder / QRELS).open("w", encoding="utf-8") as file:

@@ -6,6 +6,7 @@ from pathlib import Path
 from assets.work.evaluating.figures import Row
 from assets.work.evaluating.measuring import Measured
 from assets.work.evaluating.sample import Sample
+from resources.core.errors import EvaluationError
 from resources.evaluation.runs import judgement_lines, run_lines
 
 QRELS = "qrels.txt"
@@ -21,7 +22,7 @@ class RunFiles:
     def __init__(self, folder: Path, sample: Sample) -> None:
         self.folder, self._sample = folder, sample
         self.names: list[str] = []
-        folder.mkdir(parents=True, exist_ok=True)  # now, and not after something was paid for
+        make_folder(folder)  # now, and not after something was paid for
 
     def write(self, measured: Measured) -> None:
         """Write a row's run."""
@@ -39,6 +40,21 @@ class RunFiles:
             for window in self._sample.queries(1_000):
                 file.writelines(judgement_lines(window))
         self.names.append(str(path))
+
+
+def make_folder(folder: Path) -> None:
+    """See that it is there.
+
+    Raises:
+        EvaluationError: It cannot be, such as where a file has its name.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise EvaluationError(
+            f"TREC's files cannot be written to {folder} ({error.strerror}): name a folder, which "
+            "is made where there is none"
+        ) from error
 
 
 def _tag(row: Row) -> str:

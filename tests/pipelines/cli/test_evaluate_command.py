@@ -77,3 +77,16 @@ def test_a_candidate_that_is_no_file_is_named(place: Place, queries: str):
 
 def test_only_what_was_measured_is_accepted(place: Place, first_run: str):
     assert "nothing was measured yet" in refuses("evaluate", SHOP, "--accept", "nobody")
+
+
+@pytest.mark.parametrize("option", ["--report", "--export-run"])
+def test_where_its_files_cannot_be_written_nothing_is_compared(
+    place: Place, queries: str, here: Path, option: str
+):
+    there = here / "taken" / "within"
+    there.mkdir(parents=True, exist_ok=True)
+    (there / "file").touch()
+    for wrong in (there, there / "no" / "page.html") if option == "--report" else (there / "file",):
+        said = refuses("evaluate", SHOP, "--queries", queries, option, str(wrong))
+        assert "cannot be written to" in said
+        assert "folder" in said

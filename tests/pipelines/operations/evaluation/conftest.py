@@ -12,6 +12,7 @@ import pytest
 from tests import models
 from tests.conftest import Servers
 from tests.pipelines.helpers import write_config
+from tests.providers.server import ProviderServer
 from tests.workshop import Workshop
 
 FIRST = ["tide", "moth", "loaf", "soup", "bolt", "oak"]
@@ -67,3 +68,30 @@ def chunked(films: Workshop) -> str:
     return write_config(
         films.folder / "chunked.yaml", source={"chunking": {"recursive": recursive}}
     )
+
+
+@pytest.fixture
+def shop(tmp_path: Path, mongod_uri: str, static_model: str) -> Iterator[Workshop]:
+    """A pipeline that has never run, with judged queries."""
+    made = Workshop(tmp_path, mongod_uri, f"test_{secrets.token_hex(6)}", static_model)
+    made.write(DOCUMENTS)
+    path = write_queries(tmp_path / "queries.jsonl")
+    made.configure({"evaluation": {"queries": {"jsonl": {"path": str(path)}}}})
+    yield made
+    made.client.drop_database(made.database)
+    made.client.close()
+
+
+@pytest.fixture
+def paid(shop: Workshop, openai_api: ProviderServer, monkeypatch: pytest.MonkeyPatch) -> str:
+    """A candidate that costs something, ten texts a batch, one request at a time."""
+    monkeypatch.setenv("OPENAI_API_KEY", openai_api.behaviour.key)
+    return write_paid(shop, openai_api)
+
+
+def write_paid(shop: Workshop, server: ProviderServer, **settings: object) -> str:
+    """A file that chooses a model of this server."""
+    openai = {"base_url": server.url, "dimensions": 64, "concurrency": 1, "attempts": 1, **settings}
+    name = f"paid-{secrets.token_hex(2)}.yaml"
+    embedder = {"provider": {"openai": openai}, "max_batch_chunks": 10}
+    return write_config(shop.folder / name, embedder=embedder)

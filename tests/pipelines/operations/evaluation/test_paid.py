@@ -1,7 +1,5 @@
 """What an evaluation costs: known before, limited for all candidates together, paid for once."""
 
-import secrets
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -13,35 +11,9 @@ from pipelines.operations.evaluation.comparing import evaluate
 from resources.core.errors import ConfigurationError
 from resources.registry.ledger import Ledger
 from tests.pipelines.helpers import write_config
-from tests.pipelines.operations.evaluation.conftest import DOCUMENTS, write_queries
+from tests.pipelines.operations.evaluation.conftest import DOCUMENTS, write_paid
 from tests.providers.server import ProviderServer
 from tests.workshop import Workshop
-
-
-@pytest.fixture
-def shop(tmp_path: Path, mongod_uri: str, static_model: str) -> Iterator[Workshop]:
-    """A pipeline that has never run, with judged queries."""
-    made = Workshop(tmp_path, mongod_uri, f"test_{secrets.token_hex(6)}", static_model)
-    made.write(DOCUMENTS)
-    path = write_queries(tmp_path / "queries.jsonl")
-    made.configure({"evaluation": {"queries": {"jsonl": {"path": str(path)}}}})
-    yield made
-    made.client.drop_database(made.database)
-    made.client.close()
-
-
-@pytest.fixture
-def paid(shop: Workshop, openai_api: ProviderServer, monkeypatch: pytest.MonkeyPatch) -> str:
-    """A candidate that costs something, ten texts a batch, one request at a time."""
-    monkeypatch.setenv("OPENAI_API_KEY", openai_api.behaviour.key)
-    return _paid(shop, openai_api)
-
-
-def _paid(shop: Workshop, server: ProviderServer, **settings: object) -> str:
-    openai = {"base_url": server.url, "dimensions": 64, "concurrency": 1, "attempts": 1, **settings}
-    name = f"paid-{secrets.token_hex(2)}.yaml"
-    embedder = {"provider": {"openai": openai}, "max_batch_chunks": 10}
-    return write_config(shop.folder / name, embedder=embedder)
 
 
 def spend(shop: Workshop, server: ProviderServer) -> None:
@@ -73,7 +45,7 @@ def test_over_the_budget_no_request_is_sent(
 def test_a_budget_holds_for_all_candidates_together(
     shop: Workshop, paid: str, openai_api: ProviderServer
 ):
-    prompted = _paid(shop, openai_api, document_prompt="search for: ")
+    prompted = write_paid(shop, openai_api, document_prompt="search for: ")
     each = evaluate_cost(shop, [paid])
     both = evaluate_cost(shop, [paid, prompted])
     assert both > 1.9 * each
@@ -136,7 +108,7 @@ def test_killed_halfway_and_again_it_pays_once_and_the_ledger_has_it(
 def test_batch_jobs_are_asked_in_real_time_but_told_at_their_price(
     shop: Workshop, openai_api: ProviderServer, paid: str
 ):
-    batch = _paid(shop, openai_api, mode="batch")
+    batch = write_paid(shop, openai_api, mode="batch")
     found = evaluate(shop.pipeline, [paid, batch])
     real_time, later = found.rows[1].whole, found.rows[2].whole
     assert later.tokens == real_time.tokens
