@@ -24,7 +24,7 @@ from resources.core.lane import Lane
 from resources.core.space import EmbeddingSpace
 from resources.embedders.base import Embedder
 from resources.evaluation import measures
-from resources.evaluation.judged import JudgedQuery, QuerySet
+from resources.evaluation.judged import JudgedQuery, QuerySet, digest_of
 from resources.evaluation.space import Landscape
 
 FEW = 50
@@ -111,7 +111,7 @@ class Comparing:
 
         def counted() -> Iterator[JudgedQuery]:
             for query in queries:
-                self._digest = (self._digest + query.digest()) % (1 << 256)
+                self._digest += query.digest()
                 yield query
 
         self._digest = 0
@@ -284,7 +284,7 @@ class Comparing:
             id=self.id,
             pipeline=self.first.o.name,
             queries=queries.describe(),
-            digest=f"{self._digest:064x}"[:16],
+            digest=digest_of(self._digest),
             known_item=queries.known_item,
             answerable=answerable,
             unanswerable=sample.count("queries") - answerable,
