@@ -19,7 +19,7 @@ from assets.about import ASSETS
 from assets.quality_checks import no_worse_than_before
 from assets.report import quality
 from assets.work.opened import Opened
-from assets.work.quality import Measured, measure, measuring, vectors
+from assets.work.quality import Measured, measure, measured, measuring, vectors
 from assets.work.searching import serving
 from pipelines.cli.run import quality as said_of
 from pipelines.framework.catalog import open_pipeline
@@ -430,7 +430,7 @@ def test_what_is_asked_of_figures_is_judged_anew_without_measuring(o, changed, m
     figures = {name: {**each, "mean": each["mean"] + 0.05} for name, each in first.measures.items()}
     earlier = replace(first, id="20260101T000000-before", at=first.at - timedelta(1))
     o.registry.evaluations.record(replace(earlier, measures=figures))
-    monkeypatch.setattr(measuring, "_Measuring", None)
+    monkeypatch.setattr(measured, "Measuring", None)
     asked = [
         ({"min": {"ndcg@10": 0.999}}, False),
         ({"min": {"ndcg@10": 0.1}}, False),  # it is 0.05 worse than the one before

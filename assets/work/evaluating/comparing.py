@@ -21,7 +21,7 @@ from assets.work.evaluating.variants import Variant, check_formats
 from assets.work.evaluating.vectors import SpaceWork, Vectors
 from resources.batch_store.files import version_name
 from resources.evaluation import measures
-from resources.evaluation.judged import JudgedQuery, QuerySet
+from resources.evaluation.judged import JudgedQuery, QuerySet, digest_of
 from resources.evaluation.space import Landscape
 
 FEW = 50
@@ -116,7 +116,7 @@ class Comparing:
 
         def counted() -> Iterator[JudgedQuery]:
             for query in queries:
-                self._digest = (self._digest + query.digest()) % (1 << 256)
+                self._digest += query.digest()
                 yield query
 
         self._digest = 0
@@ -239,7 +239,7 @@ class Comparing:
             id=self.id,
             pipeline=self.first.o.name,
             queries=queries.describe(),
-            digest=f"{self._digest:064x}"[:16],
+            digest=digest_of(self._digest),
             known_item=queries.known_item,
             answerable=answerable,
             unanswerable=sample.count("queries") - answerable,
