@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 from html.parser import HTMLParser
 from typing import Any
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -194,6 +195,15 @@ def test_numbers_stand_in_columns_of_one_precision():
     text = shown(Table(["a", "b", "c"], rows))
     wanted = ["0.5000", "1,000", "x", "0.1234", "-7", "2", "3", "yes"]
     assert text[text.index("c") + 1 :] == wanted
+
+
+@pytest.mark.parametrize(
+    ("text", "number"),
+    [("0.31 ms", True), ("70.4 kB", True), ("384 int8", False), ("words", False)],
+)
+def test_what_is_written_as_a_number_stands_on_the_right(text: str, number: bool):
+    made = page(Report("t", [], [Section("s", [Table(["a"], [[text]])])]))
+    assert ('<td class="number">' in made) is number
 
 
 def test_intervals_of_a_column_are_drawn_on_one_scale():

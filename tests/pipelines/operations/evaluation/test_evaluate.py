@@ -2,7 +2,9 @@
 
 import hashlib
 import json
+import re
 import sys
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -188,6 +190,18 @@ def test_formats_and_widths_cost_less_and_do_not_find_more(compared: Compared):
     against = mine["16 packed_bit"].against["ndcg@10"]
     assert against.mean == pytest.approx(quality["16 packed_bit"] - quality["64 float32"])
     assert any("Worse by more than chance" in line for line in sentences(compared))
+
+
+def test_rows_are_told_apart_by_what_differs(compared: Compared):
+    """A candidate's name stands before each row where there are several, and else nowhere."""
+    mine = [row for row in compared.rows if row.candidate == BASELINE]
+    alone = replace(compared, rows=mine, worse={})
+    several, one = (" ".join(sentences(each)) for each in (compared, alone))
+    assert f"{BASELINE}, 64 " in several
+    assert any(f" {how(row)} (" in one for row in mine[1:])
+    assert f"{BASELINE}, " not in one
+    heads = [re.findall("<th[^>]*>([^<]*)", as_page(each)) for each in (compared, alone)]
+    assert [("candidate" in head, "how" in head) for head in heads] == [(True, True), (False, True)]
 
 
 def test_chunks_count_for_their_document(compared: Compared):
