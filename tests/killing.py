@@ -51,6 +51,7 @@ def _run(
     fields: dict[str, Any],
     environment: Mapping[str, str],
     prepare: Callable[[], None] | None,
+    work: Callable[[Workshop], tuple[bool, Any]],
     channel: Connection,
 ) -> None:
     os.close(1)  # what Dagster logs would drown pytest's own output
@@ -61,17 +62,22 @@ def _run(
     if prepare is not None:
         prepare()
     channel.send("begins")
+    channel.send(work(workshop))
+
+
+def run_all(workshop: Workshop) -> tuple[bool, list[str]]:
     done = workshop.run()
-    channel.send((done.success, done.failures))
+    return done.success, done.failures
 
 
 class RunningChild:
-    """A run of a workshop's pipeline in another process.
+    """A run of a workshop's pipeline in another process, or other work.
 
     Args:
         workshop: Whose.
         environment: Variables that it needs; those of the fork server are of its start.
         prepare: Called in the process before the run, such as a partial of `stop_before`.
+        work: Done in place of the run; says whether it succeeded, and what came of it.
     """
 
     def __init__(
@@ -80,11 +86,12 @@ class RunningChild:
         *,
         environment: Mapping[str, str] | None = None,
         prepare: Callable[[], None] | None = None,
+        work: Callable[[Workshop], tuple[bool, Any]] = run_all,
     ) -> None:
         names = ("folder", "uri", "database", "model", "name", "settings")
         fields = {name: getattr(workshop, name) for name in names}
         self._channel, theirs = FORKS.Pipe()
-        arguments = (fields, environment or {}, prepare, theirs)
+        arguments = (fields, environment or {}, prepare, work, theirs)
         self._process = FORKS.Process(target=_run, args=arguments)
         self._process.start()
         theirs.close()
@@ -121,8 +128,8 @@ class RunningChild:
             self.kill()
         return killed
 
-    def result(self) -> tuple[bool, list[str]]:
-        """Whether it succeeded, and its sentences if not."""
+    def result(self) -> tuple[bool, Any]:
+        """Whether it succeeded, and its sentences if not; of other work, what came of it."""
         found = self._channel.recv()
         self._process.join()
         return found

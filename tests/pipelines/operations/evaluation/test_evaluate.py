@@ -72,7 +72,7 @@ def figures(compared: Compared) -> Any:
     )
 
 
-def everything(films: Workshop) -> dict[str, str]:
+def everything(films: Workshop, *folders: str) -> dict[str, str]:
     """What a run or a search goes by, byte for byte."""
     database = films.client[films.database]
     ours = {"evaluations", "embedding_spend", "embedding_requests"}
@@ -84,7 +84,7 @@ def everything(films: Workshop) -> dict[str, str]:
         if name not in ours
     }
     store = films.folder / "batch_store"
-    for folder in ("plans", "indexes", "batches"):
+    for folder in folders or ("plans", "indexes", "batches"):
         for path in sorted((store / folder).rglob("*")):
             if path.is_file():
                 found[str(path)] = hashlib.sha256(path.read_bytes()).hexdigest()
