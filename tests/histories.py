@@ -196,7 +196,10 @@ class History(RuleBasedStateMachine):
         # As if its process were gone.
         leases = self.workshop.client[self.workshop.database]["embedding_leases"]
         leases.update_many({}, {"$set": {"expires_at": datetime(2000, 1, 1)}})
-        self._asked_nothing_in_vain(before)
+        asked = self._asked_nothing_in_vain(before)
+        # Asked for again, refused again, and noted before it broke off: that was it.
+        held = {row["text_hash"] for row in self._entries() if row["space"]}
+        self.asked_for[self.model] -= asked & held
 
     def teardown(self) -> None:
         try:
