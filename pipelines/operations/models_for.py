@@ -4,7 +4,6 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import numpy as np
 from pymongo.errors import PyMongoError
 
 from assets.work.lengths import Corpus, Counted, counted, estimated, read_lengths
@@ -14,7 +13,6 @@ from pipelines.framework.pipeline import EmbeddingPipeline
 from pipelines.operations.measured import Measured, Yardstick, measured_here, yardstick
 from resources.core.errors import DeploymentError, EmbeddingsError
 from resources.core.space import EmbeddingSpace
-from resources.core.vectors import NUMPY_TYPES, Dtype, element_of, stored_bytes, width
 from resources.embedders.batched import BatchedProvider
 from resources.embedders.facts import Facts
 from resources.embedders.installed import providers
@@ -235,13 +233,7 @@ def _bytes(o: Opened, entry: ModelEntry, dimensions: int, chunks: int) -> int:
         stored_as = o.vector_store.format(_space(entry, dimensions))
     except EmbeddingsError:
         return 0  # see `refused`
-    kept: list[Dtype] = [stored_as.dtype, *([stored_as.rescore] if stored_as.rescore else [])]
-    return chunks * sum(_one(dtype, dimensions) for dtype in kept)
-
-
-def _one(dtype: Dtype, dimensions: int) -> int:
-    element = element_of(dtype)
-    return stored_bytes(np.zeros(width(element, dimensions), NUMPY_TYPES[element]), dtype)
+    return chunks * stored_as.bytes_each(dimensions)
 
 
 def _refused(o: Opened, space: EmbeddingSpace) -> str:

@@ -54,6 +54,13 @@ def width(element: Element, dimensions: int) -> int:
     return dimensions // 8 if element == "packed_bit" else dimensions
 
 
+def as_floats(vectors: np.ndarray, element: Element) -> np.ndarray:
+    """Their values as float32, in as many columns as there are dimensions; bits as -1 and 1."""
+    if element == "packed_bit":
+        return np.unpackbits(vectors, axis=-1).astype(np.float32) * 2 - 1
+    return vectors.astype(np.float32)
+
+
 def convert(
     vectors: np.ndarray, element: Element, to: Element, *, scale: float | None = None
 ) -> tuple[np.ndarray, int]:
@@ -191,6 +198,11 @@ class VectorFormat:
         """It needs a scale and has none yet: nothing was ever stored so."""
         return self.needs_scale and self.scale is None
 
+    def bytes_each(self, dimensions: int) -> int:
+        """Of one vector in its document, a finer field included."""
+        kept: list[Dtype] = [self.dtype, *([self.rescore] if self.rescore else [])]
+        return sum(_bytes_of_one(dtype, dimensions) for dtype in kept)
+
     def fields(self, vectors: np.ndarray) -> tuple[np.ndarray, np.ndarray | None, int]:
         """What is stored of some vectors.
 
@@ -211,6 +223,11 @@ class VectorFormat:
 def stored_bytes(vector: np.ndarray, dtype: Dtype) -> int:
     """Bytes that the value takes in a document, measured by encoding it."""
     return len(bson.encode({"": to_bson(vector, dtype)})) - len(bson.encode({"": None}))
+
+
+def _bytes_of_one(dtype: Dtype, dimensions: int) -> int:
+    element = element_of(dtype)
+    return stored_bytes(np.zeros(width(element, dimensions), NUMPY_TYPES[element]), dtype)
 
 
 def check_dtype(dtype: Dtype, similarity: Similarity, quantization: Quantization) -> None:

@@ -1,12 +1,13 @@
 """Some of the stored vectors: the same ones whenever the same is stored, however many there are."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from resources.core.keys import key
+from resources.core.vectors import as_floats
 from resources.sources.fields import without_nested
 from resources.vector_store.store import SOURCE_FIELD, VectorStore, at_path, readable
 
@@ -51,7 +52,7 @@ def draw(
     cursor = store.collection.find({**store.mine, space: space_id}, dict.fromkeys(wanted, 1))
     with cursor.sort([(space, 1), (text_hash, 1)]).limit(count) as rows:
         for document in rows:
-            vector = values(store, readable(at_path(document, store.path)))
+            vector = _values(store, document)
             if vector is None:
                 continue
             source = (
@@ -85,7 +86,7 @@ def nearest(
     best: dict[str, tuple[float, Any]] = {}
     with store.collection.find({place: {"$in": list(ids.values())}}, projection) as rows:
         for document in rows:
-            vector = values(store, readable(at_path(document, store.path)))
+            vector = _values(store, document)
             if vector is None or at_path(document, space) != space_id:
                 continue
             for name in by.get(key(document[place]), ()):
@@ -95,22 +96,17 @@ def nearest(
     return best
 
 
-def values(store: VectorStore, vector: np.ndarray | None) -> np.ndarray | None:
-    """A vector of the indexed field as float32 of its values; bits as -1 and 1."""
-    if vector is None:
-        return None
-    if store.element == "packed_bit":
-        return np.unpackbits(vector).astype(np.float32) * 2 - 1
-    return vector.astype(np.float32)
-
-
 def asked_as(store: VectorStore, vector: np.ndarray) -> np.ndarray:
     """A query's vector, as its provider returned it, as the values that it is compared with."""
-    if store.element != "packed_bit":
-        return vector.astype(np.float32)
-    if store.format.element == "packed_bit":
-        return np.unpackbits(vector).astype(np.float32) * 2 - 1
-    return np.where(vector > 0, 1, -1).astype(np.float32)
+    if store.element == "packed_bit" and store.format.element != "packed_bit":
+        return np.where(vector > 0, 1, -1).astype(np.float32)
+    return as_floats(vector, store.element)
+
+
+def _values(store: VectorStore, document: Mapping[str, Any]) -> np.ndarray | None:
+    """Of the indexed field."""
+    vector = readable(at_path(document, store.path))
+    return None if vector is None else as_floats(vector, store.element)
 
 
 def _cosine(one: np.ndarray, other: np.ndarray) -> float:

@@ -18,6 +18,7 @@ from resources.core.vectors import (
     Element,
     Layout,
     VectorFormat,
+    as_floats,
     element_of,
     from_bson,
 )
@@ -411,9 +412,7 @@ class VectorStore:
         cursor = self.collection.find({"_id": {"$in": list(ids)}}, {self.path: 1})
         found = ((row["_id"], readable(at_path(row, self.path))) for row in cursor)
         return {
-            key(chunk_id): vector.astype(np.float32)
-            if self.element != "packed_bit"
-            else np.unpackbits(vector).astype(np.float32) * 2 - 1
+            key(chunk_id): as_floats(vector, self.element)
             for chunk_id, vector in found
             if vector is not None
         }

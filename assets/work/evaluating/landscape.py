@@ -13,6 +13,7 @@ from assets.work.evaluating.sample import Sample
 from assets.work.evaluating.vectors import Vectors
 from resources.batch_store.evaluations import WINDOW
 from resources.core.keys import key
+from resources.core.vectors import Element, as_floats
 from resources.core.visible import line
 from resources.evaluation import landscape as pictured
 from resources.evaluation.hubs import hubness
@@ -44,9 +45,9 @@ def landscape(
         questions: The queries' vectors.
         measured: A row of the candidate, whose rankings can be read.
     """
-    bits = candidate.space.element == "packed_bit"
+    element = candidate.space.element
     some = _some(rows, vectors, candidate.space.dimensions)
-    looked = _looked(candidate, rows, vectors, some, bits)
+    looked = _looked(candidate, rows, vectors, some)
     around = pictured.surroundings(looked)
     judged = (query for window in sample.queries(WINDOW) for query in window)
     hubs = hubness(measured.rankings(), sample.drawn.documents, judged)
@@ -59,8 +60,8 @@ def landscape(
             for query, vector in zip(window, questions.vectors(window), strict=True):
                 ranking = next(rankings)
                 if vector is not None and not query.filter:
-                    wide = _values(vector, bits)
-                    found.add(_far(query, wide, ranking, places, vectors, bits))
+                    wide = as_floats(vector, element)
+                    found.add(_far(query, wide, ranking, places, vectors, element))
     numbers = _numbers(rows, [hub.id for hub in hubs.hubs])
     texts = {name: line(rows.pieces.text(row), 200) for name, row in numbers.items()}
     return seen(looked, rows.pieces.rows, around, found, hubs, texts)
@@ -75,9 +76,9 @@ def _some(rows: Rows, vectors: Vectors, dimensions: int) -> np.ndarray:
 
 
 def _looked(
-    candidate: Candidate, rows: Rows, vectors: Vectors, some: np.ndarray, bits: bool
+    candidate: Candidate, rows: Rows, vectors: Vectors, some: np.ndarray
 ) -> pictured.Sample:
-    segments = candidate.o.evaluation.segments
+    segments, element = candidate.o.evaluation.segments, candidate.space.element
     by = segments[0] if segments and segments[0] in candidate.carried else ""
     texts, groups = [], []
     for row in some.tolist():
@@ -85,19 +86,13 @@ def _looked(
             texts.append(text[:TEXT])
             groups.append(group(fields.get(by)) if by else "")
     return pictured.Sample(
-        _values(vectors.values[rows.places[some]], bits),
+        as_floats(np.asarray(vectors.values[rows.places[some]]), element),
         [rows.ids[row] for row in some.tolist()],
         [rows.sources[row] for row in some.tolist()],
         texts,
         by,
         groups if by else (),
     )
-
-
-def _values(vectors: np.ndarray, bits: bool) -> np.ndarray:
-    if bits:
-        return np.unpackbits(np.asarray(vectors), axis=-1).astype(np.float32) * 2 - 1
-    return np.asarray(vectors).astype(np.float32)
 
 
 def _places(rows: Rows, vectors: Vectors) -> Mapping[str, Sequence[int]]:
@@ -115,14 +110,14 @@ def _far(
     ranking: Ranking,
     places: Mapping[str, Sequence[int]],
     vectors: Vectors,
-    bits: bool,
+    element: Element,
 ) -> Far:
     best: tuple[float | None, Any] = (None, None)
     for source in ranking.ids[:LOOKED_AT]:
         there = list(places.get(key(source), ()))
         if not there:
             continue
-        near = pictured.unit(_values(vectors.values[there], bits))
+        near = pictured.unit(as_floats(np.asarray(vectors.values[there]), element))
         similarity = float((near @ pictured.unit(vector[None])[0]).max())
         if best[0] is None or similarity > best[0]:
             best = (similarity, source)

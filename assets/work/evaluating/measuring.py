@@ -12,7 +12,7 @@ from assets.work.evaluating.candidates import Candidate
 from assets.work.evaluating.figures import Latency, Row, Whole
 from assets.work.evaluating.index import Rows, Served, scaled
 from assets.work.evaluating.sample import Sample
-from assets.work.evaluating.variants import Variant, bytes_of, cut
+from assets.work.evaluating.variants import Variant, cut
 from assets.work.evaluating.vectors import SpaceWork, Vectors
 from resources.batch_store.evaluations import WINDOW
 from resources.core.keys import decode, encode
@@ -132,7 +132,7 @@ class Measuring:
     def _row(self, variant: Variant, values: dict, against: dict, seconds: list[float]) -> Row:
         candidate, rows = self._candidate, self._rows
         o, space, facts = candidate.o, candidate.space, candidate.planned
-        size = bytes_of(space, variant)
+        size = variant.bytes_per_vector
         without = rows.pieces.rows
         if self._vectors is not None and variant.mode != "text":
             places = rows.places

@@ -1,6 +1,5 @@
 """What a candidate is measured as: each width, format and mode that its vectors allow."""
 
-import dataclasses
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, cast
@@ -13,7 +12,6 @@ from resources.core.vectors import (
     Similarity,
     VectorFormat,
     element_of,
-    stored_bytes,
 )
 from resources.models import catalogue
 from resources.search_index.query import Mode
@@ -47,6 +45,11 @@ class Variant:
     @property
     def stored_as(self) -> str:
         return short(self.format) if self.format else ""
+
+    @property
+    def bytes_per_vector(self) -> int:
+        """In its document, a finer field included."""
+        return self.format.bytes_each(self.dimensions) if self.format else 0
 
 
 def short(stored: VectorFormat) -> str:
@@ -95,23 +98,6 @@ def cut(vectors: np.ndarray, space: EmbeddingSpace, dimensions: int) -> np.ndarr
         return np.ascontiguousarray(leading)
     lengths = np.linalg.norm(leading.astype(np.float64), axis=-1, keepdims=True)
     return (leading / np.where(lengths, lengths, 1)).astype(np.float32)
-
-
-def bytes_of(space: EmbeddingSpace, variant: Variant) -> int:
-    """Of one vector in its document, a finer field included."""
-    stored = variant.format
-    if stored is None:
-        return 0
-    width = space.width if variant.dimensions == space.dimensions else variant.dimensions
-    example = np.zeros((1, width), np.float32 if space.element == "float32" else np.uint8)
-    if space.element == "int8":
-        example = example.astype(np.int8)
-    scaled = dataclasses.replace(stored, scale=1.0) if stored.needs_scale else stored
-    main, fine, _ = scaled.fields(example)
-    size = stored_bytes(main[0], stored.dtype)
-    if fine is not None and stored.rescore:
-        size += stored_bytes(fine[0], stored.rescore)
-    return size
 
 
 def check_formats(names: Sequence[str]) -> None:

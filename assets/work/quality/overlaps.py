@@ -9,10 +9,9 @@ import numpy as np
 from assets.work.opened import Opened
 from assets.work.searching import Question, Searcher
 from resources.core.keys import key
-from resources.core.vectors import Similarity, int8_scale, stored_bytes
+from resources.core.vectors import Similarity, int8_scale
 from resources.models import catalogue
 from resources.vector_store.format_quality import of_queries, of_widths
-from resources.vector_store.store import VectorStore
 
 OVERLAP = 10
 QUERIES = 100
@@ -103,7 +102,7 @@ def _bytes(o: Opened, searcher: Searcher, formats: Sequence[dict[str, Any]]) -> 
     store, index = o.store, searcher.serving().index
     vectors = index.entry.indexed
     mine = {row["format"]: row for row in formats}.get(store.format.values)
-    each = mine["bytes"] if mine else _per_vector(store, o.space.dimensions)
+    each = mine["bytes"] if mine else store.format.bytes_each(o.space.dimensions)
     indexed = mine["indexed_bytes"] if mine else each
     whole = index.bytes
     return {
@@ -112,15 +111,3 @@ def _bytes(o: Opened, searcher: Searcher, formats: Sequence[dict[str, Any]]) -> 
         "stored": each * vectors,
         "index": whole if whole is not None else indexed * vectors,
     }
-
-
-def _per_vector(store: VectorStore, dimensions: int) -> int:
-    some = np.zeros((1, dimensions), np.float32)
-    if store.format.element != "float32":
-        width = dimensions if store.format.element == "int8" else dimensions // 8
-        some = np.zeros((1, width), np.int8 if store.format.element == "int8" else np.uint8)
-    main, fine, _ = store.format.fields(some)
-    size = stored_bytes(main[0], store.dtype)
-    if fine is not None and store.format.rescore:
-        size += stored_bytes(fine[0], store.format.rescore)
-    return size

@@ -8,7 +8,6 @@ from hypothesis import strategies as st
 from assets.work.evaluating.variants import (
     FORMATS,
     Variant,
-    bytes_of,
     check_formats,
     compared_by,
     cut,
@@ -88,4 +87,4 @@ def test_bytes_are_those_of_the_stored_values(name: str):
     wanted = stored_bytes(main[stored.dtype], stored.dtype)
     if stored.rescore:
         wanted += stored_bytes(main[stored.rescore], stored.rescore)
-    assert bytes_of(space, Variant(64, stored, "dotProduct", "vector")) == wanted
+    assert Variant(64, stored, "dotProduct", "vector").bytes_per_vector == wanted
