@@ -127,14 +127,19 @@ class Opened:
         return self._resource("evaluation")
 
     @once
+    def where(self) -> Where:
+        """What judged queries may be read from."""
+        registry = self.client[self.mongodb.registry]
+        return Where(self.name, self.client, registry, self.source)
+
+    @once
     def judged_queries(self) -> QuerySet:
         """That tell how good searches are.
 
         Raises:
             EvaluationError: There are none.
         """
-        registry = self.client[self.mongodb.registry]
-        return self.evaluation.open(Where(self.name, self.client, registry, self.source))
+        return self.evaluation.open(self.where)
 
     def open_reranker(self, *, stored: bool = True) -> Reranker | None:
         """The reranker over the stored texts, its bill kept; None where nothing is reranked.

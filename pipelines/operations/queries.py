@@ -1,13 +1,12 @@
 """The judged queries of a pipeline: looked at, written by a model, taken in and given away."""
 
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, get_args
 
 from assets.work.opened import Opened
-from pipelines.framework.catalog import as_pipeline, open_pipeline
+from pipelines.framework.catalog import open_pipeline
 from pipelines.framework.pipeline import EmbeddingPipeline
 from resources.core.errors import EvaluationError, QueryRefused
 from resources.core.paths import is_url
@@ -18,7 +17,6 @@ from resources.evaluation.queries.by_model import ByModelQueries
 from resources.evaluation.queries.files import CsvQueries, JsonlQueries, ParquetQueries
 from resources.evaluation.queries.generated import GeneratedQueries
 from resources.evaluation.queries.imported import Import, ImportedQueries, ImportedSet
-from resources.evaluation.queries.provider import Where
 from resources.evaluation.queries.trec import TrecQueries
 from resources.evaluation.queries.writing import Outline, Written
 from resources.search_index.filters.evaluation import validate
@@ -69,7 +67,7 @@ def listed(
     Raises:
         EvaluationError: There are none, or one cannot be used.
     """
-    with _opened(pipeline, overrides) as opened:
+    with open_pipeline(pipeline, overrides) as opened:
         return _listed(opened, limit)
 
 
@@ -132,7 +130,7 @@ def generate(
     Raises:
         EvaluationError: Nothing writes them, or it costs too much.
     """
-    with _opened(pipeline, overrides) as opened:
+    with open_pipeline(pipeline, overrides) as opened:
         chosen = opened.evaluation.queries
         if isinstance(chosen, GeneratedQueries):
             return _listed(opened, limit)
@@ -141,7 +139,7 @@ def generate(
                 f"the queries of {opened.name} are `{chosen.kind}`, which nothing writes: choose "
                 "`queries: {by_model: {model: …}}`, or `generated`, which costs nothing"
             )
-        writing = chosen.writing(_where(opened))
+        writing = chosen.writing(opened.where)
         outline = writing.outline()
         announce(chosen.model, outline)
         written = None if dry_run else writing.write(outline, log)
@@ -176,8 +174,8 @@ def import_queries(
         EvaluationError: The file cannot be used, or another set is there.
     """
     found = _reading(file, form, topics, ids)
-    with _opened(pipeline, overrides) as opened:
-        where = _where(opened)
+    with open_pipeline(pipeline, overrides) as opened:
+        where = opened.where
         queries = _Askable(found.open(where), opened)
         kept = ImportedSet(where.registry, opened.name)
         done = kept.replace(queries, file, replace=replace)
@@ -208,19 +206,8 @@ def export_queries(
         raise EvaluationError(f"{file}: say in which format, as `--format jsonl`, csv or trec")
     if not file.parent.is_dir():
         raise EvaluationError(f"there is no folder {file.parent}: make it, or name another")
-    with _opened(pipeline, overrides) as opened:
+    with open_pipeline(pipeline, overrides) as opened:
         return export(opened.judged_queries, file, chosen)
-
-
-@contextmanager
-def _opened(pipeline: EmbeddingPipeline | str, overrides: Sequence[str | Path]) -> Iterator[Opened]:
-    with open_pipeline(as_pipeline(pipeline), overrides) as opened:
-        yield opened
-
-
-def _where(opened: Opened) -> Where:
-    registry = opened.client[opened.mongodb.registry]
-    return Where(opened.name, opened.client, registry, opened.source)
 
 
 def _reading(

@@ -14,7 +14,7 @@ from bson import json_util
 from resources.core.errors import EvaluationError
 from resources.core.keys import SHOWN
 from resources.evaluation.judged import JudgedQuery, Judgement
-from resources.evaluation.trec import token
+from resources.evaluation.runs import judgement_lines
 
 Format = Literal["jsonl", "csv", "trec"]
 FORMATS: tuple[Format, ...] = get_args(Format)
@@ -79,9 +79,7 @@ def _csv(queries: Iterable[JudgedQuery], file: IO[str]) -> None:
 
 def _trec(queries: Iterable[JudgedQuery], qrels: IO[str], topics: IO[str]) -> None:
     for query in queries:
-        name = token(query.id, bare_is_text=True)
-        for each in query.judgements:
-            qrels.write(f"{name} 0 {token(each.id)} {each.grade}\n")
+        qrels.writelines(judgement_lines([query]))
         found = _record(query)
         topic = {"_id": found.pop("id"), "text": found.pop("query")}
         relevant = found.pop("relevant")

@@ -39,7 +39,7 @@ class Comparing:
         log: Takes lines of progress.
         spending: Told what it is going to cost, before any of it is spent.
         id: Of the evaluation.
-
+        notes: What a person should know, as sentences.
     """
 
     candidates: Sequence[Candidate]

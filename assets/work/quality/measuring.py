@@ -56,7 +56,6 @@ class Measuring:
         self._best: dict[bool, list[float]] = {True: [], False: []}
         self._some: list[Question] = []
         self._notes: Counter[str] = Counter()
-        self._refused: list[str] = []
         self._asked = 0
         self._rows = 0
         self._digest = 0

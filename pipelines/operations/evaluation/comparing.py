@@ -20,12 +20,13 @@ from pipelines.operations.evaluation.trec import RunFiles
 from resources.core.errors import ConfigurationError, EmbeddingsError, EvaluationError
 from resources.core.moment import now
 from resources.evaluation.judged import QuerySet
-from resources.evaluation.queries.provider import Where
-from resources.evaluation.resource import EvaluationResource
+from resources.evaluation.queries.files import CsvQueries, JsonlQueries, ParquetQueries
 from resources.registry.evaluations import Evaluation, QuerySetFacts
 
 Files = Sequence[str | Path]
-_KINDS = {".jsonl": "jsonl", ".ndjson": "jsonl", ".csv": "csv", ".parquet": "parquet"}
+_KINDS: Mapping[str, type[JsonlQueries | CsvQueries | ParquetQueries]] = {
+    ".jsonl": JsonlQueries, ".ndjson": JsonlQueries, ".csv": CsvQueries, ".parquet": ParquetQueries,
+}  # fmt: skip
 
 
 def evaluate(
@@ -131,11 +132,7 @@ def _queries(o: Opened, path: str | Path | None) -> QuerySet:
         raise ConfigurationError(
             f"{path} is no file of judged queries: its name ends in {', '.join(_KINDS)}"
         )
-    # As in a run config.
-    chosen: Any = {"queries": {kind: {"path": str(Path(path).absolute())}}}
-    return EvaluationResource(**chosen).open(
-        Where(o.name, o.client, o.client[o.mongodb.registry], o.source)
-    )
+    return kind(path=str(Path(path).absolute())).open(o.where)
 
 
 def _worse(
