@@ -79,6 +79,8 @@ class ProviderServer(ABC):
         self.max_concurrency = 0
         """Most requests to /embeddings that were under way at once."""
         self.in_flight = 0
+        """Requests to /embeddings that have arrived whole and are not answered: a client that is
+        frozen or killed while it sends one never sends the rest."""
         self.failures: list[Exception] = []
         """Defects of the server itself; leaving the `with` block raises the first."""
         self._calls: list[Request] = []
@@ -197,12 +199,14 @@ class ProviderServer(ABC):
         path = "/" + http.match_info["path"].strip("/")
         request = Request(len(self._calls), http.method, path, headers, time.monotonic())
         self._calls.append(request)
-        embeds = path == "/embeddings"
-        if embeds:
-            self.in_flight += 1
-            self.max_concurrency = max(self.max_concurrency, self.in_flight)
+        arrived = False
         try:
-            reply = await self._reply(http, request, authorized=authorized)
+            body = b""
+            if path == "/embeddings":
+                body, arrived = await http.read(), True
+                self.in_flight += 1
+                self.max_concurrency = max(self.max_concurrency, self.in_flight)
+            reply = await self._reply(http, request, body, authorized=authorized)
             return await self._send(http, request, reply)
         except asyncio.CancelledError:
             request.abandoned = request.fault is None and request.status is None
@@ -214,13 +218,15 @@ class ProviderServer(ABC):
             self.failures.append(error)
             raise
         finally:
-            self.in_flight -= embeds
+            self.in_flight -= arrived
 
-    async def _reply(self, http: web.Request, request: Request, *, authorized: bool) -> Reply:
+    async def _reply(
+        self, http: web.Request, request: Request, data: bytes, *, authorized: bool
+    ) -> Reply:
         behaviour = self.behaviour
         try:
             if request.path == "/embeddings":
-                self._read(request, await http.read())
+                self._read(request, data)
             if not authorized:
                 raise self.scripted(401, request)
             if behaviour.quota and request.path == "/embeddings":

@@ -1,9 +1,12 @@
 """Voyage's server against the real SDK: what each feature does, what a fault looks like to it."""
 
 import asyncio
+import socket
+import time
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
+from urllib.parse import urlsplit
 
 import aiohttp
 import numpy as np
@@ -232,6 +235,22 @@ def test_voyage_quota_with_and_without_retry_after(clock: Clock):
         clock.now += float(caught.value.headers["retry-after"])
         client.embed(["a" * 40], LARGE)
         assert server.rate_limited == 2
+
+
+def test_what_is_half_sent_is_not_under_way():
+    """A process that is stopped in the middle of sending never sends the rest."""
+    with voyage_server() as server:
+        head = b"POST /v1/embeddings HTTP/1.1\r\nHost: a\r\nContent-Length: 100\r\n\r\n"
+        address = urlsplit(server.url)
+        with socket.create_connection((address.hostname, address.port)) as client:
+            client.sendall(head + b'{"input"')
+            while not server.requests:
+                time.sleep(0.001)
+            assert server.in_flight == 0
+            voyage(server).embed(["a marine"], LARGE)
+        assert server.in_flight == 0
+        assert server.max_concurrency == 1
+        assert server.texts_billed == {"a marine": 1}
 
 
 def test_poison_latency_concurrency_and_clients_that_leave():
