@@ -32,6 +32,8 @@ Dependency = str | dg.AssetKey | dg.AssetSpec | dg.AssetDep | dg.AssetsDefinitio
 
 ASSETS = ("source_documents", "embedding_batches", "stored_vectors", "search_index")
 """That every pipeline has, in their order."""
+CANDIDATE = "candidate_space"
+"""After them: what a change of the embedding space is built in."""
 QUALITY = "search_quality"
 """After them, where judged queries are chosen; it changes nothing of what they made."""
 
@@ -221,7 +223,7 @@ def _key(parts: Sequence[str]) -> dg.AssetKey:
     """
     names = [re.sub(r"[^A-Za-z0-9_.-]+", "_", part)[:60] for part in parts]
     names = [name for name in names if name.strip("_./\\")]
-    if names != list(parts) or names[-1] in (*ASSETS, QUALITY):
+    if names != list(parts) or names[-1] in (*ASSETS, CANDIDATE, QUALITY):
         digest = hashlib.sha256("\0".join(parts).encode("utf-8", "replace")).hexdigest()[:8]
         names = [*names[:-1], f"{names[-1]}-{digest}"] if names else [f"source-{digest}"]
     return dg.AssetKey(names)

@@ -26,6 +26,8 @@ def build_embedding_batches(about: About, prefix: str, kinds: set[str]) -> dg.As
     def embedding_batches(context: dg.AssetExecutionContext) -> dg.MaterializeResult:
         """Vectors of the texts that have none yet, as Parquet files: the checkpoint of the run."""
         with opened(context, pipeline, prefix) as o:
+            if o.left_alone:
+                return report.left_alone(o)
             outcome = embed(o)
             tagging.done(context, o, outcome)
             said = page.embedding_batches(Settings.of(o), outcome.space)

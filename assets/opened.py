@@ -10,10 +10,11 @@ import dagster as dg
 from pydantic import ValidationError
 
 from assets import tagging
-from assets.about import ASSETS
+from assets.about import ASSETS, CANDIDATE
 from assets.failing import StepFailed
+from assets.work.configured import RESOURCES
 from assets.work.heap import settled_heap
-from assets.work.opened import RESOURCES, Opened
+from assets.work.opened import Opened
 from resources.core.config import StrictResource
 from resources.core.credentials import hidden, in_clear, in_settings, way_out, without_secrets
 from resources.core.errors import ConfigurationError, EmbeddingsError
@@ -35,8 +36,9 @@ def opened(
     prefix: str,
     *,
     hold: bool = True,
+    candidate: bool = False,
 ) -> Iterator[Opened]:
-    """Open the pipeline of a step: an asset holds it, a check only looks.
+    """Open the pipeline of a step, in the space that serves: an asset holds it, a check only looks.
 
     A run's first asset has everything checked before it reads or spends anything.
 
@@ -45,6 +47,8 @@ def opened(
         pipeline: Name of the pipeline.
         prefix: Of its resources' keys.
         hold: An asset holds it.
+        candidate: In the space that is built beside it instead; where there is none, the pipeline
+            as its settings have it, and nobody holds it.
 
     Raises:
         StepFailed: With the sentence of an error that a user can act on; not to be retried.
@@ -62,8 +66,17 @@ def opened(
             raise ConfigurationError(_not_set(pipeline, needed))
         return found
 
+    def given(key: str) -> Mapping[str, Any]:
+        resources: Any = context.run.run_config.get("resources") or {}
+        return (resources.get(prefix + key) or {}).get("config") or {}
+
+    kept: list[Opened] = []
+
     def secrets() -> set[str]:
-        return {secret for key in RESOURCES for secret in in_settings(resource(key))}
+        settings = [resource(key) for key in RESOURCES]
+        # A space that serves may be embedded by what the settings do not name any more.
+        settings += [vars(each)["embedder"] for each in kept if "embedder" in vars(each)]
+        return {secret for each in settings for secret in in_settings(each)}
 
     def tell(line: str) -> None:
         context.log.info(hidden(line))
@@ -83,11 +96,15 @@ def opened(
             log=log,
             warn=lambda line: context.log.warning(hidden(line)),
             finished=partial(_finished, context.instance),
+            given=given,
         )
         found.check_settings()
-        if hold and isinstance(context, dg.AssetExecutionContext):
-            stack.enter_context(_held(context, found))
-        yield found
+        lane = (found.candidate or found) if candidate else found.main
+        kept.append(lane)
+        idle = candidate and lane is found
+        if hold and not idle and isinstance(context, dg.AssetExecutionContext):
+            stack.enter_context(_held(context, lane))
+        yield lane
 
 
 def _not_set(pipeline: str, needed: Mapping[str, str]) -> str:
@@ -110,7 +127,8 @@ def _held(context: dg.AssetExecutionContext, found: Opened) -> Iterator[None]:
     selected = context.run.asset_selection or layer.selected_asset_keys
     node = layer.asset_graph.get(context.asset_key)
     # A run may hold what fills the source as well, and what follows the index: none of ours.
-    ours = selected & {dg.AssetKey([found.name, asset]) for asset in ASSETS}
+    names = [CANDIDATE] if context.asset_key.path[-1] == CANDIDATE else ASSETS
+    ours = selected & {dg.AssetKey([found.name, asset]) for asset in names}
     last = not ours & node.child_keys
     with found.work(last=last, one_process=_one_process(context)):
         if not ours & node.parent_keys:

@@ -7,6 +7,7 @@ from assets.about import About, Settings
 from assets.opened import opened, required
 from assets.report import page
 from assets.work.proving import index, merge
+from assets.work.spaces import complete
 
 
 def build_search_index(about: About, prefix: str) -> dg.AssetsDefinition:
@@ -26,7 +27,10 @@ def build_search_index(about: About, prefix: str) -> dg.AssetsDefinition:
     def search_index(context: dg.AssetExecutionContext) -> dg.MaterializeResult:
         """The vector index that searches use, equal to its declaration and to what is stored."""
         with opened(context, pipeline, prefix) as o:
+            if o.left_alone:
+                return report.left_alone(o)
             outcome = index(o)
+            complete(o, outcome.report.indexed)
             tagging.done(context, o, outcome)
             said = page.search_index(Settings.of(o), outcome.report)
         if outcome.report.merge_due:  # while the new version serves, and the next run may begin

@@ -40,6 +40,8 @@ def build_source_documents(
         for line in warnings:
             context.log.warning(line)
         with opened(context, pipeline, prefix) as o:
+            if o.left_alone:
+                return report.left_alone(o)
             outcome = plan_work(o)
             tagging.done(context, o, outcome)
             said = page.source_documents(Settings.of(o), about.upstream(o.source))

@@ -26,6 +26,8 @@ def build_stored_vectors(about: About, prefix: str) -> dg.AssetsDefinition:
     def stored_vectors(context: dg.AssetExecutionContext) -> dg.MaterializeResult:
         """Vectors in MongoDB, each with its lineage: model, text, batch, run and time."""
         with opened(context, pipeline, prefix) as o:
+            if o.left_alone:
+                return report.left_alone(o)
             outcome = store(o)
             tagging.done(context, o, outcome)
             above = about.upstream(o.source)

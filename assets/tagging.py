@@ -7,6 +7,7 @@ from typing import Any
 import dagster as dg
 
 from assets import run_tags
+from assets.work.candidate import Candidate
 from assets.work.comparing import Planned
 from assets.work.embedding import Embedded
 from assets.work.opened import Opened
@@ -16,7 +17,7 @@ from assets.work.storing import Stored
 
 Context = dg.AssetExecutionContext | dg.AssetCheckExecutionContext
 
-Outcome = Planned | Embedded | Stored | Indexed | Measured
+Outcome = Planned | Embedded | Stored | Indexed | Measured | Candidate
 
 AGAIN = "executed again"
 
@@ -50,21 +51,25 @@ def reason(tags: Mapping[str, str]) -> str | None:
     return tags.get(run_tags.REASON) or next(theirs, None)
 
 
-def done(
-    context: Context, o: Opened, outcome: Planned | Embedded | Stored | Indexed | Measured
-) -> None:
+def done(context: Context, o: Opened, outcome: Outcome) -> None:
     """Say what a step came to."""
+    if isinstance(outcome, Candidate):
+        _say(context, {run_tags.CANDIDATE: o.space.id, run_tags.CHANGED: _most(context, outcome)})
+        return
     tags = {run_tags.SPACE: o.space.id, run_tags.MODEL: o.embedder.facts().model}
     if isinstance(outcome, Embedded):
         tags[run_tags.EMBEDDED] = str(outcome.embedded)
         if outcome.cost_usd is not None:
             tags[run_tags.COST] = number(outcome.cost_usd)
+    _say(context, {**tags, run_tags.CHANGED: _most(context, outcome)})
+
+
+def _most(context: Context, outcome: Outcome) -> str:
+    """One vector is written to a batch, stored and indexed: that is one change."""
     run = context.instance.get_run_by_id(context.run.run_id)
-    # One vector is written to a batch, stored and indexed: that is one change.
     before = (run.tags if run else {}).get(run_tags.CHANGED, "")
     # Whoever launches a run may give it any tags.
-    tags[run_tags.CHANGED] = str(max(_changed(outcome), int(before) if before.isdecimal() else 0))
-    _say(context, tags)
+    return str(max(_changed(outcome), int(before) if before.isdecimal() else 0))
 
 
 def number(value: float) -> str:
@@ -82,6 +87,8 @@ def _changed(outcome: Outcome) -> int:
             return outcome.embedded + outcome.copied
         case Stored():
             return outcome.written.changes
+        case Candidate():
+            return outcome.stored.written.changes
     if not outcome.report.changed:
         return 0
     details = outcome.report.details

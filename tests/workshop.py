@@ -11,7 +11,7 @@ import dagster as dg
 import pymongo
 import yaml
 
-from assets.about import ASSETS, QUALITY
+from assets.about import ASSETS, CANDIDATE, QUALITY
 from pipelines.framework.catalog import open_pipeline
 from pipelines.framework.pipeline import EmbeddingPipeline
 from pipelines.framework.run_config import merge
@@ -119,7 +119,11 @@ class Workshop:
             result.success,
             list(_failures(result)),
             {e.check_name: e.passed for e in result.get_asset_check_evaluations()},
-            {asset: metadata[asset] for asset in (*ASSETS, QUALITY) if asset in metadata},
+            {
+                asset: metadata[asset]
+                for asset in (*ASSETS, CANDIDATE, QUALITY)
+                if asset in metadata
+            },
             result.run_id,
             _tags(result.run_id),
         )

@@ -7,13 +7,15 @@ from typing import Any
 
 import dagster as dg
 
+from assets.work.candidate import Candidate
 from assets.work.comparing import Planned
 from assets.work.embedding import Embedded
+from assets.work.opened import Opened
 from assets.work.proving import Indexed
 from assets.work.quality import Measured
 from assets.work.storing import Stored
 
-Outcome = Planned | Embedded | Stored | Indexed | Measured
+Outcome = Planned | Embedded | Stored | Indexed | Measured | Candidate
 
 _collected: ContextVar[list[Outcome] | None] = ContextVar("outcomes", default=None)
 
@@ -27,6 +29,12 @@ def outcomes() -> Iterator[list[Outcome]]:
         yield found
     finally:
         _collected.reset(token)
+
+
+def left_alone(o: Opened) -> dg.MaterializeResult:
+    """The result of an asset of the space that serves, where a run builds another one only."""
+    o.log(f"the space {o.lane.space_id} serves and is left as it is: `keep_serving: false`")
+    return dg.MaterializeResult(metadata={"left as it is": "`keep_serving: false`"})
 
 
 def result(outcome: Outcome, metadata: dict[str, Any]) -> dg.MaterializeResult:

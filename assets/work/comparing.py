@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 
+from assets.work import spaces
 from assets.work.opened import Opened
 from assets.work.plan import Plan, PlanWriter
 from assets.work.planning import Counts, Part, Planner
@@ -73,6 +74,7 @@ def plan_work(o: Opened) -> Planned:
     registry.prepare()
     registry.stores.settle_space(space, o.embedder_space, store.key)
     registry.spaces.record(space)
+    spaces.begin(o)
     store.prepare()
     writer = PlanWriter(o.batches, lane=o.lane, run=o.run, space=space)
     found = compare(

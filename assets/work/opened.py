@@ -1,50 +1,36 @@
 """A pipeline, opened: what its settings lead to, each part once and only when it is asked for."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from typing import Any
 
 from pymongo import MongoClient
 
 from assets.work import preflight
+from assets.work.configured import RESOURCES, Configured
+from assets.work.lanes import Lanes, adopted, lanes
 from assets.work.plan import Plan, plan_of_run
-from resources.batch_store.resource import BatchStoreResource
 from resources.batch_store.store import BatchStore
-from resources.core.config import StrictResource
 from resources.core.lane import Finished, Lane, unknown
 from resources.core.once import once
 from resources.core.space import EmbeddingSpace
+from resources.core.store_key import StoreKey
+from resources.core.written import as_written, block
 from resources.embedders.resource import EmbedderResource
 from resources.evaluation.judged import QuerySet
 from resources.evaluation.queries.provider import Where
-from resources.evaluation.resource import EvaluationResource
 from resources.mongodb.lease import Lease, held
-from resources.mongodb.resource import MongoDBResource
 from resources.registry.neighbours import Neighbours, neighbours
+from resources.registry.pipeline_spaces import PipelineRecord, SpaceEntry, placed
 from resources.registry.registry import Registry
 from resources.rerankers.base import Reranker
 from resources.rerankers.provider import Stored
-from resources.rerankers.resource import RerankResource
 from resources.search_index.engine import SearchEngine
-from resources.search_index.resource import SearchIndexResource
 from resources.sources.resource import SourceResource
-from resources.vector_store.resource import VectorStoreResource
 from resources.vector_store.store import VectorStore
 
-RESOURCES: dict[str, type[StrictResource]] = {
-    "source": SourceResource,
-    "embedder": EmbedderResource,
-    "mongodb": MongoDBResource,
-    "vector_store": VectorStoreResource,
-    "search_index": SearchIndexResource,
-    "batch_store": BatchStoreResource,
-    "rerank": RerankResource,
-    "evaluation": EvaluationResource,
-}
-"""The same keys in every pipeline, so that any YAML fragment fits any of them."""
 
-
-class Opened:
+class Opened(Configured):
     """What everything that is done with a pipeline goes through.
 
     Args:
@@ -55,14 +41,18 @@ class Opened:
         log: Takes lines of progress.
         warn: Takes what a person should notice.
         finished: Tells whether another run has ended; None where that is not known.
+        given: By a resource's key, what a run's config says on top of its settings' defaults.
 
     Attributes:
         lease: While the pipeline is held: see `work`.
         holds: Whether it is.
+        settings: The pipeline as its settings have it, where this is one of its spaces.
+        place: Of the space that this works on: see `SpaceEntry`.
     """
 
     lease: Lease
     holds = False
+    place = ""
 
     def __init__(
         self,
@@ -74,14 +64,24 @@ class Opened:
         log: Callable[[str], None] = lambda line: None,
         warn: Callable[[str], None] = lambda line: None,
         finished: Finished = unknown,
+        given: Callable[[str], Mapping[str, Any]] = lambda key: {},
     ) -> None:
         self.name, self.run, self.log, self.warn = name, run, log, warn
         self.finished = finished
-        self._resource, self._stack = resource, stack
+        self.settings = self
+        self._stack = stack
+        super().__init__(resource, given)
 
     def again(self) -> "Opened":
         """The same, for what the deployment says now: its settings and the client are kept."""
-        renewed = Opened(
+        renewed = self._copy({*RESOURCES, "reranker", "client", "batches"})
+        renewed.place = self.place
+        if self.settings is not self:
+            renewed.settings = self.settings.again()
+        return renewed
+
+    def _copy(self, keep: set[str]) -> "Opened":
+        made = Opened(
             self.name,
             self._resource,
             self._stack,
@@ -89,42 +89,119 @@ class Opened:
             log=self.log,
             warn=self.warn,
             finished=self.finished,
+            given=self.given,
         )
-        kept = {*RESOURCES, "reranker", "client", "batches"} & vars(self).keys()
-        vars(renewed).update({name: vars(self)[name] for name in kept})
-        return renewed
+        vars(made).update({name: vars(self)[name] for name in keep & vars(self).keys()})
+        return made
+
+    # --- its spaces
+
+    @property
+    def base_key(self) -> StoreKey:
+        """Where the pipeline's first space lies: what its spaces are known by."""
+        return self.settings.vector_store.key(self.settings.source)
 
     @once
-    def source(self) -> SourceResource:
-        return self._resource("source")
+    def record(self) -> PipelineRecord:
+        """The spaces that the pipeline has, and which of them serves."""
+        if self.settings is not self:
+            return self.settings.record
+        store, registry = self.base_key, self.registry
+        found = registry.of_pipelines.get(self.name, store)
+        if found.version:
+            return found
+        name = store.index(self.search_index.name)
+        return adopted(found, registry.stores.get(store), registry.indexes.get(name))
 
     @once
-    def embedder(self) -> EmbedderResource:
-        return self._resource("embedder")
+    def lanes(self) -> Lanes:
+        """What a run works on."""
+        if self.settings is not self:
+            return self.settings.lanes
+        serving = self.record.entry(self.record.serving)
+        return lanes(
+            self.record, self._known_as(serving.place if serving else ""), self.model_change
+        )
 
     @once
-    def mongodb(self) -> MongoDBResource:
-        return self._resource("mongodb")
+    def main(self) -> "Opened":
+        """In the space that serves, or is to: what a run keeps up to date first."""
+        if self.settings is not self:
+            return self.settings.main
+        entry = self.lanes.main
+        return self.in_space(entry) if entry else self._at(self.lanes.place)
 
     @once
-    def vector_store(self) -> VectorStoreResource:
-        return self._resource("vector_store")
+    def candidate(self) -> "Opened | None":
+        """In the space that the settings want beside the one that serves; None: they want that."""
+        if self.settings is not self:
+            return self.settings.candidate
+        return None if self.lanes.candidate is None else self._at(self.lanes.candidate)
+
+    @property
+    def left_alone(self) -> bool:
+        """Whether runs do nothing in this space, which serves, while another is built beside it."""
+        settings = self.settings
+        keeps = settings.model_change.keep_serving or settings.candidate is None
+        return not keeps and self.place == settings.lanes.place
 
     @once
-    def search_index(self) -> SearchIndexResource:
-        return self._resource("search_index")
+    def serving(self) -> "Opened":
+        """In the space that searches go by; before the first is complete, in the one wanted."""
+        if self.settings is not self:
+            return self.settings.serving
+        entry = self.record.entry(self.record.serving)
+        return self.in_space(entry) if entry else self.main
 
-    @once
-    def batch_store(self) -> BatchStoreResource:
-        return self._resource("batch_store")
+    def in_space(self, entry: SpaceEntry) -> "Opened":
+        """In one of the pipeline's spaces: as the settings have it, where it is theirs.
 
-    @once
-    def reranker(self) -> RerankResource:
-        return self._resource("rerank")
+        Raises:
+            ConfigurationError: How to embed there is not known, or by nothing that is installed.
+        """
+        if self.settings is not self:
+            return self.settings.in_space(entry)
+        if entry.space_id in self._known_as(entry.place) or entry.embedder is None:
+            return self._at(entry.place)
+        # How much a run may spend is the run's.
+        found: dict[str, Any] = {
+            "embedder": self.embedder.model_copy(
+                update={"provider": block(EmbedderResource, "provider", entry.embedder)}
+            )
+        }
+        if entry.chunking is not None:
+            chunking = block(SourceResource, "chunking", entry.chunking)
+            found["source"] = self.source.model_copy(update={"chunking": chunking})
+        return self._at(entry.place, found)
 
-    @once
-    def evaluation(self) -> EvaluationResource:
-        return self._resource("evaluation")
+    def written(self) -> dict[str, Any]:
+        """How its space is embedded and cut, as `SpaceEntry` keeps it."""
+        embedder, source = self.settings.embedder, self.settings.source
+        given = self.settings.given
+        return {
+            "embedder": as_written(embedder, given("embedder"))["provider"],
+            "chunking": as_written(source, given("source"))["chunking"],
+        }
+
+    def _known_as(self, place: str) -> set[str]:
+        """Ids by which the space that the settings name may be known at a place."""
+        space = self.embedder_space
+        if not space.endpoint:
+            return {space.id}
+        key = StoreKey(*self.vector_store.namespace(self.source), placed(self.base_key.path, place))
+        return {space.id, self.registry.stores.settled_space(space, key).id}
+
+    def _at(self, place: str, resources: Mapping[str, Any] | None = None) -> "Opened":
+        """The same at a place, with other settings of some resources."""
+        if not place and not resources:
+            return self
+        made = self._copy({*RESOURCES, "reranker", "client", "batches", "registry"})
+        made.settings, made.place = self, place
+        store, index = self.vector_store, self.search_index
+        vars(made)["vector_store"] = store.model_copy(update={"path": placed(store.path, place)})
+        vars(made)["search_index"] = index.model_copy(update={"name": placed(index.name, place)})
+        vars(made).update(resources or {})
+        return made
 
     @once
     def where(self) -> Where:
@@ -202,13 +279,13 @@ class Opened:
 
     @property
     def lane(self) -> Lane:
-        return Lane(self.name, self.space.id)
+        return Lane(self.name, self.space.id, place=self.place)
 
     @once
     def plan(self) -> Plan:
         """The plan that the run made, or chose at its first step; outside a run the newest."""
         return plan_of_run(
-            self.batches, self.name, self.embedder_space, self.run, pin=self.holds, log=self.log
+            self.batches, self.lane, self.embedder_space, self.run, pin=self.holds, log=self.log
         )
 
     @once

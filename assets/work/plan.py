@@ -55,10 +55,11 @@ class Plan:
     counts: dict[str, Any]
     parts: list[PlannedPart]
     shard: int | None = None
+    place: str = ""
 
     @property
     def lane(self) -> Lane:
-        return Lane(self.pipeline, self.space.id, self.shard)
+        return Lane(self.pipeline, self.space.id, self.shard, self.place)
 
     def of_kind(self, *kinds: PartKind) -> list[PlannedPart]:
         return [part for part in self.parts if part.kind in kinds]
@@ -91,7 +92,7 @@ class PlanWriter:
         ]  # fmt: skip
         columns = [pa.array(column, pa.string()) for column in zip(*rows, strict=True)]
         table = pa.Table.from_arrays(columns, schema=_SCHEMA)
-        self._plans.write_part(self._lane.pipeline, self._id, name, table)
+        self._plans.write_part(self._lane.name, self._id, name, table)
         tokens = sum(estimate_tokens(chunk.text) for chunk in part.chunks)
         self._parts.append(PlannedPart(name, part.kind, part.batch, len(rows), tokens))
 
@@ -103,25 +104,26 @@ class PlanWriter:
             finished: Tells whether a run has ended that may still read an older plan.
         """
         pipeline, shard = self._lane.pipeline, self._lane.shard
-        plan = Plan(self._id, pipeline, self._run, self._space, counts, self._parts, shard)
+        plan = Plan(
+            self._id, pipeline, self._run, self._space, counts, self._parts, shard, self._lane.place
+        )
         manifest = {
             **{name: getattr(plan, name) for name in ("id", "pipeline", "shard", "run", "counts")},
             "space": self._space.to_document(),
             "parts": [dataclasses.asdict(part) for part in self._parts],
         }
         self._plans.finish(
-            pipeline, plan.id, manifest, run=self._run, shard=shard, finished=finished
+            self._lane.name, plan.id, manifest, run=self._run, shard=shard, finished=finished
         )
         return plan
 
 
 def plan_of_run(
     store: BatchStore,
-    pipeline: str,
+    lane: Lane,
     space: EmbeddingSpace,
     run: str,
     *,
-    shard: int | None = None,
     pin: bool = True,
     log: Callable[[str], object] = lambda line: None,
 ) -> Plan:
@@ -129,19 +131,19 @@ def plan_of_run(
 
     Args:
         store: Where plans lie.
-        pipeline: Whose.
+        lane: Whose.
         space: That the embedder makes.
         run: Who reads it; where it pins one, it holds the pipeline.
-        shard: Of the lane.
         pin: Stay with it from now on; else a plan that another run finishes may be the next.
         log: Told which plan it is where another run made it.
 
     Raises:
         BatchStoreError: There is none, or it was made for another space.
     """
-    manifest = store.plans.pinned(pipeline, run=run, shard=shard)
+    pipeline, shard = lane.pipeline, lane.shard
+    manifest = store.plans.pinned(lane.name, run=run, shard=shard)
     known = manifest is not None
-    manifest = manifest or store.plans.newest(pipeline, shard=shard)
+    manifest = manifest or store.plans.newest(lane.name, shard=shard)
     planned = EmbeddingSpace.from_document(manifest["space"])
     # A store from before servers were told apart keeps its space: see `Stores.settled_space`.
     if planned not in (space, space.without_endpoint()):
@@ -158,27 +160,28 @@ def plan_of_run(
         manifest["counts"],
         [PlannedPart(**part) for part in manifest["parts"]],
         shard,
+        lane.place,
     )
     if plan.run != run:
         log(f"this run has made no plan: it carries out {plan.id}, made by the run {plan.run}")
     if pin and not known:
-        store.plans.pin(pipeline, plan.id, run=run, shard=shard)
+        store.plans.pin(lane.name, plan.id, run=run, shard=shard)
     return plan
 
 
 def read_chunks(store: BatchStore, plan: Plan, part: PlannedPart) -> list[Chunk]:
-    return _chunks(store.plans.read_part(plan.pipeline, plan.id, part.name))
+    return _chunks(store.plans.read_part(plan.lane.name, plan.id, part.name))
 
 
 def read_texts(store: BatchStore, plan: Plan, part: PlannedPart) -> list[Chunk]:
     """The chunks of a part without what they carry, which embedding has no use for."""
     names = [name for name in _SCHEMA.names if name != "fields"]
-    return _chunks(store.plans.read_part(plan.pipeline, plan.id, part.name, names))
+    return _chunks(store.plans.read_part(plan.lane.name, plan.id, part.name, names))
 
 
 def read_hashes(store: BatchStore, plan: Plan, part: PlannedPart) -> list[str]:
     """The hashes of a part's texts."""
-    table = store.plans.read_part(plan.pipeline, plan.id, part.name, ["text_hash"])
+    table = store.plans.read_part(plan.lane.name, plan.id, part.name, ["text_hash"])
     return table["text_hash"].to_pylist()
 
 

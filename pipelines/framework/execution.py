@@ -11,8 +11,9 @@ from dagster._core.execution.execution_result import ExecutionResult
 from dagster._core.utils import make_new_run_id
 
 from assets import run_tags
-from assets.about import ASSETS, QUALITY
+from assets.about import ASSETS, CANDIDATE, QUALITY
 from assets.report import Outcome, outcomes
+from assets.work.candidate import Candidate
 from assets.work.comparing import Planned
 from assets.work.embedding import Embedded
 from assets.work.proving import Indexed
@@ -115,15 +116,20 @@ def _place(pipeline: EmbeddingPipeline) -> tuple[CodeLocation | None, list[str]]
 
 def _one_of_each(
     found: Sequence[Outcome],
-) -> tuple[Planned, Embedded, Stored, Indexed, Measured | None]:
-    planned, embedded, stored, indexed, *more = found
-    measured = more[0] if more else None
+) -> tuple[Planned, Embedded, Stored, Indexed, Measured | None, Candidate | None]:
+    by = {type(outcome): outcome for outcome in found}
+    candidate, measured = by.get(Candidate), by.get(Measured)
+    assert candidate is None or isinstance(candidate, Candidate)
+    assert measured is None or isinstance(measured, Measured)
+    if Planned not in by and candidate:  # what serves is left as it is
+        kept = (candidate.planned, candidate.embedded, candidate.stored, candidate.indexed)
+        return *kept, measured, candidate
+    planned, embedded, stored, indexed = (by[it] for it in (Planned, Embedded, Stored, Indexed))
     assert isinstance(planned, Planned)
     assert isinstance(embedded, Embedded)
     assert isinstance(stored, Stored)
     assert isinstance(indexed, Indexed)
-    assert measured is None or isinstance(measured, Measured)
-    return planned, embedded, stored, indexed, measured
+    return planned, embedded, stored, indexed, measured, candidate
 
 
 def _reason(result: ExecutionResult) -> str:
@@ -139,7 +145,7 @@ def step_failure(event: DagsterEvent) -> str:
     """What a step failed of, as a sentence that begins with its asset."""
     step, data = (event.step_key or "").split("__", 1)[-1], event.step_failure_data
     # A check's step is named after its asset too, and its sentence names the check.
-    asset = next((asset for asset in (*ASSETS, QUALITY) if step.startswith(asset)), step)
+    asset = next((asset for asset in (*ASSETS, CANDIDATE, QUALITY) if step.startswith(asset)), step)
     if data.user_failure_data and data.user_failure_data.description:
         return f"{asset}: {data.user_failure_data.description}"
     return f"{step}: {_innermost(data.error) if data.error else 'failed'}"

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from assets.work.candidate import Candidate
 from assets.work.comparing import Planned
 from assets.work.embedding import Embedded
 from assets.work.proving import Indexed
@@ -19,6 +20,8 @@ class RunOutcome:
         pipeline: Its name.
         run_id: Of the Dagster run.
         measured: How good searches are, where that is measured.
+        candidate: What was built beside the space that serves, where another one is wanted; where
+            that one is left as it is, the same as the assets before.
         failed_checks: Name and description of the checks that did not pass.
         notes: What a person should know besides.
     """
@@ -30,6 +33,7 @@ class RunOutcome:
     stored: Stored
     indexed: Indexed
     measured: Measured | None
+    candidate: Candidate | None
     failed_checks: list[tuple[str, str]]
     notes: Sequence[str] = ()
 

@@ -23,6 +23,7 @@ from assets.about import (
     dependencies,
     named,
 )
+from assets.candidate_space import build_candidate_space
 from assets.checks import build_checks
 from assets.embedding_batches import build_embedding_batches
 from assets.quality_checks import build_quality_checks
@@ -30,7 +31,7 @@ from assets.search_index import build_search_index
 from assets.search_quality import build_search_quality
 from assets.source_documents import build_source_documents
 from assets.stored_vectors import build_stored_vectors
-from assets.work.opened import RESOURCES
+from assets.work.configured import RESOURCES
 from pipelines.framework.brief import brief_logger
 from pipelines.framework.maintenance import build_maintenance, daily
 from pipelines.framework.old_runs import evaluation_job
@@ -212,6 +213,7 @@ class EmbeddingPipeline:
                 ),
                 build_stored_vectors(about, resource_prefix),
                 build_search_index(about, resource_prefix),
+                build_candidate_space(about, resource_prefix),
                 *([build_search_quality(about, resource_prefix)] if evaluation.chosen else []),
             ],
             asset_checks=[

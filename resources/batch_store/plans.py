@@ -7,8 +7,9 @@ Layout under the batch store's root; of a shard, the last two have its number be
     plans/<pipeline>/current.json            the newest that is finished
     plans/<pipeline>/pins/<run>.json         the one that a run reads, from its first step on
 
-A pipeline's spaces have one newest plan between them, as long as they exclude one another (see
-`Lane.excludes`): to carry out an older one of another space would undo what the newer one did.
+A space that is built beside another has a folder of its own, `<pipeline>` with its place behind
+(see `Lane.name`). Spaces at the same path have one newest plan between them, since they exclude one
+another: to carry out an older one of another space would undo what the newer one did.
 """
 
 from collections.abc import Iterator

@@ -8,27 +8,34 @@ from dataclasses import dataclass
 class Lane:
     """One space of one pipeline, or a piece of it.
 
-    Ownership, quarantine, ledger and fencing token go by pipeline and space: `shard` divides
-    leases, plans and jobs only, or a change of the number of shards would disown every document.
+    Ownership, quarantine and ledger go by pipeline and space: `shard` divides leases, plans and
+    jobs only, or a change of the number of shards would disown every document. So does `place`,
+    and it has a fencing token of its own.
 
     Attributes:
         pipeline: Its name.
         space_id: Of the space that its vectors are in.
         shard: Which piece; None for all of them, as planning needs them.
+        place: Where the vectors lie, of a space that is beside the pipeline's first: what its path
+            and its index's name have more; empty for the pipeline's own path.
     """
 
     pipeline: str
     space_id: str
     shard: int | None = None
+    place: str = ""
+
+    @property
+    def name(self) -> str:
+        """Of the lease and the folder of plans: one of each for every place of a pipeline."""
+        return f"{self.pipeline}.{self.place}" if self.place else self.pipeline
 
     def excludes(self, other: "Lane") -> bool:
         """Whether no two runs may work on both at once.
 
-        Two spaces of one pipeline do, since both may be told to write at the same path: each would
-        undo what the other does. This is the one place to let in a second space that has a path of
-        its own.
+        Two spaces at the same path do: each would undo what the other does.
         """
-        if self.pipeline != other.pipeline:
+        if self.name != other.name:
             return False
         if self.space_id != other.space_id:
             return True
@@ -36,7 +43,8 @@ class Lane:
 
     def __str__(self) -> str:
         piece = "" if self.shard is None else f"shard {self.shard} of "
-        return f"{piece}the pipeline {self.pipeline}"
+        beside = f", in the space {self.space_id} beside" if self.place else ""
+        return f"{piece}the pipeline {self.pipeline}{beside}"
 
 
 Finished = Callable[[str], bool | None]

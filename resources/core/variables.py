@@ -17,6 +17,11 @@ _UNSET = "\x00unset "
 """Before the variable's name; no setting that means something begins so."""
 
 
+def not_set(name: str) -> str:
+    """What stands for the value of a variable that is not set."""
+    return _UNSET + name
+
+
 class _LaterStringSource(type(StringSource)):
     """A text, or the name of a variable that holds it."""
 
@@ -29,7 +34,7 @@ class _LaterStringSource(type(StringSource)):
         if not isinstance(value, dict):
             return value
         (name,) = value.values()
-        return os.environ.get(name) or _UNSET + name
+        return os.environ.get(name) or not_set(name)
 
 
 @cache

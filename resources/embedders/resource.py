@@ -9,7 +9,9 @@ from typing import TYPE_CHECKING, Union
 from pydantic import Field
 
 from resources.core.config import StrictResource
+from resources.core.errors import ConfigurationError
 from resources.core.space import EmbeddingSpace
+from resources.core.variables import unset
 from resources.embedders.base import Embedder
 from resources.embedders.batch.jobs import Jobs
 from resources.embedders.facts import Facts
@@ -81,6 +83,11 @@ class EmbedderResource(StrictResource):
             log: Where their progress is told, and what changes for all requests.
             journal: Where a remote provider's requests are written down before they are sent.
         """
+        for name in unset(self.provider):
+            raise ConfigurationError(
+                f"the space {self.space().id} is embedded with {name}, which is not set: set that "
+                "environment variable where this runs"
+            )
         embedder = self.provider.open(jobs, log, journal)
         try:
             yield embedder

@@ -3,7 +3,7 @@
 A lock that expires cannot stop a process that was frozen while it held it; a number that grows with
 every holder and that every write carries can (Martin Kleppmann, "How to do distributed locking",
 2016). The token goes into each vector's lineage, and a write only matches documents whose token is
-not newer than its own. One counter of the pipeline gives all of them, whatever the lane, and its
+not newer than its own. One counter gives all of them at one place, whatever the space, and its
 document stays when the lease is released, so that tokens never repeat.
 
 What a holder sends after its last check, frozen in between, is refused wherever it would change
@@ -130,7 +130,7 @@ class Lease:
 
     def _own(self) -> dict[str, Any]:
         own = {f"{self._at}run": self._run, f"{self._at}token": self.token}
-        return {"_id": self.lane.pipeline, **own}
+        return {"_id": self.lane.name, **own}
 
     def _stop_renewing(self) -> None:
         self._stop.set()

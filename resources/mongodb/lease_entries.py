@@ -7,6 +7,7 @@ process says nothing, since under many of Dagster's executors each step is a pro
 
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
+from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -25,7 +26,7 @@ def take(
 ) -> int | str:
     """The token, or who holds what excludes the lane."""
     now = server_time(collection)
-    name = lane.pipeline
+    name = lane.name
     change: dict[str, dict[str, Any]]
     current = collection.find_one({"_id": name})
     if current is None:
@@ -39,11 +40,11 @@ def take(
         shard: entry
         for shard, entry in entries.items()
         if entry["run"] not in (None, holder.run)
-        and lane.excludes(Lane(name, entry.get("space", ""), shard))
+        and lane.excludes(replace(lane, space_id=entry.get("space", ""), shard=shard))
     }
     for shard, entry in rivals.items():
         if not _free(entry, now, finished):
-            return _who(Lane(name, lane.space_id, shard), entry)
+            return _who(replace(lane, shard=shard), entry)
     token = current["token"] + (own["run"] != holder.run)
     mine = {**vars(holder), "space": lane.space_id, "token": token}
     mine["expires_at"] = now + timedelta(seconds=seconds)

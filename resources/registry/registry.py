@@ -9,6 +9,7 @@ from resources.registry.evaluations import Evaluations
 from resources.registry.indexes import Indexes
 from resources.registry.jobs import LaneJobs
 from resources.registry.ledger import Ledger
+from resources.registry.pipeline_spaces import PipelineSpaces
 from resources.registry.quarantine import Quarantine
 from resources.registry.reranking import RerankLedger
 from resources.registry.spaces import Spaces
@@ -18,7 +19,9 @@ from resources.registry.stores import Stores
 class Registry:
     """Collections of the registry database.
 
-    `embedding_spaces` says what each space id means; `vector_stores` which space each path holds
+    `embedding_spaces` says what each space id means; `pipeline_spaces` which of them a pipeline
+    has, where each lies and which one serves, and `pipeline_space_history` how that came about;
+    `vector_stores` which space each path holds
     and when it last changed; `vector_store_claims` which pipelines have ever written to it, and
     what they carried; `search_indexes` what each index was built from;
     `embedding_quarantine` what cannot be embedded, and why; `embedding_spend` what every embedding
@@ -30,6 +33,7 @@ class Registry:
     def __init__(self, client: MongoClient, database: str) -> None:
         found = client[database]
         self.spaces = Spaces(found["embedding_spaces"])
+        self.of_pipelines = PipelineSpaces(found)
         self.stores = Stores(found)
         self.indexes = Indexes(found["search_indexes"])
         self.quarantine = Quarantine(found["embedding_quarantine"])

@@ -15,7 +15,7 @@ from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
 
-from assets.work.opened import RESOURCES
+from assets.work.configured import RESOURCES
 from pipelines.framework.pipeline import EmbeddingPipeline
 
 HEAD = """\

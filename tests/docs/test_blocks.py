@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from assets.work.opened import RESOURCES
+from assets.work.configured import RESOURCES
 from pipelines.framework.pipeline import EmbeddingPipeline
 from pipelines.framework.run_config import resource_values
 from pipelines.operations.search import SearchOptions

@@ -48,11 +48,11 @@ class Searcher:
     """
 
     def __init__(self, opened: Opened, stack: ExitStack, *, follow: bool = True) -> None:
-        self._opened = opened
-        opened.client  # noqa: B018  (now, and not in one of the threads that ask)
-        embedder = stack.enter_context(opened.embedder.open())
-        self._queries = QueryEmbedder(embedder)
-        self._opening = threading.Lock()
+        self._opened, self._stack = opened, stack
+        self._embedders: dict[tuple[str, str], QueryEmbedder] = {}
+        self._opening = threading.RLock()
+        # Now, and not in one of the threads that ask.
+        self._embedder_of(opened.serving)
         self._counted: tuple[Serving, BareServing] | None = None
         self._follower = Follower(opened, in_background=follow)
 
@@ -63,8 +63,12 @@ class Searcher:
 
     @property
     def space(self) -> EmbeddingSpace:
-        """That queries are embedded in."""
-        return self._opened.space
+        """That queries are embedded in now.
+
+        Raises:
+            EmbeddingsError: As `search`.
+        """
+        return self.serving().space
 
     def serving(self) -> Serving:
         """The index as it is now, with what it can be asked for.
@@ -191,6 +195,19 @@ class Searcher:
 
     # --- one call
 
+    def _embedder_of(self, opened: Opened) -> QueryEmbedder:
+        """What embeds queries in the space that a pipeline is opened in."""
+        name = opened.space.id, opened.embedder.query_settings()
+        with self._opening:
+            if name not in self._embedders:
+                embedder = self._stack.enter_context(opened.embedder.open())
+                self._embedders[name] = QueryEmbedder(embedder)
+            return self._embedders[name]
+
+    @property
+    def _queries(self) -> QueryEmbedder:
+        return self._embedder_of(self.serving().opened)
+
     def _bare(self, serving: Serving) -> BareServing:
         """The same for as long as the index is: what it has asked for stays known."""
         with self._opening:
@@ -228,7 +245,8 @@ class Searcher:
             return [Asked(both[at], None) for at in range(len(queries))]
         vectors: dict[int, np.ndarray] = {}
         if texts:
-            vectors = dict(zip(texts, self._queries.embed(list(texts.values())), strict=True))
+            embedder = self._embedder_of(serving.opened)
+            vectors = dict(zip(texts, embedder.embed(list(texts.values())), strict=True))
         found = []
         for at, query in enumerate(queries):
             if isinstance(query, str):

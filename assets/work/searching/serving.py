@@ -45,7 +45,7 @@ class Serving:
 
     @classmethod
     def of(cls, opened: Opened) -> "Serving":
-        """As the registry has it now.
+        """As the registry has it now, of the space that the pipeline is opened in.
 
         Raises:
             QueryRefused: There is no index yet, or it is of another space than the embedder's.
@@ -104,7 +104,7 @@ class Follower:
     """The newest state of an index, however long it is held.
 
     Args:
-        opened: The pipeline; it stays open for as long as this is used.
+        opened: The pipeline as its settings have it; it stays open for as long as this is used.
         in_background: Look in a thread of its own, so that no search waits for a new version.
     """
 
@@ -144,11 +144,15 @@ class Follower:
             if serving is None or self._newer(serving):
                 # What is refused now must not be answered from before.
                 self._serving = None
-                self._serving = serving = Serving.of(self._opened.again())
+                self._serving = serving = Serving.of(self._opened.again().serving)
             self._looked = begun
             return serving
 
     def _newer(self, serving: Serving) -> bool:
+        spaces = self._opened.registry.of_pipelines
+        serves = spaces.get(self._opened.name, self._opened.base_key).serving
+        if serves not in (None, serving.space.id):
+            return True
         entry = self._opened.registry.indexes.get(serving.key)
         return entry is None or _identity(entry) != _identity(serving.index.entry)
 

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import yaml
 
-from assets.work.opened import RESOURCES
+from assets.work.configured import RESOURCES
 from pipelines.cli.init import TEMPLATE
 from pipelines.framework.run_config import CONFIGS, resource_values
 from tests.pipelines.helpers import refuses, succeeds

@@ -1,0 +1,55 @@
+"""Which spaces of a pipeline a run works on: the one that serves, and the one that is wanted."""
+
+from collections.abc import Collection
+from dataclasses import dataclass, replace
+
+from resources.model_change.resource import ModelChangeResource
+from resources.registry.indexes import IndexEntry
+from resources.registry.pipeline_spaces import PipelineRecord, SpaceEntry
+from resources.registry.stores import StoreEntry
+
+
+@dataclass(frozen=True)
+class Lanes:
+    """What a run works on.
+
+    Attributes:
+        main: The space that serves; None for the one that the settings want, which is to serve
+            once it is complete, or goes where vectors are replaced.
+        place: Of the main one.
+        candidate: Place of the space that is wanted beside it; None where there is no such.
+    """
+
+    main: SpaceEntry | None
+    place: str = ""
+    candidate: str | None = None
+
+
+def lanes(record: PipelineRecord, wanted: Collection[str], change: ModelChangeResource) -> Lanes:
+    """Choose.
+
+    Args:
+        record: The spaces that there are.
+        wanted: Ids by which the space that the settings name may be known.
+        change: What is to be done about another one.
+    """
+    serving = record.entry(record.serving)
+    if serving is None:
+        return Lanes(None)
+    if serving.space_id in wanted or change.mode == "replace":
+        return Lanes(None, serving.place)
+    known = next((e for e in record.entries() if e.space_id in wanted and not e.retired), None)
+    if known is not None:
+        return Lanes(serving, serving.place, known.place)
+    beside = min(wanted, key=len) if record.at("") else ""
+    return Lanes(serving, serving.place, beside)
+
+
+def adopted(
+    record: PipelineRecord, store: StoreEntry | None, index: IndexEntry | None
+) -> PipelineRecord:
+    """The record of a pipeline from before there was one: what its index was built from serves."""
+    if record.version or store is None or index is None or not index.space_id:
+        return record
+    entry = SpaceEntry(index.space_id, vectors=index.indexed)
+    return replace(record, serving=entry.space_id, spaces={entry.space_id: entry})

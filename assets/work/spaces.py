@@ -1,0 +1,96 @@
+"""What a run notes of the space that it works on: that it is begun, and how far it has come."""
+
+from typing import Any
+
+from assets.work.opened import Opened
+from resources.core.errors import ConfigurationError
+from resources.core.moment import now
+from resources.registry.pipeline_spaces import Change, PipelineRecord, SpaceEntry
+
+RACES = 20
+"""Changes of others that a run looks at before it gives up."""
+
+
+def begin(o: Opened) -> None:
+    """Note the space that is about to be worked on, and how to embed there; repeating it is free.
+
+    A space of which only the registry knows how it is embedded stays as it is noted.
+    """
+    spaces, record, key = o.registry.of_pipelines, o.record, o.base_key
+    if not record.version and record.serving and (old := record.entry(record.serving)):
+        # A pipeline from before its spaces were written down.
+        noted = spaces.get(o.name, key)
+        if not noted.version and old.space_id != o.space.id:
+            spaces.enter(o.name, key, old, place="")
+            told = Change("first", old.space_id, run=o.run, why="it was there already")
+            spaces.serve(spaces.get(o.name, key), told)
+    if o.lanes.main is not None and o.place == o.lanes.main.place:
+        return
+    entry = SpaceEntry(o.space.id, run=o.run, **o.written())
+    known = o.record.entry(entry.space_id)
+    if known is None or known.retired or known.place != o.place or not _same(known, entry):
+        spaces.enter(o.name, key, entry, place=o.place)
+
+
+def _same(known: SpaceEntry, entry: SpaceEntry) -> bool:
+    return (known.embedder, known.chunking) == (entry.embedder, entry.chunking)
+
+
+def complete(o: Opened, indexed: int) -> SpaceEntry:
+    """Note what the space has come to; a pipeline's first one serves from now on.
+
+    Args:
+        o: In the space, whose index serves now.
+        indexed: Vectors in the index.
+
+    Returns:
+        The entry as it is noted.
+    """
+    counts = o.plan.counts
+    stored = o.store.count()
+    held = o.registry.quarantine.count(o.lane, "provider", "store")
+    bytes_each = o.store.format.bytes_each(o.space.dimensions)
+    found = {
+        "run": o.run,
+        "vectors": stored,
+        "bytes": stored * bytes_each,
+        "chunks": counts["source"],
+        "quarantined": held,
+        "missing": max(0, counts["source"] - min(stored, indexed) - held),
+    }
+    spaces = o.registry.of_pipelines
+    for _ in range(RACES):
+        record = spaces.get(o.name, o.base_key)
+        entry = record.entry(o.space.id)
+        if entry is None:  # its first step was of another run, before there were entries
+            begin(o.again())
+            continue
+        spaces.note(record, entry.space_id, **found)
+        if found["missing"] or _noted(o, record, entry):
+            now_there = spaces.get(o.name, o.base_key).entry(entry.space_id)
+            assert now_there is not None
+            return now_there
+    raise ConfigurationError(
+        f"the spaces of {o.name} are changed by others all the time: run it again"
+    )
+
+
+def _noted(o: Opened, record: PipelineRecord, entry: SpaceEntry) -> bool:
+    """Write down that it is complete, if that is new; False where others changed the record."""
+    spaces, built = o.registry.of_pipelines, f"spaces.{entry.space_id}.built"
+    replaced = record.at_place_of(entry)
+    serves = record.serving is None or (replaced is not None and record.serving == replaced)
+    if serves:
+        event = "first" if record.serving is None else "promoted"
+        why = "" if record.serving is None else "it has replaced the one before at its path"
+        values: dict[str, Any] = {built: entry.built or now()}
+        if replaced:
+            values[f"spaces.{replaced}.retired"] = True
+            values["previous"] = None
+        change = Change(event, entry.space_id, run=o.run, by=f"run {o.run}", why=why)
+        return spaces.serve(record, change, **values) is not None
+    if entry.built:
+        return True
+    change = Change("built", entry.space_id, run=o.run, by=f"run {o.run}")
+    values = {built: now(), f"spaces.{entry.space_id}.since": now()}
+    return spaces.change(record, change, values) is not None
