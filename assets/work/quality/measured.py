@@ -56,7 +56,7 @@ def measure(o: Opened) -> Measured:
     _check_segments(o)
     evaluations, queries = o.registry.evaluations, o.judged_queries
     with ExitStack() as stack:
-        searcher = Searcher(o, stack, follow=False)
+        searcher = Searcher(o, stack, follow=False, pinned=True)
         stack.callback(searcher.close)
         for _ in range(ATTEMPTS):
             contents = _contents(queries)

@@ -45,16 +45,24 @@ class Searcher:
     """Any number of threads may ask it.
 
     Every answer is of one version of the index: the newest, which it notices within a second.
+
+    Args:
+        opened: The pipeline.
+        stack: Closes what embeds the queries.
+        follow: Look for new versions in a thread of its own.
+        pinned: To the space that the pipeline is opened in, whichever one serves.
     """
 
-    def __init__(self, opened: Opened, stack: ExitStack, *, follow: bool = True) -> None:
+    def __init__(
+        self, opened: Opened, stack: ExitStack, *, follow: bool = True, pinned: bool = False
+    ) -> None:
         self._opened, self._stack = opened, stack
         self._embedders: dict[tuple[str, str], QueryEmbedder] = {}
         self._opening = threading.RLock()
         # Now, and not in one of the threads that ask.
-        self._embedder_of(opened.serving)
+        self._embedder_of(opened if pinned else opened.serving)
         self._counted: tuple[Serving, BareServing] | None = None
-        self._follower = Follower(opened, in_background=follow)
+        self._follower = Follower(opened, in_background=follow, pinned=pinned)
 
     @property
     def name(self) -> str:

@@ -106,10 +106,11 @@ class Follower:
     Args:
         opened: The pipeline as its settings have it; it stays open for as long as this is used.
         in_background: Look in a thread of its own, so that no search waits for a new version.
+        pinned: Stay in the space that the pipeline is opened in, whichever serves.
     """
 
-    def __init__(self, opened: Opened, *, in_background: bool) -> None:
-        self._opened = opened
+    def __init__(self, opened: Opened, *, in_background: bool, pinned: bool = False) -> None:
+        self._opened, self._pinned = opened, pinned
         self._lock = threading.Lock()
         self._serving: Serving | None = None
         self._looked = float("-inf")
@@ -144,15 +145,20 @@ class Follower:
             if serving is None or self._newer(serving):
                 # What is refused now must not be answered from before.
                 self._serving = None
-                self._serving = serving = Serving.of(self._opened.again().serving)
+                self._serving = serving = Serving.of(self._now())
             self._looked = begun
             return serving
 
+    def _now(self) -> Opened:
+        opened = self._opened.again()
+        return opened if self._pinned else opened.serving
+
     def _newer(self, serving: Serving) -> bool:
-        spaces = self._opened.registry.of_pipelines
-        serves = spaces.get(self._opened.name, self._opened.base_key).serving
-        if serves not in (None, serving.space.id):
-            return True
+        if not self._pinned:
+            spaces = self._opened.registry.of_pipelines
+            serves = spaces.get(self._opened.name, self._opened.base_key).serving
+            if serves not in (None, serving.space.id):
+                return True
         entry = self._opened.registry.indexes.get(serving.key)
         return entry is None or _identity(entry) != _identity(serving.index.entry)
 
