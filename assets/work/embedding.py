@@ -14,6 +14,7 @@ from assets.work.budget import Estimate, check_budget, estimate, exceeded
 from assets.work.opened import Opened
 from assets.work.plan import Plan, PlannedPart, read_hashes, read_texts
 from assets.work.planning import batch_id
+from assets.work.versions import code_of_batches
 from resources.batch_store.store import BatchStore, EmbeddingBatch
 from resources.core.chunks import Chunk, size_of
 from resources.core.errors import ConfigurationError, EmbeddingsError
@@ -461,6 +462,7 @@ def _batch(
             "throttled_seconds": reply.usage.throttled_seconds,
             "truncated": reply.usage.truncated,
             "versions": embedder.versions(),
+            "code": code_of_batches(),
             "settings": dict(embedder.facts.settings),
         },
     )
