@@ -38,6 +38,9 @@ class SpaceEntry:
         vectors: Stored when that had ended; `bytes` of them, without an index.
         chunks: Of the source then.
         missing: Chunks that have no vector and stand in no quarantine.
+        complete_at: When a run has last found it complete.
+        behind: Chunks of the serving space of which the vector was missing here, or of another
+            text, when that was counted last; `behind_of`: of which revisions of both stores.
         retired: Its vectors and its index are gone, or go.
     """
 
@@ -53,6 +56,9 @@ class SpaceEntry:
     chunks: int = 0
     missing: int = 0
     quarantined: int = 0
+    complete_at: datetime | None = None
+    behind: int | None = None
+    behind_of: str = ""
     retired: bool = False
 
     def path(self, base: str) -> str:
