@@ -3,11 +3,15 @@
 import dagster as dg
 
 from assets import report, tagging
-from assets.about import CANDIDATE, About
+from assets.about import CANDIDATE, About, Settings
 from assets.opened import opened, required
-from assets.report import candidate, versions
+from assets.report import candidate, page, versions
+from assets.work.behind import standings
 from assets.work.candidate import build
 from assets.work.versions import CODE
+
+LAST = {"dagster/priority": "-1"}
+"""The serving space is finished first: its checks, and what is measured of its searches."""
 
 
 def build_candidate_space(about: About, prefix: str) -> dg.AssetsDefinition:
@@ -21,18 +25,25 @@ def build_candidate_space(about: About, prefix: str) -> dg.AssetsDefinition:
         code_version=CODE[CANDIDATE],
         owners=about.owners,
         tags=about.tags,
+        metadata=page.candidate_space(about.settings),
         required_resource_keys=required(prefix),
         deps=[dg.AssetKey([pipeline, "search_index"])],
+        op_tags=LAST,
     )
     def candidate_space(context: dg.AssetExecutionContext) -> dg.MaterializeResult:
         """The space that the settings want beside the one that serves: nothing, as a rule."""
         with opened(context, pipeline, prefix, candidate=True) as o:
             if o.settings is o:
-                none = dg.DataVersion("none")
-                return dg.MaterializeResult(metadata=candidate.none(o), data_version=none)
+                found = standings(o)
+                tagging.nothing(context)
+                return dg.MaterializeResult(
+                    metadata=candidate.none(o.main.space.id, found),
+                    data_version=dg.DataVersion("none"),
+                )
             outcome = build(o)
             tagging.done(context, o, outcome)
             version = versions.version(o, outcome)
-        return report.result(outcome, candidate.built(outcome), version)
+            said = page.candidate_space(Settings.of(o), o.place)
+        return report.result(outcome, {**said, **candidate.built(outcome)}, version)
 
     return candidate_space

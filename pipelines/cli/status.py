@@ -123,15 +123,15 @@ def _show_others(found: "Sequence[PipelineStatus]") -> None:
             each.state,
             f"{each.vectors:,}",
             f"{each.missing:,}",
-            f"{each.behind or 0:,}",
+            _count(each.behind),
             f"{each.bytes / 1e6:,.1f} MB",
             each.path,
         )
     listing.show()
     wanted = "; * is what the settings ask for" if any(each.wanted for _, each in others) else ""
     say(
-        "[dim]as their latest runs left them; behind: vectors that only the serving space has"
-        "{wanted}[/dim]",
+        "[dim]as their latest runs left them; behind: chunks of the serving space that it has no "
+        "vector of, or one of another text{wanted}[/dim]",
         wanted=wanted,
     )
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Literal
 
 from assets.checks import MAX_QUARANTINE_SHARE
+from assets.work.behind import standings
 from assets.work.opened import Opened
 from pipelines.framework.modules import Declared
 from pipelines.operations.runs import RunRecord, records, runs_of
@@ -61,7 +62,8 @@ class SpaceStatus:
         path: Where its vectors lie, in the documents that hold those of the serving one.
         vectors: Stored when the run that worked on it last had ended; `bytes` of them.
         missing: Chunks that had no vector then, and stood in no quarantine.
-        behind: Vectors that the serving space has and it has not; None where it has as many.
+        behind: Chunks of the serving space that it has no vector of, or one of another text; None
+            where that cannot be counted.
         wanted: The settings ask for it; False where nobody knows.
     """
 
@@ -217,7 +219,7 @@ class Seen:
             index = replace(index, state="stale", why=why or other)
         model = space.model if space else None
         lane = Lane(opened.name, space_id, place=o.place) if space_id else opened.name
-        others = tuple(_others(opened, space_id, vectors, wanted))
+        others = tuple(_others(opened, space_id, wanted))
         return _Stored(
             space_id,
             model,
@@ -232,28 +234,26 @@ class Seen:
         )
 
 
-def _others(
-    opened: Opened, serving: str | None, vectors: int, wanted: str | None
-) -> Iterator[SpaceStatus]:
+def _others(opened: Opened, serving: str | None, wanted: str | None) -> Iterator[SpaceStatus]:
     """The spaces that are beside the one that serves, or are to replace it."""
-    record, spaces = opened.record, opened.registry.spaces
-    for each in record.entries():
-        if each.retired or each.space_id == serving:
+    spaces = opened.registry.spaces
+    for each in standings(opened) if len(list(opened.record.entries())) > 1 else ():
+        entry = each.entry
+        if entry.space_id == serving:
             continue
-        meaning = spaces.get(each.space_id)
-        behind = vectors - each.vectors
+        meaning = spaces.get(entry.space_id)
         yield SpaceStatus(
-            each.space_id,
+            entry.space_id,
             meaning.model if meaning else None,
-            record.state(each.space_id),
-            each.path(opened.base_key.path),
-            each.vectors,
-            each.bytes,
-            each.chunks,
-            each.missing,
-            each.quarantined,
-            behind if behind > 0 else None,
-            each.space_id == wanted,
+            each.state,
+            each.path,
+            entry.vectors,
+            entry.bytes,
+            entry.chunks,
+            entry.missing,
+            entry.quarantined,
+            each.behind,
+            entry.space_id == wanted,
         )
 
 

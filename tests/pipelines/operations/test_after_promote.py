@@ -107,7 +107,7 @@ def test_status(moved: Moved):
     assert row.quarantined == 1, "the empty text is in quarantine once for each of the spaces"
     (other,) = row.others
     assert (other.space, other.state, other.path) == (moved.first, "previous", "embedding")
-    assert (other.vectors, other.bytes, other.behind) == (9, row.bytes, None)
+    assert (other.vectors, other.bytes, other.behind) == (9, row.bytes, 0)
     assert other.wanted == (moved.wanted == moved.first)
     assert "in quarantine, more than" in row.wrong[0]
     shown = CliRunner().invoke(app, ["status", NAME]).output
