@@ -36,8 +36,9 @@ class Candidate:
     @property
     def changes(self) -> int:
         """Vectors, documents and entries of the quarantine that were written or removed."""
-        batches = self.embedded.embedded + self.embedded.copied
-        return max(self.planned.healed, batches, self.stored.written.changes)
+        made = self.embedded
+        vectors = made.embedded + made.copied + made.narrowed
+        return max(self.planned.healed, vectors, self.stored.written.changes)
 
 
 def build(o: Opened) -> Candidate:

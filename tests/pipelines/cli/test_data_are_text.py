@@ -48,7 +48,7 @@ from pipelines.operations.doctor import Finding
 from pipelines.operations.history import PastRun
 from pipelines.operations.lineage import ModelSummary, VectorLineage
 from pipelines.operations.models_for import Choice, Ranked
-from pipelines.operations.plan import DryRun
+from pipelines.operations.plan import DryRun, LanePlan
 from pipelines.operations.quarantined import InQuarantine
 from pipelines.operations.queries import Listed
 from pipelines.operations.search import SearchAnswer, SearchHit
@@ -153,7 +153,11 @@ SHOWS: dict[str, Callable[[str], object]] = {
         text,
         DryRun(
             Counts(replaced_spaces={text: 1}), 1, 0, text, text, Estimate(1, 2, None), None, {},
-            {text: text}, text,
+            text, text, missing={text: text}, refused=text, overruled=[text],
+            candidate=LanePlan(
+                Counts(replaced_spaces={text: 1}), 1, 0, text, text, Estimate(1, 2, None), None, {},
+                text, text, True,
+            ),
         ),
     ),
     "spend": lambda text: spend._show(
