@@ -23,7 +23,7 @@ def none(space: str, spaces: Sequence[Standing]) -> dict[str, Any]:
         space: Id of that one.
         spaces: All that the pipeline has.
     """
-    said: dict[str, Any] = {"candidate": NONE, "serving": space}
+    said: dict[str, Any] = {"candidate": NONE, "dagster/row_count": 0, "serving": space}
     others = [each for each in spaces if each.state != "serving"]
     if others:
         said["spaces"] = standings(spaces)

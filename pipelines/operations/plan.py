@@ -115,7 +115,8 @@ def dry_run(
                 Counts(), 0, 0, model, space.id, nothing, None, {},
                 missing=missing, overruled=overruled, compared=False,
             )  # fmt: skip
-        main, beside = opened.main, None if auditing else opened.candidate
+        main, beside = opened.main if auditing else opened.kept, opened.candidate
+        beside = None if auditing else beside
         alone = main.left_alone and not auditing
         first = _nothing(main) if alone else _planned(main, auditing=auditing)
         second = _planned(beside) if beside else None
@@ -174,9 +175,9 @@ def _planned(o: Opened, *, auditing: bool = False) -> LanePlan:
 
 def _nothing(o: Opened) -> LanePlan:
     """Of a space that is left as it is."""
-    facts = o.embedder.facts()
-    none, path, index = estimate(facts, texts=0, tokens=0), o.vector_store.path, o.search_index.name
-    return LanePlan(Counts(), 0, 0, facts.model, o.space.id, none, 0.0, {}, path, index, True)
+    none, space = Estimate(0, 0, 0.0), o.record.serving or ""
+    path, index = o.vector_store.path, o.search_index.name
+    return LanePlan(Counts(), 0, 0, "", space, none, 0.0, {}, path, index, True)
 
 
 def _refused(
@@ -185,7 +186,11 @@ def _refused(
     """Why a run would stop, in the order in which it would find out."""
     if beside is not None and first.estimate.texts and not alone:
         for name in unset(main.embedder.provider):
-            return f"{name} is not set, which the space {first.space} that serves is embedded with"
+            return (
+                f"{name} is not set, which the space {first.space}, that serves, is embedded with: "
+                "set it, or leave that space as it is with `model_change: {config: {keep_serving: "
+                "false}}`"
+            )
     said = _over_budget(main, first)
     if not said and beside is not None and second is not None:
         before = Billed(first.estimate.tokens, first.estimate.cost_usd or 0.0)

@@ -197,7 +197,7 @@ SHOWS: dict[str, Callable[[str], object]] = {
         ]
     ),
     "history": lambda text: history._show(
-        text, [PastRun(text, "failed", NOW, 1.0, text, text, text, why=text)]
+        text, [PastRun(text, "failed", NOW, 1.0, text, text, text, text, why=text)]
     ),
     "lineage": lambda text: lineage._show_models(
         text, [ModelSummary(text, text, 1, NOW, NOW, SPACE)]
