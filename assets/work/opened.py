@@ -139,11 +139,20 @@ class Opened(Configured):
         return None if self.lanes.candidate is None else self._at(self.lanes.candidate)
 
     @property
-    def left_alone(self) -> bool:
-        """Whether runs do nothing in this space, which serves, while another is built beside it."""
+    def left_alone(self) -> str:
+        """Why runs do nothing in this space, which serves, while another is built beside it."""
         settings = self.settings
-        keeps = settings.model_change.keep_serving or settings.candidate is None
-        return not keeps and self.place == settings.lanes.place
+        lane = settings.lanes
+        if lane.candidate is None or self.place != lane.place:
+            return ""
+        if not settings.model_change.keep_serving:
+            return "`keep_serving: false`"
+        if lane.main is not None and lane.main.embedder is None:
+            return (
+                f"how to embed in {lane.main.space_id} is not written down: a run with the "
+                "settings that it was made with writes it down"
+            )
+        return ""
 
     @once
     def serving(self) -> "Opened":
@@ -151,7 +160,25 @@ class Opened(Configured):
         if self.settings is not self:
             return self.settings.serving
         entry = self.record.entry(self.record.serving)
-        return self.in_space(entry) if entry else self.main
+        return self.in_space(self._indexed(entry)) if entry else self.main
+
+    def _indexed(self, serving: SpaceEntry) -> SpaceEntry:
+        """The one that has replaced it, where its index is the other's already."""
+        place = serving.place
+        store = StoreKey(**{**vars(self.base_key), "path": serving.path(self.base_key.path)})
+        made = self.registry.indexes.get(store.index(placed(self.search_index.name, place)))
+        other = self.record.entry(made.space_id) if made else None
+        if other is None or other.place != place or other.retired:
+            return serving
+        return other
+
+    @property
+    def replacing(self) -> str | None:
+        """Id of a space that was begun where this one serves, to replace its vectors."""
+        entry = self.record.entry(self.space.id)
+        if entry is None or self.record.serving != entry.space_id:
+            return None
+        return next(iter(self.record.others_at(entry)), None)
 
     def in_space(self, entry: SpaceEntry) -> "Opened":
         """In one of the pipeline's spaces: as the settings have it, where it is theirs.

@@ -125,10 +125,10 @@ class PipelineRecord:
     def entries(self) -> Iterator[SpaceEntry]:
         yield from (self.spaces or {}).values()
 
-    def at_place_of(self, entry: SpaceEntry) -> str | None:
-        """Another space that was where this one is: its vectors have been replaced."""
-        others = (e for e in self.entries() if e.place == entry.place and not e.retired)
-        return next((e.space_id for e in others if e.space_id != entry.space_id), None)
+    def others_at(self, entry: SpaceEntry) -> list[str]:
+        """Other spaces where this one is: one replaces the other's vectors."""
+        there = (e for e in self.entries() if e.place == entry.place and not e.retired)
+        return [e.space_id for e in there if e.space_id != entry.space_id]
 
     def at(self, place: str) -> SpaceEntry | None:
         """The space that is there now."""
