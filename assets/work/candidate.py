@@ -8,6 +8,7 @@ from assets.work.embedding import Embedded, embed
 from assets.work.opened import Opened
 from assets.work.proving import Indexed, index
 from assets.work.storing import Stored, store
+from resources.core.errors import SearchIndexError
 from resources.registry.pipeline_spaces import SpaceEntry
 
 
@@ -28,6 +29,25 @@ class Candidate:
     serving: str
 
 
+def _make_room(o: Opened) -> None:
+    """Let the server make the index before anything is spent: only it knows how many it takes.
+
+    Raises:
+        SearchIndexError: It takes no more.
+    """
+    engine = o.wanted_engine
+    if engine.name != "mongodb" or o.registry.indexes.get(o.index_key) is not None:
+        return
+    try:
+        engine.reconcile(o.log, o.lease)
+    except SearchIndexError as error:
+        raise SearchIndexError(
+            f"{error}; nothing is embedded in the space {o.space.id}, and {o.record.serving} "
+            "serves as before; where there is no room for two, `model_change: {mode: replace}` "
+            "needs none"
+        ) from error
+
+
 def build(o: Opened) -> Candidate:
     """Bring the candidate up to date, as far as it goes.
 
@@ -37,6 +57,7 @@ def build(o: Opened) -> Candidate:
     Raises:
         EmbeddingsError: As the functions of the four assets; what was written before is kept.
     """
+    _make_room(o)
     planned = plan_work(o)
     embedded = embed(o)
     stored = store(o)

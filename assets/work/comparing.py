@@ -142,7 +142,7 @@ def compare(
         for record in source.read(o.client):
             progress.advance(1)
             if isinstance(record, SourceDocument):
-                for chunk in source.chunking.chunks(record):
+                for chunk in map(o.as_its_own, source.chunking.chunks(record)):
                     if size := excess(chunk):
                         rejected.append(_too_large(source, chunk, size))
                         continue

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
+from dataclasses import replace
 from typing import Any
 
 from pymongo import MongoClient
@@ -11,17 +12,19 @@ from assets.work.configured import RESOURCES, Configured
 from assets.work.lanes import Lanes, adopted, lanes
 from assets.work.plan import Plan, plan_of_run
 from resources.batch_store.store import BatchStore
+from resources.core.chunks import Chunk
+from resources.core.errors import ConfigurationError
 from resources.core.lane import Finished, Lane, unknown
 from resources.core.once import once
 from resources.core.space import EmbeddingSpace
-from resources.core.store_key import StoreKey
+from resources.core.store_key import StoreKey, placed
 from resources.core.written import as_written, block
 from resources.embedders.resource import EmbedderResource
 from resources.evaluation.judged import QuerySet
 from resources.evaluation.queries.provider import Where
 from resources.mongodb.lease import Lease, held
 from resources.registry.neighbours import Neighbours, neighbours
-from resources.registry.pipeline_spaces import PipelineRecord, SpaceEntry, placed
+from resources.registry.pipeline_spaces import PipelineRecord, SpaceEntry
 from resources.registry.registry import Registry
 from resources.rerankers.base import Reranker
 from resources.rerankers.provider import Stored
@@ -171,6 +174,26 @@ class Opened(Configured):
         if other is None or other.place != place or other.retired:
             return serving
         return other
+
+    @once
+    def apart(self) -> str:
+        """What ids of chunks end in, in a space whose chunks are documents of their own.
+
+        Else a text that is a chunk of two chunkers would be one document, with the place that
+        either gives it.
+        """
+        if not self.place or not self.source.chunking.describe():
+            return ""
+        entry, lane = self.record.entry(self.space.id), self.settings.lanes
+        apart = entry is not None and entry.place == self.place and entry.apart
+        if not apart and self.place == lane.candidate:
+            theirs = self.main.source.chunking.describe()
+            apart = theirs not in (None, "", self.source.chunking.describe())
+        return f"@{self.place}" if apart else ""
+
+    def as_its_own(self, chunk: Chunk) -> Chunk:
+        """With an id of this space's own, where it needs one."""
+        return replace(chunk, id=f"{chunk.id}{self.apart}") if self.apart else chunk
 
     @property
     def replacing(self) -> str | None:
@@ -357,6 +380,7 @@ class Opened(Configured):
     def check(self) -> None:
         """The pre-flight: refuse what would stop a run, before it reads or spends anything."""
         self.check_settings()
+        self._check_beside()
         self.batches.check_writable()
         preflight.check_deployment(
             self.client,
@@ -365,6 +389,19 @@ class Opened(Configured):
             search_index=self.search_index,
             registry=self.registry,
             space=self.space,
+        )
+
+    def _check_beside(self) -> None:
+        """Refuse a second vector in documents whose reader would take it for metadata."""
+        layout = self.vector_store.layout
+        if layout == "plain" or self.settings.lanes.candidate is None:
+            return
+        wanted = self.settings.embedder_space
+        raise ConfigurationError(
+            f"the settings of {self.name} ask for the space {wanted.id}, and {self.record.serving} "
+            f"serves: the reader of `layout: {layout}` would take a second vector in its documents "
+            "for metadata, so that none can be built beside; replace the vectors with "
+            "`model_change: {mode: replace}`, or name another `collection` in vector_store"
         )
 
     @contextmanager
