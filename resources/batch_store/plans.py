@@ -22,6 +22,7 @@ import pyarrow as pa
 from resources.batch_store.files import Files
 from resources.core.errors import BatchStoreError
 from resources.core.lane import Finished, unknown
+from resources.core.space import EmbeddingSpace
 
 PINNED_FOR = timedelta(days=30)
 """After which a run of which nobody knows that it has ended counts as ended."""
@@ -97,6 +98,13 @@ class Plans:
             raise self._none(pipeline) from error
         except (ValueError, KeyError) as error:
             raise self._damaged(pipeline) from error
+
+    def remove(self, pipeline: str, space_id: str) -> None:
+        """Remove the plans of a lane whose newest is of a space; while the lane is held."""
+        with suppress(BatchStoreError):  # there is none, or none that can be read
+            if EmbeddingSpace.from_document(self.newest(pipeline)["space"]).id != space_id:
+                return
+        self._files.remove(f"plans/{pipeline}", recursive=True)
 
     def batches(self) -> set[str]:
         """Batches that any plan of any pipeline names, finished or not."""
