@@ -34,6 +34,8 @@ def build_search_quality(about: About, prefix: str) -> dg.AssetsDefinition:
                 o.log("nothing is measured: this run has `evaluation: {queries: {none: {}}}`")
                 none = dg.DataVersion("none")
                 return dg.MaterializeResult(metadata=quality.not_measured(), data_version=none)
+            if o.left_alone:
+                return report.left_alone(o, versions.last(context))
             outcome = measure(o)
             tagging.done(context, o, outcome)
             last = None

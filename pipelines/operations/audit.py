@@ -7,13 +7,13 @@ from pathlib import Path
 from typing import Any
 
 from assets.work.auditing import Examination, examine
-from assets.work.comparing import compare
 from assets.work.opened import Opened
 from assets.work.planning import Counts
 from pipelines.framework.catalog import open_pipeline
 from pipelines.framework.execution import run
 from pipelines.framework.outcome import RunOutcome
 from pipelines.framework.pipeline import EmbeddingPipeline
+from pipelines.operations.plan import dry_run
 from resources.core.errors import SearchIndexError
 from resources.vector_store.remover import VectorRemover
 
@@ -64,9 +64,9 @@ def audit(
     Raises:
         EmbeddingsError: What would stop a run as well.
     """
+    planned = dry_run(pipeline, overrides, auditing=True).counts
     with open_pipeline(pipeline, overrides) as opened:
         o = opened.main
-        planned = _compared(o)
         found = _examine(o, log=log)
         store = o.store
         bare, stored, indexed = store.without_lineage(), store.count(), 0
@@ -120,21 +120,6 @@ def _examine(
     space, batches = opened.space, opened.batches
     names = batches.batches(space.id)
     return examine(space, names=names, batches=batches, store=opened.store, mark=mark, log=log)
-
-
-def _compared(o: Opened) -> Counts:
-    """The source against the store, with what a run would refuse: deletions, what others store."""
-    o.check_settings()
-    found = compare(
-        o,
-        max_delete_fraction=1.0,
-        why_not=o.store.why_not,
-        reject=lambda _: None,
-        hold=lambda *_: None,
-        emit=lambda _: None,
-        log=lambda _: None,
-    )
-    return found.counts
 
 
 def _planned(counts: Counts, space_id: str, deletable: float) -> list[Finding]:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Literal
 
 from assets.checks import MAX_QUARANTINE_SHARE
-from assets.work.behind import standings
+from assets.work.alongside import alongside
 from assets.work.opened import Opened
 from pipelines.framework.modules import Declared
 from pipelines.operations.runs import RunRecord, records, runs_of
@@ -237,7 +237,7 @@ class Seen:
 def _others(opened: Opened, serving: str | None, wanted: str | None) -> Iterator[SpaceStatus]:
     """The spaces that are beside the one that serves, or are to replace it."""
     spaces = opened.registry.spaces
-    for each in standings(opened) if len(list(opened.record.entries())) > 1 else ():
+    for each in alongside(opened) if len(list(opened.record.entries())) > 1 else ():
         entry = each.entry
         if entry.space_id == serving:
             continue
