@@ -162,7 +162,7 @@ class Opened(Configured):
         """`main`; where that is left as it is, only its place: its provider may be gone."""
         if self.settings is not self:
             return self.settings.kept
-        there = self._at(self.lanes.place)
+        there = self.at(self.lanes.place)
         return there if there.left_alone else self.main
 
     @once
