@@ -55,13 +55,20 @@ def _condition(value: Any, depth: int) -> None:
         raise QueryRefused(f"the filter is nested more than {MAX_DEPTH} levels deep: make it flat")
     if not isinstance(value, Mapping) or not any(str(name).startswith("$") for name in value):
         return
-    for name, inner in value.items():
-        if name not in OPERATORS:
+    others = [name for name in value if name not in OPERATORS]
+    for name in others:
+        if name.startswith("$"):
             _refuse(name)
+    if others:
+        raise QueryRefused(
+            f"the filter has the field {others[0]!r} beside operators: give each a mapping of its "
+            "own"
+        )
+    for name, inner in value.items():
         if name == "$not":
             _condition(inner, depth + 1)
         elif name == "$elemMatch" and isinstance(inner, Mapping):
-            operators = any(str(each).startswith("$") and each not in LOGICAL for each in inner)
+            operators = any(each in OPERATORS for each in inner)
             (_condition if operators else _clause)(inner, depth + 1)
 
 
