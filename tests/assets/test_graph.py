@@ -37,6 +37,7 @@ def test_a_first_run_makes_everything(films):
             "one_space",
             "vectors_as_embedded",
             "all_stored",
+            "model_is_current",
             "index_is_complete",
         ],
         True,
