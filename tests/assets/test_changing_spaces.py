@@ -1,5 +1,6 @@
 """Which space of a pipeline serves: promoted, rolled back, retired, and what is refused."""
 
+import json
 import threading
 from pathlib import Path
 from typing import Any
@@ -211,3 +212,64 @@ def test_nobody_elses_document_is_touched(changing: tuple[Workshop, str, str]):
     workshop.vectors.insert_one(theirs)
     retire(workshop.pipeline, second)
     assert workshop.vectors.find_one({"_id": "theirs"}) == theirs
+
+
+def test_the_gate_compares_what_both_answer_and_keeps_what_it_has_measured(
+    workshop: Workshop, other: str
+):
+    workshop.write(DOCUMENTS)
+    assert workshop.run().success
+    beside = workshop.run(config=with_model(other))
+    assert beside.checks["may_serve"]
+    (_, second) = (each.entry.space_id for each in spaces(workshop.pipeline).spaces)
+    done = promote(workshop.pipeline, second)
+    assert done.verdict
+    assert not done.verdict.measured
+    assert done.verdict.known_item
+    assert [row.criterion for row in done.verdict.rows] == [
+        "coverage",
+        "index",
+        "nDCG@10",
+        "overlap@10",
+        "latency of a search",
+        "bytes of vectors",
+        "cost a month",
+    ]
+
+
+def test_what_is_worse_beyond_chance_is_stopped(workshop: Workshop, other: str):
+    words = [f"{a} {b}" for a in ("red", "blue", "wide", "old") for b in ("cat", "sea", "tree")]
+    workshop.write([{"_id": n, "text": f"text {n} of {n % 7}"} for n in range(60)])
+    assert workshop.run().success
+    # What the first one finds is right.
+    judged = [
+        {"query": text, "relevant": [hit.id for hit in workshop.search(text, limit=2).hits]}
+        for text in words
+    ]
+    file = workshop.folder / "judged.jsonl"
+    file.write_text("".join(json.dumps(each) + "\n" for each in judged), "utf-8")
+    workshop.configure({"evaluation": {"queries": {"jsonl": {"path": str(file)}}}})
+    beside = workshop.run(config=with_model(other, promote="auto"))
+    assert beside.success, beside.failures
+    assert not beside.checks["may_serve"]
+    first, second = (each.entry.space_id for each in spaces(workshop.pipeline).spaces)
+    with pytest.raises(SpaceError, match=r"may not serve: the gate stops it: nDCG@10 .*--force"):
+        promote(workshop.pipeline, second)
+    assert states(workshop) == {first: "serving", second: "ready"}
+    forced = promote(workshop.pipeline, second, force="it is cheaper")
+    assert forced.change.why.startswith(
+        "forced: it is cheaper (against: the gate stops it: nDCG@10"
+    )
+
+
+def test_it_may_serve_by_itself_once_the_gate_lets_it_through(workshop: Workshop, other: str):
+    workshop.write(DOCUMENTS)
+    assert workshop.run().success
+    beside = workshop.run(config=with_model(other, promote="auto"))
+    assert beside.success, beside.failures
+    serving, before = spaces(workshop.pipeline, history=True).spaces
+    assert (serving.state, before.state) == ("serving", "previous")
+    assert serving.entry.space_id == beside.candidate_space["candidate"]
+    last = spaces(workshop.pipeline, history=True).history[-1]
+    assert last.by == f"run {beside.run_id}, by `promote: auto`"
+    assert last.why.startswith("the gate lets it through")
