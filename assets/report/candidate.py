@@ -9,7 +9,9 @@ from assets.report import tables
 from assets.report.metadata import embedded, indexed, planned, stored
 from assets.work.behind import Standing
 from assets.work.candidate import Candidate
+from assets.work.changing.flipping import Flipped
 from assets.work.gating import Verdict
+from resources.core.markdown import literal
 
 NONE = "none: the settings want the space that serves"
 
@@ -92,6 +94,21 @@ def gate(verdict: Verdict) -> dict[str, Any]:
     if verdict.queries:
         said |= {"queries": verdict.queries, "queries made from documents": verdict.known_item}
     said |= {f"evaluation of {name}": each for name, each in verdict.evaluations.items()}
+    return said
+
+
+def flipped(done: Flipped) -> dict[str, Any]:
+    """What serves now, why, and how far it is behind."""
+    said: dict[str, Any] = {
+        "serving": done.now,
+        "before": done.before or "nothing",
+        "why": literal(done.change.why),
+    }
+    if done.behind is not None:
+        said["behind"] = str(done.behind)
+    if done.verdict is not None:
+        said |= gate(done.verdict)
+    said["serving"] = done.now
     return said
 
 

@@ -5,6 +5,7 @@ import threading
 from pathlib import Path
 from typing import Any
 
+import dagster as dg
 import pytest
 from tenacity import Retrying, stop_after_delay, wait_fixed
 
@@ -12,7 +13,7 @@ from pipelines import promote, retire, rollback, spaces
 from pipelines.framework.catalog import open_pipeline
 from resources.core.errors import SpaceError
 from tests.models import build_static_model
-from tests.workshop import Workshop
+from tests.workshop import Workshop, shared_instance
 
 DOCUMENTS = [{"_id": n, "text": f"text {n} of {n % 7}", "kind": f"k{n % 3}"} for n in range(20)]
 
@@ -273,3 +274,32 @@ def test_it_may_serve_by_itself_once_the_gate_lets_it_through(workshop: Workshop
     last = spaces(workshop.pipeline, history=True).history[-1]
     assert last.by == f"run {beside.run_id}, by `promote: auto`"
     assert last.why.startswith("the gate lets it through")
+
+
+def test_each_is_a_job_too_and_the_history_names_the_run(changing: tuple[Workshop, str, str]):
+    workshop, first, second = changing
+    definitions = workshop.pipeline.definitions()
+
+    def launched(job: str, op: str, **config: str) -> dg.ExecuteInProcessResult:
+        return definitions.resolve_job_def(job).execute_in_process(
+            run_config={"ops": {op: {"config": config}}},
+            instance=shared_instance(),
+            tags={"user": "ann"},
+            raise_on_error=False,
+        )
+
+    refused = launched("films_promote", "films_promote_space", space="nothing")
+    assert not refused.success
+    assert states(workshop) == {first: "serving", second: "ready"}
+    runs = [
+        launched("films_promote", "films_promote_space", space=second),
+        launched("films_rollback", "films_rollback_space", why="odd answers"),
+        launched("films_retire", "films_retire_space", space=second, force="it was worse"),
+    ]
+    assert all(run.success for run in runs)
+    assert states(workshop) == {first: "serving", second: "retired"}
+    told = spaces(workshop.pipeline, history=True).history[-3:]
+    assert [(each.event, each.by, each.run) for each in told] == [
+        (event, f"ann, run {run.run_id}", run.run_id)
+        for event, run in zip(("promoted", "rolled back", "retired"), runs, strict=True)
+    ]
