@@ -42,6 +42,7 @@ from pipelines.cli import (
     status,
     streams,
     terminal,
+    withdrawal,
 )
 from pipelines.cli.options import say_error, say_unseen
 from pipelines.framework import brief, console
@@ -50,7 +51,15 @@ from pipelines.operations.audit import Audit
 from pipelines.operations.audit import Finding as AuditFinding
 from pipelines.operations.doctor import Finding
 from pipelines.operations.history import PastRun
-from pipelines.operations.lineage import ModelSummary, VectorLineage
+from pipelines.operations.lineage import (
+    InSpace,
+    Resting,
+    SourceNow,
+    Summed,
+    VectorLineage,
+    Withdrawal,
+    Withdrawn,
+)
 from pipelines.operations.models_for import Choice, Ranked
 from pipelines.operations.plan import DryRun, LanePlan
 from pipelines.operations.quarantined import InQuarantine
@@ -60,7 +69,7 @@ from pipelines.operations.several import Unseen
 from pipelines.operations.spaces import Listed as SpaceListed
 from pipelines.operations.spaces import Spaces
 from pipelines.operations.spending import Spending, Spent
-from pipelines.operations.status import IndexStatus, LastRun, PipelineStatus
+from pipelines.operations.status import IndexStatus, LastRun, PipelineStatus, SpaceStatus
 from resources.core.errors import EmbeddingsError
 from resources.core.space import EmbeddingSpace
 from resources.evaluation.judged import JudgedQuery, Judgement
@@ -172,7 +181,7 @@ SHOWS: dict[str, Callable[[str], object]] = {
         ["day"],
     ),
     "audit": lambda text: audit.show(
-        text, Audit(1, 1, 1, 1, [AuditFinding(text, 1, text, text)])
+        text, Audit(text, text, [text], 1, 1, 1, 1, [AuditFinding(text, 1, text, text)])
     ),
     "doctor": lambda text: [
         doctor._show(Finding(text, "problem", text, text)),
@@ -199,18 +208,37 @@ SHOWS: dict[str, Callable[[str], object]] = {
         [
             PipelineStatus(
                 text, text, text, 1, 1, IndexStatus("ready", text, 1, 1),
-                LastRun(text, text, NOW, NOW, text), 1.0, 1.0, 0.0, True, [text],
+                LastRun(text, text, NOW, NOW, text), 1.0, 1.0, 0.0, True, text, 1,
+                [SpaceStatus(text, text, "ready", text, 1, 1, 1, 1, 1)], [text], [text],
             )
         ]
     ),
     "history": lambda text: history._show(
         text, [PastRun(text, "failed", NOW, 1.0, text, text, text, text, why=text)]
     ),
-    "lineage": lambda text: lineage._show_models(
-        text, [ModelSummary(text, text, 1, NOW, NOW, SPACE)]
+    "lineage": lambda text: lineage._show_summed(
+        text,
+        [Summed(text, text, "serving", text, text, text, 1, 1, 1, NOW, NOW, SPACE, text, text)],
     ),
     "lineage of one": lambda text: lineage._show_vector(
-        VectorLineage({text: text}, {"model": text, "run": text}, SPACE, {"versions": {text: text}})
+        VectorLineage(
+            {text: text}, {"model": text, "run": text}, SPACE, {"versions": {text: text}},
+            source_id=text, path=text, excerpt=text, place={"start": text}, batch_file=text,
+            run_url=text, spaces=[InSpace(text, text, f"{text}.", "ready", text, text, NOW, False)],
+            source=SourceNow("unknown", text),
+        )
+    ),
+    "lineage --model": lambda text: withdrawal.show(
+        Withdrawal(
+            text, [Withdrawn(text, text, "legacy", text, text, text)], False,
+            [
+                Resting(
+                    text, text, False, text, text, "serving", text, text, 1, True, text, False, 1,
+                    0.5, 1.0,
+                )
+            ],
+            [text], {},
+        )
     ),
     "search": lambda text: search.show(
         SearchAnswer(
