@@ -174,6 +174,11 @@ class Opened(Configured):
             found["source"] = self.source.model_copy(update={"chunking": chunking})
         return self._at(entry.place, found)
 
+    def embeds(self, entry: SpaceEntry) -> bool:
+        """Whether the embedder of the settings is of that space."""
+        settings = self.settings
+        return entry.space_id in settings._known_as(entry.place)  # noqa: SLF001
+
     def written(self) -> dict[str, Any]:
         """How its space is embedded and cut, as `SpaceEntry` keeps it."""
         embedder, source = self.settings.embedder, self.settings.source
