@@ -179,6 +179,25 @@ class Opened(Configured):
         settings = self.settings
         return entry.space_id in settings._known_as(entry.place)  # noqa: SLF001
 
+    def lying(self, entry: SpaceEntry) -> "Opened":
+        """In one of the pipeline's spaces as it lies there: nothing here asks a model.
+
+        So it can be had where the model is gone, or a variable of its provider is not set.
+
+        Raises:
+            ConfigurationError: As `in_space`, where the registry does not know what the id means.
+        """
+        if self.settings is not self:
+            return self.settings.lying(entry)
+        space = self.registry.spaces.get(entry.space_id)
+        if space is None:
+            return self.in_space(entry)
+        found: dict[str, Any] = {"space": space, "embedder_space": space}
+        if entry.chunking is not None:
+            chunking = block(SourceResource, "chunking", entry.chunking)
+            found["source"] = self.source.model_copy(update={"chunking": chunking})
+        return self._at(entry.place, found)
+
     def written(self) -> dict[str, Any]:
         """How its space is embedded and cut, as `SpaceEntry` keeps it."""
         embedder, source = self.settings.embedder, self.settings.source
@@ -313,6 +332,17 @@ class Opened(Configured):
     def wanted_engine(self) -> SearchEngine:
         """What an index that is made now gets; the log is told why."""
         return self._engine(None, self.log)
+
+    def drop_index(self) -> None:
+        """Remove the index of this space, whichever engine made it; it may be gone already.
+
+        Raises:
+            SearchIndexError: The server refuses.
+        """
+        made = self.registry.indexes.get(self.index_key)
+        engine = self._engine(made.engine if made else None, lambda line: None)
+        engine.drop()
+        self.registry.indexes.forget(self.index_key)
 
     def _engine(self, served_by: str | None, log: Callable[[str], None]) -> SearchEngine:
         return self.search_index.open(

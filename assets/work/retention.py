@@ -1,6 +1,6 @@
 """Remove embedding batches that have grown old and that nothing needs any more."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from datetime import UTC, datetime, timedelta
 
 from pymongo import MongoClient
@@ -28,23 +28,59 @@ def remove_old_batches(
         How many were removed.
     """
     limit = datetime.now(UTC) - timedelta(days=days)
-    planned, held = batches.plans.batches(), registry.evaluations.held_batches()
+    planned, held = batches.plans.batches(), _held(registry)
+    where = batches, client, registry
     batches.queries.remove_old(limit, registry.evaluations.spaces_in_use(limit))
     removed = 0
     for space_id in batches.spaces():
-        stores = [entry.key for entry in registry.stores.of_space(space_id)]
-        for name in batches.batches(space_id, older_than=limit):
-            if name in planned or (space_id, name) in held:
-                continue
-            try:
-                texts = batches.texts(space_id, name)
-            except MissingFile:
-                continue  # another run removes it as well
-            except DamagedFile:
-                texts = []
-            if not _stored(client, stores, space_id, texts):
-                batches.remove_batch(space_id, name)
-                removed += 1
+        names = batches.batches(space_id, older_than=limit)
+        removed += _removed(space_id, names, planned | held.get(space_id, set()), *where)
+    return removed
+
+
+def remove_unneeded(
+    space_id: str, *, batches: BatchStore, client: MongoClient, registry: Registry
+) -> int:
+    """As `remove_old_batches`, of one space and however old they are.
+
+    Returns:
+        How many were removed.
+    """
+    kept = batches.plans.batches() | _held(registry).get(space_id, set())
+    names = batches.batches(space_id)
+    return _removed(space_id, names, kept, batches, client, registry)
+
+
+def _held(registry: Registry) -> dict[str, set[str]]:
+    """Batches that evaluations hold, by space."""
+    found: dict[str, set[str]] = {}
+    for space_id, name in registry.evaluations.held_batches():
+        found.setdefault(space_id, set()).add(name)
+    return found
+
+
+def _removed(
+    space_id: str,
+    names: Sequence[str],
+    kept: Collection[str],
+    batches: BatchStore,
+    client: MongoClient,
+    registry: Registry,
+) -> int:
+    stores = [entry.key for entry in registry.stores.of_space(space_id)]
+    removed = 0
+    for name in names:
+        if name in kept:
+            continue
+        try:
+            texts = batches.texts(space_id, name)
+        except MissingFile:
+            continue  # another run removes it as well
+        except DamagedFile:
+            texts = []
+        if not _stored(client, stores, space_id, texts):
+            batches.remove_batch(space_id, name)
+            removed += 1
     return removed
 
 

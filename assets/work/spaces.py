@@ -50,7 +50,7 @@ def complete(o: Opened, indexed: int) -> SpaceEntry:
     stored = o.store.count()
     held = o.registry.quarantine.count(o.lane, "provider", "store")
     bytes_each = o.store.format.bytes_each(o.space.dimensions)
-    found = {
+    found: dict[str, Any] = {
         "run": o.run,
         "vectors": stored,
         "bytes": stored * bytes_each,
@@ -58,6 +58,8 @@ def complete(o: Opened, indexed: int) -> SpaceEntry:
         "quarantined": held,
         "missing": max(0, counts["source"] - min(stored, indexed) - held),
     }
+    if not found["missing"]:
+        found["complete_at"] = now()
     spaces = o.registry.of_pipelines
     for _ in range(RACES):
         record = spaces.get(o.name, o.base_key)

@@ -22,6 +22,7 @@ import pyarrow as pa
 from resources.batch_store.files import Files
 from resources.core.errors import BatchStoreError
 from resources.core.lane import Finished, unknown
+from resources.core.space import EmbeddingSpace
 
 PINNED_FOR = timedelta(days=30)
 """After which a run of which nobody knows that it has ended counts as ended."""
@@ -98,6 +99,13 @@ class Plans:
         except (ValueError, KeyError) as error:
             raise self._damaged(pipeline) from error
 
+    def remove(self, pipeline: str, space_id: str) -> None:
+        """Remove the plans of a lane whose newest is of a space; while the lane is held."""
+        with suppress(BatchStoreError):  # there is none, or none that can be read
+            if EmbeddingSpace.from_document(self.newest(pipeline)["space"]).id != space_id:
+                return
+        self._files.remove(f"plans/{pipeline}", recursive=True)
+
     def batches(self) -> set[str]:
         """Batches that any plan of any pipeline names, finished or not."""
         named = set()
@@ -105,7 +113,9 @@ class Plans:
             for plan in self._files.names(f"plans/{pipeline}"):
                 with suppress(FileNotFoundError, NotADirectoryError, ValueError, KeyError):
                     manifest = self._files.read_json(f"plans/{pipeline}/{plan}/plan.json")
-                    named |= {part["batch"] for part in manifest["parts"]}
+                    for part in manifest["parts"]:
+                        # What is cut from a batch of a wider space needs that one too.
+                        named |= {part["batch"], part.get("origin", "").rpartition("/")[2]}
         return named
 
     def _manifest(self, pipeline: str, plan: str) -> dict[str, Any]:

@@ -239,6 +239,10 @@ class BatchStore:
         """Where the local engine keeps the versions of an index: a path or URL, not to be shown."""
         return f"{self._root}/indexes/{pipeline}/{index}"
 
+    def remove_index(self, pipeline: str, index: str) -> None:
+        """Remove an index with all its versions; it may be gone already."""
+        self._files.remove(f"indexes/{pipeline}/{index}", recursive=True)
+
     def prune_index(
         self,
         pipeline: str,

@@ -8,6 +8,7 @@ EmbeddingsError
 ├── ProviderError        the embedding provider refuses, or its reply is not what was asked for
 ├── BatchStoreError      batch files or plans are missing or damaged
 ├── SearchIndexError     the search index cannot be built or is not what was declared
+├── SpaceError           a space cannot serve, or go, as things stand
 ├── EvaluationError      judged queries cannot be used, or something to measure with is missing
 └── QueryRefused         a search that would answer wrongly, so it does not answer
 """
@@ -47,6 +48,10 @@ class BatchStoreError(EmbeddingsError):
 
 
 class SearchIndexError(EmbeddingsError):
+    pass
+
+
+class SpaceError(EmbeddingsError):
     pass
 
 

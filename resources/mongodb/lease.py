@@ -27,7 +27,7 @@ from tenacity import Retrying, retry_if_result, stop_after_delay, wait_fixed
 from resources.core.errors import LeaseError
 from resources.core.lane import Finished, Lane, unknown
 from resources.mongodb.holder import Holder
-from resources.mongodb.lease_entries import freeing, prefix, server_time, take
+from resources.mongodb.lease_entries import at_work, freeing, prefix, server_time, take
 
 COLLECTION = "embedding_leases"
 POLL_SECONDS = 1.0
@@ -222,6 +222,11 @@ def held(
     if not (lease.release() if last else lease.pause(marked=not one_process)):
         # Frozen after its last check: what it has done since may not be what the newer one wants.
         raise lease.stale()
+
+
+def holder(client: MongoClient, registry: str, lane: Lane, finished: Finished = unknown) -> str:
+    """Who is at work on a lane, in words; empty where nobody is. Nothing is held by looking."""
+    return at_work(client[registry][COLLECTION], lane, finished)
 
 
 def _clock() -> float:

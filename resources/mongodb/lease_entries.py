@@ -63,6 +63,21 @@ def take(
     return take(collection, lane, holder, seconds, finished)  # another was faster; look again
 
 
+def at_work(collection: Collection, lane: Lane, finished: Finished) -> str:
+    """Who holds what excludes the lane, in words; empty where nobody does."""
+    current = collection.find_one({"_id": lane.name})
+    if current is None:
+        return ""
+    now = server_time(collection)
+    entries: dict[int | None, Mapping[str, Any]] = {None: current}
+    entries |= {int(number): entry for number, entry in current.get("shards", {}).items()}
+    for shard, entry in entries.items():
+        other = replace(lane, space_id=entry.get("space", ""), shard=shard)
+        if entry["run"] is not None and lane.excludes(other) and not _free(entry, now, finished):
+            return _who(other, entry)
+    return ""
+
+
 def prefix(shard: int | None) -> str:
     return "" if shard is None else f"shards.{shard}."
 

@@ -108,3 +108,7 @@ class Indexes:
     def forget_maker(self, index: str) -> None:
         """What was made is gone."""
         self._indexes.update_one({"_id": index}, {"$unset": {"maker": ""}})
+
+    def forget(self, index: str) -> None:
+        """There is no such index any more: searches are told so."""
+        self._indexes.delete_one({"_id": index})

@@ -19,6 +19,8 @@ from resources.core.store_key import StoreKey
 
 State = Literal["building", "ready", "serving", "previous", "retired"]
 Event = Literal["first", "built", "promoted", "rolled back", "retired"]
+FLIPS = ("first", "promoted", "rolled back")
+"""Events after which another space serves."""
 
 
 @dataclass(frozen=True)
@@ -38,7 +40,11 @@ class SpaceEntry:
         vectors: Stored when that had ended; `bytes` of them, without an index.
         chunks: Of the source then.
         missing: Chunks that have no vector and stand in no quarantine.
+        complete_at: When a run has last found it complete.
+        behind: Chunks of the serving space of which the vector was missing here, or of another
+            text, when that was counted last; `behind_of`: of which revisions of both stores.
         retired: Its vectors and its index are gone, or go.
+        cleared: When they were gone; what it was stays noted.
     """
 
     space_id: str
@@ -53,7 +59,11 @@ class SpaceEntry:
     chunks: int = 0
     missing: int = 0
     quarantined: int = 0
+    complete_at: datetime | None = None
+    behind: int | None = None
+    behind_of: str = ""
     retired: bool = False
+    cleared: datetime | None = None
 
     def path(self, base: str) -> str:
         """Where its vectors lie, where the settings' path is `base`."""
@@ -139,8 +149,10 @@ class PipelineSpaces:
     """All of a deployment."""
 
     def __init__(self, database: Database) -> None:
-        self._records = database["pipeline_spaces"]
-        self._history = database["pipeline_space_history"]
+        # Moments here are told to people, and compared with now.
+        aware = database.codec_options.with_options(tz_aware=True)
+        self._records = database.get_collection("pipeline_spaces", codec_options=aware)
+        self._history = database.get_collection("pipeline_space_history", codec_options=aware)
 
     def get(self, pipeline: str, store: StoreKey) -> PipelineRecord:
         """What is known; nothing before the first run."""
@@ -181,7 +193,7 @@ class PipelineSpaces:
                 free = there is None or record.serving is None
                 at = "" if free else entry.space_id
             values: dict[str, Any] = {}
-            found = replace(entry, place=at, since=now(), retired=False, built=None)
+            found = replace(entry, place=at, since=now(), retired=False, built=None, cleared=None)
             values[f"spaces.{entry.space_id}"] = asdict(found)
             there = record.at(at)
             if there is not None and record.serving is None:
@@ -222,6 +234,11 @@ class PipelineSpaces:
         if record.serving:
             changed[f"spaces.{record.serving}.since"] = when
         return self.change(record, replace(change, before=record.serving), {**changed, **values})
+
+    def last_flip(self, record: PipelineRecord) -> Change | None:
+        """The latest change of which space serves."""
+        of = (each for each in self.history(record.pipeline) if each.store == str(record.store))
+        return next((each for each in reversed(list(of)) if each.event in FLIPS), None)
 
     def history(self, pipeline: str | None = None) -> list[Change]:
         """All changes, the oldest first."""

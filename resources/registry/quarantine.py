@@ -311,6 +311,11 @@ class Quarantine:
         self._ask_again(chosen)
         return self._entries.delete_many(chosen).deleted_count
 
+    def forget(self, lane: Lane) -> int:
+        """Remove what stands here of a lane that nobody works on any more; returns how many."""
+        own = {"pipeline": lane.pipeline, "lane": lane.space_id}
+        return self._entries.delete_many(own).deleted_count
+
     def _ask_again(self, chosen: dict[str, Any]) -> None:
         """Let go of the refusals of some entries' texts, whichever entries they stand in."""
         refused = self._entries.find(

@@ -90,6 +90,14 @@ class Stores:
         revision = secrets.token_hex(8)
         lease.put(self._stores, str(store), {**values, "revision": revision, "at": now()})
 
+    def forget_space(self, store: StoreKey, lease: Lease) -> None:
+        """Note that no vector is left in a store.
+
+        Raises:
+            LeaseError: A newer holder of the lease has noted another.
+        """
+        lease.put(self._stores, str(store), {"space": None, "revision": secrets.token_hex(8)})
+
     # --- who writes
 
     def claim(self, store: StoreKey) -> StoreClaim:

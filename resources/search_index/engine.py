@@ -125,6 +125,14 @@ class SearchEngine(ABC):
         """
 
     @abstractmethod
+    def drop(self) -> None:
+        """Remove the index with all that belongs to it; it may be gone already.
+
+        Raises:
+            SearchIndexError: The server refuses.
+        """
+
+    @abstractmethod
     def serve(self) -> "ServedIndex":
         """The index as it is now.
 

@@ -34,6 +34,11 @@ class VectorRemover:
         """
         return self._removed([{**self._fenced(chunk_id), **self._store.mine} for chunk_id in ids])
 
+    def retire(self, ids: Sequence[Any], space_id: str) -> int:
+        """As `delete`, of vectors of one space that are no more to be searched."""
+        mine = {**self._store.mine, f"{self._store.lineage_path}.space": space_id}
+        return self._removed([{**self._fenced(chunk_id), **mine} for chunk_id in ids])
+
     def withdraw(self, chunks: Sequence[tuple[Chunk, bool]], space_id: str) -> int:
         """Remove what is stored of chunks that got no vector, because their text was refused.
 

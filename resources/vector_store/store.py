@@ -149,11 +149,20 @@ class VectorStore:
         """
         self.collection.create_index(
             [(f"{self.lineage_path}.space", 1), (f"{self.lineage_path}.text_hash", 1)],
-            name=f"{self.lineage_path}_space_text",
+            name=self._helper,
         )
         if self.chunker:  # what stands around a chunk is found by it
             place = [(SOURCE_FIELD, 1), (f"{PLACE_FIELD}.index", 1)]
             self.collection.create_index(place, name="source_chunks")
+
+    @property
+    def _helper(self) -> str:
+        return f"{self.lineage_path}_space_text"
+
+    def drop_helper(self) -> None:
+        """Drop the index that finds a vector by its text: there is none left. It may be gone."""
+        if self._helper in self.collection.index_information():
+            self.collection.drop_index(self._helper)
 
     def stored(self, ids: Sequence[Any]) -> dict[str, StoredState]:
         """State of the chunks that have a vector or a document here, by key.

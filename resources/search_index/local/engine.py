@@ -371,6 +371,9 @@ class LocalEngine(SearchEngine):
             )
         return Coverage(known, indexed, why)
 
+    def drop(self) -> None:
+        self._versions.remove()
+
     def serve(self) -> ServedLocally:
         entry, version = self._serving()
         return ServedLocally(

@@ -63,6 +63,10 @@ class Versions:
         save_version(self.folder, name, shape, named, [deleted for _, _, deleted in parts])
         return self.open(name)
 
+    def remove(self) -> None:
+        """Remove all of them; they may be gone already."""
+        self._batches.remove_index(self._pipeline, self._index)
+
     def prune(self, keep: Sequence[str]) -> None:
         """Remove old versions, except those named, and old segments that none needs any more."""
         self._batches.prune_index(

@@ -190,6 +190,17 @@ class MongoDBEngine(SearchEngine):
             return 0
         return max(0, self._collection.count_documents({}) - state.indexed)
 
+    def drop(self) -> None:
+        self._text.drop()
+        with index_errors(self._collection, self._index):
+            state = self._vectors.find()
+            paths = (
+                [each.get("path") for each in state.definition.get("fields", [])] if state else []
+            )
+            # What has the name and is over another path is somebody else's.
+            if state is not None and state.there and self._store.path in paths:
+                self._collection.drop_search_index(self._index)
+
     # --- searching
 
     def serve(self) -> ServedIndex:

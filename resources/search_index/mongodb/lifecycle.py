@@ -51,6 +51,11 @@ class IndexState:
     indexed: int | None
     message: str
 
+    @property
+    def there(self) -> bool:
+        """Whether it is there: neither gone nor going."""
+        return self.status not in ("DELETING", "DOES_NOT_EXIST")
+
     @classmethod
     def from_entry(cls, entry: Mapping[str, Any]) -> "IndexState":
         definition = entry.get("latestDefinition") or {}

@@ -26,6 +26,8 @@ from resources.vector_store.store import VectorStore
 
 Log = Callable[[str], None]
 
+_DROPPED = "dropping index {}: search_index has no `text` any more"
+
 
 @dataclass(frozen=True)
 class Declared:
@@ -79,7 +81,7 @@ class TextIndex:
             LeaseError: Another run has taken the pipeline over.
         """
         if not self._declared.text:
-            self._drop(log, lease)
+            self.drop(lambda: log(_DROPPED.format(self.name)), lease)
             return None
         wanted = build_text_definition(
             self._declared,
@@ -109,15 +111,21 @@ class TextIndex:
                 f"{self.name}`"
             )
 
-    def _drop(self, log: Log, lease: Lease | None) -> None:
+    def drop(self, told: Callable[[], None] = lambda: None, lease: Lease | None = None) -> None:
+        """Drop it, if this pipeline has made it.
+
+        Args:
+            told: Called before it is dropped.
+            lease: Asked before.
+        """
         if self._indexes.maker(self._key) != self._pipeline:
             return  # nobody's that we know of, or a neighbour's who still declares it
         with index_errors(self._collection, self.name):
             state = self._index.find()
             if lease:
                 lease.check()
-            if state is not None and state.status not in ("DELETING", "DOES_NOT_EXIST"):
-                log(f"dropping index {self.name}: search_index has no `text` any more")
+            if state is not None and state.there:
+                told()
                 self._collection.drop_search_index(self.name)
                 self.changed = True
         self._indexes.forget_maker(self._key)

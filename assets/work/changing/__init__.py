@@ -1,0 +1,1 @@
+"""Which of a pipeline's spaces serves: promoted, rolled back, retired."""

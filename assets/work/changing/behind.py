@@ -1,0 +1,70 @@
+"""How far one space of a pipeline is behind another: counted in the documents that hold both."""
+
+from dataclasses import dataclass
+
+from assets.work.opened import Opened
+
+
+@dataclass(frozen=True)
+class Behind:
+    """What one space lacks of another.
+
+    Attributes:
+        chunks: Of the other space.
+        missing: Of them without a vector in this one.
+        changed: Of them whose vector here is of another text.
+        gone: Vectors here of chunks that the other does not have any more.
+    """
+
+    chunks: int
+    missing: int
+    changed: int
+    gone: int
+
+    @property
+    def fresh(self) -> bool:
+        return not (self.missing or self.changed or self.gone)
+
+    def __str__(self) -> str:
+        if self.fresh:
+            return f"it is as fresh: {self.chunks:,} chunks"
+        parts = [
+            (self.missing, "have no vector in it"),
+            (self.changed, "have one of an older text"),
+            (self.gone, "are in it that are not in the source any more"),
+        ]
+        said = ", ".join(f"{count:,} {what}" for count, what in parts if count)
+        return f"it is stale: of {self.chunks:,} chunks {said}"
+
+
+def behind(this: Opened, other: Opened) -> Behind | None:
+    """Compare two spaces chunk by chunk, in the server.
+
+    Returns:
+        None where they are cut by different chunkers: no chunk of one is a chunk of the other.
+    """
+    if this.source.chunking.describe() != other.source.chunking.describe():
+        return None
+    mine, theirs = this.store, other.store
+    space, text = f"${mine.lineage_path}.space", f"${mine.lineage_path}.text_hash"
+    there = {"$eq": [space, this.space.id]}
+    same = {"$eq": [text, f"${theirs.lineage_path}.text_hash"]}
+    held = {f"{theirs.lineage_path}.space": other.space.id, **theirs.mine}
+    stages = [
+        {"$match": held},
+        {"$project": {"there": {"$cond": [there, 1, 0]}, "same": {"$cond": [same, 1, 0]}}},
+        {
+            "$group": {
+                "_id": None,
+                "chunks": {"$sum": 1},
+                "there": {"$sum": "$there"},
+                "same": {"$sum": {"$multiply": ["$there", "$same"]}},
+            }
+        },
+    ]
+    found = next(iter(theirs.collection.aggregate(stages)), {"chunks": 0, "there": 0, "same": 0})
+    stored = mine.collection.count_documents(
+        {f"{mine.lineage_path}.space": this.space.id, **mine.mine}
+    )
+    chunks, both = int(found["chunks"]), int(found["there"])
+    return Behind(chunks, chunks - both, both - int(found["same"]), max(0, stored - both))
