@@ -6,8 +6,6 @@ from assets.work.opened import Opened
 from resources.core.errors import QueryRefused
 from resources.registry.pipeline_spaces import PipelineRecord, SpaceEntry
 
-_ORDER = ("serving", "previous", "ready", "building")
-
 
 @dataclass(frozen=True)
 class SpaceAsked:
@@ -85,10 +83,11 @@ def asked(o: Opened, record: PipelineRecord) -> list[SpaceAsked]:
 
 
 def _there(record: PipelineRecord) -> list[SpaceEntry]:
+    """The one that serves first, then the newest."""
     there = [entry for entry in record.entries() if not entry.retired]
-    return sorted(
-        there, key=lambda each: (_ORDER.index(record.state(each.space_id)), each.space_id)
-    )
+    there.sort(key=lambda entry: entry.space_id)
+    there.sort(key=lambda entry: entry.since.timestamp() if entry.since else 0.0, reverse=True)
+    return sorted(there, key=lambda entry: entry.space_id != record.serving)
 
 
 def how_far(record: PipelineRecord, entry: SpaceEntry) -> str:

@@ -125,6 +125,12 @@ class Follower:
         return self._record
 
     @property
+    def space_id(self) -> str | None:
+        """Of the space that questions are answered in now; None before the first."""
+        state = self._state
+        return state.serving.space.id if state else None
+
+    @property
     def notes(self) -> list[str]:
         """What a person should know about answers, as sentences."""
         found, record, state = [], self._record, self._state

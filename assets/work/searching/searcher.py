@@ -5,20 +5,20 @@ import dataclasses
 import threading
 import time
 from collections import OrderedDict
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import ExitStack
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from typing import Any, TypeVar, Unpack
 
 import numpy as np
 from pymongo.errors import ConnectionFailure, PyMongoError
 
 from assets.work.opened import Opened
-from assets.work.searching.answer import SearchAnswer, SearchHit
+from assets.work.searching.answer import SearchAnswer
+from assets.work.searching.answering import answers_of
 from assets.work.searching.choosing import SpaceAsked, asked, chosen
 from assets.work.searching.embedders import Embedders
 from assets.work.searching.finding import Asked, Finding, Reranking
 from assets.work.searching.following import Follower
-from assets.work.searching.passages import contexts
 from assets.work.searching.queries import QueryEmbedder
 from assets.work.searching.rankings import (
     CANDIDATES,
@@ -33,13 +33,11 @@ from assets.work.searching.serving import Serving
 from assets.work.searching.state import State
 from resources.batch_store.evaluations import QueryWindow
 from resources.core.errors import QueryRefused
-from resources.core.keys import key
 from resources.core.once import once
 from resources.core.space import EmbeddingSpace
 from resources.mongodb.deployment import explain
+from resources.registry.pipeline_spaces import SpaceEntry
 from resources.search_index.query import Mode
-from resources.sources.fields import MISSING, lookup
-from resources.vector_store.store import SOURCE_FIELD
 
 MAX_OTHERS = 2
 """Spaces that are asked by their ids, beside the one that serves: each may hold a model and an
@@ -150,7 +148,7 @@ class Searcher:
             reranking = self._reranking if mine.rerank else None
             asked = self._asked(queries, mine, state)
             findings = [Finding.of(serving, each, mine, reranking) for each in asked]
-            return self._answers(serving, mine, findings, notes, start)
+            return answers_of(serving, mine, findings, notes, start)
 
         space = request.space
         if space is None:  # a vector that says whose it is is asked there
@@ -158,7 +156,7 @@ class Searcher:
             space = spaces.pop() if len(spaces) == 1 else None
             if spaces:
                 raise QueryRefused("the queries are of several spaces: ask them one by one")
-        return self._asked_of(space, answered, lambda found: any(each.hits for each in found))
+        return self._asked_of(space, answered, _found)
 
     def rankings(
         self,
@@ -262,8 +260,7 @@ class Searcher:
         So where that fails, or finds nothing, the question goes to what is there then.
         """
         try:
-            follower = self._follower if space is None else self._other(space)
-            with follower.used() as state:
+            with self._used(space) as (follower, state):
                 try:
                     found = ask(state, follower.notes)
                     if good(found) or follower.look(anew=True) is state:
@@ -273,15 +270,26 @@ class Searcher:
                 except Exception:
                     if follower.look(anew=True) is state:
                         raise
-            with follower.used() as state:
+            with self._used(space) as (follower, state):
                 return ask(state, follower.notes)
         except PyMongoError as error:
             raise explain(error, self._opened.mongodb.describe()) from error
 
-    def _other(self, beginning: str) -> Follower:
+    @contextmanager
+    def _used(self, space: str | None) -> Iterator[tuple[Follower, State]]:
+        """A state of the space that serves, or of the one that is named."""
+        entry = None if space is None else chosen(self._follower.record(), space)
+        if entry is None or entry.space_id == self._follower.space_id:
+            with self._follower.used() as state:
+                if entry is None or state.serving.space.id == entry.space_id:
+                    yield self._follower, state
+                    return
+        other = self._other(entry)
+        with other.used() as state:
+            yield other, state
+
+    def _other(self, entry: SpaceEntry) -> Follower:
         """Of a space that is asked for by its id; the one that was asked longest ago goes."""
-        record = self._follower.record()
-        entry = chosen(record, beginning)
         with self._opening:
             found = self._others.get(entry.space_id)
             if found is None:
@@ -352,41 +360,11 @@ class Searcher:
                 found.append(Asked("", _vector(query, serving.space)))
         return found
 
-    def _answers(
-        self,
-        serving: Serving,
-        request: Request,
-        findings: Sequence[Finding],
-        notes: Sequence[str],
-        start: float,
-    ) -> list[SearchAnswer]:
-        present = serving.documents([best.hit for found in findings for best in found.best])
-        around = contexts(serving.store, present, request.expand) if request.expand else {}
-        answers = []
-        for found in findings:
-            hits = [
-                _hit(serving, best.hit, present[key(best.hit.id)], best.others, around)
-                for best in found.best
-                if key(best.hit.id) in present
-            ]
-            answers.append(
-                SearchAnswer(
-                    found.asked.shown,
-                    hits,
-                    serving.space,
-                    serving.index.entry.engine,
-                    serving.key,
-                    0.0,
-                    found.scored_by,
-                    found.stage(),
-                    "" if hits else found.why_empty(),
-                    request.mode,
-                    serving.index.entry.version,
-                    [*notes, *found.notes],
-                )
-            )
-        seconds = time.monotonic() - start
-        return [dataclasses.replace(answer, seconds=seconds) for answer in answers]
+
+def _found(answers: Sequence[SearchAnswer]) -> bool:
+    """Whether there is something, and all of it is still there."""
+    hits = [(answer.space.id, hit.lineage) for answer in answers for hit in answer.hits]
+    return bool(hits) and all(lineage.get("space") == space for space, lineage in hits)
 
 
 def _vector(values: Any, space: EmbeddingSpace) -> np.ndarray:
@@ -406,24 +384,3 @@ def _vector(values: Any, space: EmbeddingSpace) -> np.ndarray:
     if space.element == "float32":
         return vector.astype(np.float32)
     return vector  # the index refuses another element type
-
-
-def _hit(
-    serving: Serving,
-    hit: Any,
-    document: Mapping[str, Any],
-    others: int,
-    around: Mapping[str, str],
-) -> SearchHit:
-    values = {name: lookup(document, at) for name, at in serving.shown.items()}
-    return SearchHit(
-        hit.id,
-        hit.score,
-        serving.store.text(document),
-        {name: value for name, value in values.items() if value is not MISSING},
-        serving.store.lineage(document) or {},
-        document.get(SOURCE_FIELD, hit.id),
-        hit.ranks,
-        others,
-        around.get(key(hit.id)),
-    )

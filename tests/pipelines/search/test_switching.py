@@ -3,8 +3,7 @@
 import itertools
 import secrets
 import threading
-from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -16,31 +15,9 @@ from assets.work.searching.queries import QueryEmbedder
 from pipelines.operations.search import SearchAnswer, open_searcher, search
 from resources.core.errors import ConfigurationError, ProviderError, QueryRefused
 from tests.conftest import Servers
-from tests.pipelines.search.conftest import _films
+from tests.pipelines.search.conftest import built
 from tests.search_node import search_node
-from tests.two_spaces import TwoSpaces, two_spaces
-
-
-@contextmanager
-def built(folder: Path, uri: str, model: str, engine: str) -> Iterator[TwoSpaces]:
-    with contextmanager(_films)(folder, uri, model, engine) as shop:
-        yield two_spaces(shop)
-
-
-@pytest.fixture(scope="module")
-def _two(
-    tmp_path_factory: pytest.TempPathFactory, _servers: Servers, static_model: str
-) -> Iterator[TwoSpaces]:
-    folder = tmp_path_factory.mktemp("two")
-    with built(folder, _servers.uri("mongod"), static_model, "local") as found:
-        yield found
-
-
-@pytest.fixture
-def two(_two: TwoSpaces) -> TwoSpaces:
-    """The first serves."""
-    _two.serve(_two.first)
-    return _two
+from tests.two_spaces import TwoSpaces
 
 
 def check_of_one(answer: SearchAnswer) -> str:
