@@ -59,7 +59,9 @@ class PipelineDetails(_Shape):
     engine: str = Field(description="`mongodb` or `local`.")
     vectors: int = Field(description="In the index when it was built.")
     space: str = Field(description="Id of the embedding space.")
-    spaces: list[SpaceDetails] = Field(description="That can be asked, the one that serves first.")
+    spaces: list[SpaceDetails] = Field(
+        description="That can be asked: the one that serves, then the newest."
+    )
     model: str
     dimensions: int
     fields: list[str] = Field(description="Of a hit.")
