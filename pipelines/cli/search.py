@@ -95,7 +95,7 @@ def search(
         options = SearchOptions(
             limit=limit,
             mode=cast(Any, mode.value),
-            filter=_parsed(filter),
+            filter=filter_of(filter),
             exact=exact,
             num_candidates=candidates,
             weights=weights,
@@ -200,7 +200,12 @@ def _each(searcher: "Searcher", options: "SearchOptions", *, as_json: bool, expl
     return failed
 
 
-def _parsed(text: str | None) -> dict[str, Any] | None:
+def filter_of(text: str | None) -> dict[str, Any] | None:
+    """What `--filter` says.
+
+    Raises:
+        BadParameter: It is no JSON object.
+    """
     from bson import json_util
 
     if text is None:

@@ -173,7 +173,6 @@ def test_many_threads_get_the_answers_to_their_own_questions(site: Site):
 def test_another_space_is_asked_by_its_id(site: Site):
     serving, other = site.spaces("others")
     assert [serving["state"], other["state"]] == ["serving", "ready"]
-    assert serving["model"] != other["model"]
     assert other["incomplete"] == ""
     begins = other["id"][:12]
     for reply in (
