@@ -46,7 +46,8 @@ def check_budget(
     Args:
         wanted: What is to be embedded.
         model: That does it.
-        max_tokens: Of the whole run; `max_cost_usd` likewise.
+        max_tokens: Of the whole run.
+        max_cost_usd: Likewise.
         way_out: What to do about it.
         before: What the run was billed already, for the space that serves.
 

@@ -24,7 +24,7 @@ def answers_of(
 ) -> list[SearchAnswer]:
     present = serving.documents([best.hit for found in findings for best in found.best])
     around = contexts(serving.store, present, request.expand) if request.expand else {}
-    answers = []
+    answers, notes = [], [*notes, *serving.notes()]
     for found in findings:
         hits = [
             _hit(serving, best.hit, present[key(best.hit.id)], best.others, around)
@@ -44,7 +44,7 @@ def answers_of(
                 "" if hits else found.why_empty(),
                 request.mode,
                 serving.index.entry.version,
-                [*notes, *found.notes],
+                [*found.notes, *notes],
             )
         )
     seconds = time.monotonic() - start
@@ -59,12 +59,16 @@ def _hit(
     around: Mapping[str, str],
 ) -> SearchHit:
     values = {name: lookup(document, at) for name, at in serving.shown.items()}
+    lineage = serving.store.lineage(document) or {}
+    if lineage.get("space") != serving.space.id:
+        # Replaced since the index was built: of the vector that was compared only this is known.
+        lineage = {"space": serving.space.id}
     return SearchHit(
         hit.id,
         hit.score,
         serving.store.text(document),
         {name: value for name, value in values.items() if value is not MISSING},
-        serving.store.lineage(document) or {},
+        lineage,
         document.get(SOURCE_FIELD, hit.id),
         hit.ranks,
         others,

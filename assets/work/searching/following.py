@@ -215,10 +215,13 @@ class Follower:
             if entry is not None and entry.retired:
                 self._become(None)
                 raise retired(record, entry.space_id)
-            return Seen(opened.place, index_at(opened, opened.place))
+            others = tuple(record.others_at(entry)) if entry else ()
+            return Seen(opened.place, index_at(opened, opened.place), others=others)
         entry = record.entry(record.serving)
-        place = entry.place if entry else ""  # where the first one is going to be
-        return Seen(place, index_at(opened, place), entry.embedder if entry else None)
+        if entry is None:  # the first one is going to be here
+            return Seen("", index_at(opened, ""))
+        others = tuple(record.others_at(entry))
+        return Seen(entry.place, index_at(opened, entry.place), entry.embedder, others)
 
     def _target(self, opened: Opened, record: PipelineRecord, seen: Seen) -> Opened:
         """In the space that is in the index: where vectors are replaced, that is known first."""

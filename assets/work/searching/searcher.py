@@ -362,9 +362,9 @@ class Searcher:
 
 
 def _found(answers: Sequence[SearchAnswer]) -> bool:
-    """Whether there is something, and all of it is still there."""
-    hits = [(answer.space.id, hit.lineage) for answer in answers for hit in answer.hits]
-    return bool(hits) and all(lineage.get("space") == space for space, lineage in hits)
+    """Whether there is something, and the vectors that were found are still there."""
+    lineages = [hit.lineage for answer in answers for hit in answer.hits]
+    return bool(lineages) and all(len(each) > 1 for each in lineages)
 
 
 def _vector(values: Any, space: EmbeddingSpace) -> np.ndarray:

@@ -22,15 +22,17 @@ class Seen:
     Attributes:
         index: What its index was built from; None where there is none.
         how: To embed a query there, where only the registry says so.
+        others: Ids of spaces that were begun where it lies, to replace its vectors.
     """
 
     place: str
     index: IndexEntry | None
     how: Mapping[str, Any] | None = None
+    others: tuple[str, ...] = ()
 
     @property
     def identity(self) -> tuple[object, ...]:
-        return self.place, self.how, self.index and identity_of(self.index)
+        return self.place, self.how, self.others, self.index and identity_of(self.index)
 
 
 @dataclass(eq=False)
