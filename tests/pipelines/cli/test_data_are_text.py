@@ -26,6 +26,7 @@ from assets.work.planning import Counts
 from pipelines import cli
 from pipelines.cli import (
     audit,
+    compare,
     doctor,
     evaluate,
     history,
@@ -68,6 +69,7 @@ from pipelines.operations.search import SearchAnswer, SearchHit
 from pipelines.operations.several import Unseen
 from pipelines.operations.spaces import Listed as SpaceListed
 from pipelines.operations.spaces import Spaces
+from pipelines.operations.spaces.comparing import Comparison, Row, Side
 from pipelines.operations.spending import Spending, Spent
 from pipelines.operations.status import IndexStatus, LastRun, PipelineStatus, SpaceStatus
 from resources.core.errors import EmbeddingsError
@@ -248,6 +250,13 @@ SHOWS: dict[str, Callable[[str], object]] = {
         ),
         explain=True,
     ),
+    "compare": lambda text: compare.show(
+        Comparison(
+            text, text, 10, Side(text, text, text, text, 0.1, [text]),
+            Side(text, text, text, text, 0.1, []), [Row(text, text, (1, None), (0.5, None))],
+            0.5, None, 0,
+        )
+    ),
     "queries list": lambda text: queries._show(
         Listed(
             text, text, 2, 1, text, True, [text],
@@ -282,13 +291,17 @@ SHOWS: dict[str, Callable[[str], object]] = {
 }  # fmt: skip
 
 
+SHORTENED = ("search", "compare")
+"""Whose texts are cut in a terminal."""
+
+
 @pytest.mark.parametrize("name", SHOWS)
 @settings(max_examples=25)
 @given(text=MEANT, width=st.none() | st.integers(20, 160))
 def test_whatever_it_says_it_is_shown_and_does_nothing(name: str, text: str, width: int | None):
     shown = printed(lambda: SHOWS[name](text), width)
     assert not OBEYED.search(shown)
-    if width is None or name != "search":  # whose texts are shortened in a terminal
+    if width is None or name not in SHORTENED:
         assert squeezed(plain(text)) in squeezed(shown)
 
 
