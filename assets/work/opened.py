@@ -232,6 +232,11 @@ class Opened(Configured):
             found["source"] = self.source.model_copy(update={"chunking": chunking})
         return self.at(entry.place, found)
 
+    def embeds(self, entry: SpaceEntry) -> bool:
+        """Whether the embedder of the settings is of that space."""
+        settings = self.settings
+        return entry.space_id in settings._known_as(entry.place)  # noqa: SLF001
+
     def lying(self, entry: SpaceEntry) -> "Opened":
         """In one of the pipeline's spaces as it lies there: nothing here asks a model.
 

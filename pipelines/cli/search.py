@@ -74,6 +74,13 @@ def search(
     rerank: Annotated[
         bool, typer.Option(help="Let the pipeline's reranker, if it has one, order the results.")
     ] = True,
+    space: Annotated[
+        str | None,
+        typer.Option(
+            help="Ask another space of the pipeline than the one that serves: its id, or how that "
+            "begins.",
+        ),
+    ] = None,
     explain: Annotated[
         bool, typer.Option("--explain", help="Show the stage sent, and what a score stands for.")
     ] = False,
@@ -101,7 +108,7 @@ def search(
             rerank=rerank,
         )
         many = query == STANDARD_INPUT
-        with open_searcher(pipeline, config or [], follow=many) as searcher:
+        with open_searcher(pipeline, config or [], follow=many, space=space) as searcher:
             if many:
                 failed = _each(searcher, options, as_json=as_json, explain=explain)
             else:
