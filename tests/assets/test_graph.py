@@ -39,6 +39,11 @@ def test_a_first_run_makes_everything(films):
             "all_stored",
             "model_is_current",
             "index_is_complete",
+            "candidate_batches_are_sound",
+            "candidate_is_one_space",
+            "candidate_is_all_stored",
+            "candidate_index_is_complete",
+            "may_serve",
         ],
         True,
     )
