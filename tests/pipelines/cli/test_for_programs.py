@@ -164,7 +164,7 @@ def test_every_command_has_it(name: str):
         ("lineage", [SHOP]),
         ("lineage", [SHOP, "--by", "run"]),
         ("lineage", [SHOP, "--filter", "{}"]),
-        ("lineage", ["--model", "static"]),
+        ("lineage", [SHOP, "--model", "static"]),
         ("audit", [SHOP]),
         ("audit", [SHOP, "--repair"]),
         ("doctor", [SHOP]),
