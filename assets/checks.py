@@ -10,6 +10,7 @@ from assets.failing import StepFailed
 from assets.opened import opened, required
 from assets.work.auditing import examine
 from assets.work.opened import Opened
+from assets.work.planning import MADE
 from assets.work.proving import probe
 from resources.core.errors import BatchStoreError, ProviderError
 from resources.core.markdown import literal
@@ -92,7 +93,7 @@ def _refused(o: Opened) -> int:
 def batches_are_sound(o: Opened) -> dg.AssetCheckResult:
     """Batches of the plan are there, of the right width, finite and of unit length."""
     plan = o.plan
-    parts = plan.of_kind("copy", "embed")
+    parts = plan.of_kind(*MADE)
     # Evenly spread, so that a long run is judged along its whole length.
     step = max(1, len(parts) // SAMPLED_BATCHES)
     problems, rows = [], 0

@@ -113,6 +113,7 @@ class History(RuleBasedStateMachine):
                 "embedder": {"max_batch_chunks": 3},
                 "search_index": {"filter_fields": []},
                 "vector_store": {"allow_delete": True},
+                "model_change": {"mode": "replace", "allow_replace": True},
             }
         )
         self.source: dict[int, dict[str, Any]] = {}

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from functools import partial
 
 from assets.work import spaces
+from assets.work.had import wider
 from assets.work.opened import Opened
 from assets.work.plan import Plan, PlanWriter
 from assets.work.planning import Counts, Part, Planner
@@ -190,6 +191,7 @@ def compare(
             o.batches.texts_by_batch(space.id, cut=embedder.truncates),
             lambda _, hashes: o.registry.quarantine.refused_texts(scope, hashes),
             whole=partial(o.batches.has_batch, space.id),
+            wider=wider(o, space),
         )
         for held in planner.held():
             hold(scope, held)

@@ -11,9 +11,10 @@ from typing import Any
 import numpy as np
 
 from assets.work.budget import Estimate, check_budget, estimate, exceeded
+from assets.work.had import copied, cut
 from assets.work.opened import Opened
 from assets.work.plan import Plan, PlannedPart, read_hashes, read_texts
-from assets.work.planning import batch_id
+from assets.work.planning import MADE, batch_id
 from resources.batch_store.store import BatchStore, EmbeddingBatch
 from resources.core.chunks import Chunk, size_of
 from resources.core.errors import ConfigurationError, EmbeddingsError
@@ -53,6 +54,7 @@ class Embedded:
     batches: int = 0
     embedded: int = 0
     copied: int = 0
+    narrowed: int = 0
     already_there: int = 0
     refused: int = 0
     bytes: int = 0
@@ -101,6 +103,8 @@ def embed(o: Opened) -> Embedded:
     )
     with o.embedder.open(jobs, o.log, journal) as provider:
         outcome = embed_plan(o, provider)
+    if outcome.narrowed:
+        o.log(f"cut {outcome.narrowed:,} vectors from wider ones, which costs nothing")
     if not outcome.asked:
         o.log("nothing to embed")
     elif outcome.embedded:
@@ -165,19 +169,18 @@ def embed_plan(o: Opened, embedder: Embedder, work: Work | None = None) -> Embed
     work = work or Work(o, embedder.facts.refusal_scope)
     plan, batches, registry = work.plan, o.batches, o.registry
     cut_is_fine = o.embedder.truncates
-    asked = bool(plan.of_kind("copy", "embed"))
+    asked = bool(plan.of_kind(*MADE))
     outcome = Embedded(plan.id, plan.space, embedder.model, batches.url, asked)
     todo: list[_Todo] = []
     there: list[str] = []
-    for part in plan.of_kind("copy", "embed"):
+    for part in plan.of_kind(*MADE):
         left = _left(work, part, batches, cut_is_fine=cut_is_fine)
         outcome.already_there += part.chunks - left.texts
         if left.found:
             there.append(part.batch)
         if not left.texts:
             continue
-        copied = part.kind == "copy" and not left.there and _copy(o, work, part, outcome)
-        if not copied:
+        if part.kind == "embed" or left.there or not _had(o, work, part, outcome):
             todo.append(left)
     wanted = estimate(
         embedder.facts,
@@ -185,7 +188,7 @@ def embed_plan(o: Opened, embedder: Embedder, work: Work | None = None) -> Embed
         tokens=sum(left.tokens for left in todo),
     )
     outcome.estimate = wanted
-    made = {part.batch for part in plan.of_kind("copy", "embed")}
+    made = {part.batch for part in plan.of_kind(*MADE)}
     there += [part.batch for part in plan.of_kind("reuse") if part.batch not in made]
     _note_found(plan, there, batches, registry)
     check_budget(
@@ -262,7 +265,7 @@ def _without(work: Work, refused: set[tuple[str, str]]) -> int:
     names = {batch for batch, _ in refused}
     return sum(
         (part.batch, text_hash) in refused
-        for part in work.plan.of_kind("embed", "reuse")
+        for part in work.plan.of_kind("embed", "cut", "reuse")
         if part.batch in names
         for text_hash in work.hashes(part)
     )
@@ -466,28 +469,20 @@ def _batch(
     )
 
 
-def _copy(o: Opened, work: Work, part: PlannedPart, outcome: Embedded) -> bool:
-    """Write down vectors that are stored somewhere, before anything there changes."""
-    plan, batches = work.plan, o.batches
+def _had(o: Opened, work: Work, part: PlannedPart, outcome: Embedded) -> bool:
+    """Write down the vectors of a part that are there already; False where they are not."""
+    work.check()
     chunks = work.chunks(part)
-    stored = o.neighbours.by_text(plan.space.id, [chunk.text_hash for chunk in chunks])
-    found = {text: row for text, row in stored.items() if row[0].shape == (plan.space.width,)}
-    if any(chunk.text_hash not in found for chunk in chunks):
-        return False  # one is damaged, or gone since: the whole part is embedded instead
-    rows = [found[chunk.text_hash] for chunk in chunks]
-    outcome.bytes += batches.write_batch(
-        EmbeddingBatch(
-            id=part.batch,
-            space=plan.space,
-            chunk_ids=[shown(chunk.id) for chunk in chunks],
-            vectors=np.stack([vector for vector, _ in rows]),
-            tokens=np.full(len(rows), -1),
-            lineage=[lineage for _, lineage in rows],
-            details={"pipeline": plan.pipeline, "plan": plan.id, "copied": True},
-        )
-    )
-    outcome.copied += len(rows)
+    batch = (cut if part.kind == "cut" else copied)(o, work.plan, part, chunks)
+    if batch is None:
+        return False
+    outcome.bytes += o.batches.write_batch(batch)
     outcome.batches += 1
+    if part.kind == "cut":
+        outcome.narrowed += len(chunks)
+        work.heal([chunk.text_hash for chunk in chunks])
+    else:
+        outcome.copied += len(chunks)
     return True
 
 

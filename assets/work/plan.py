@@ -28,7 +28,7 @@ _SCHEMA = pa.schema(
 class PlannedPart:
     """A part's entry in the manifest; its chunks lie in a file of their own.
 
-    Its tokens are estimated from the characters.
+    Its tokens are estimated from the characters; `origin` as that of `Part`.
     """
 
     name: str
@@ -36,6 +36,7 @@ class PlannedPart:
     batch: str
     chunks: int
     tokens: int
+    origin: str = ""
 
 
 @dataclass(frozen=True)
@@ -94,7 +95,8 @@ class PlanWriter:
         table = pa.Table.from_arrays(columns, schema=_SCHEMA)
         self._plans.write_part(self._lane.name, self._id, name, table)
         tokens = sum(estimate_tokens(chunk.text) for chunk in part.chunks)
-        self._parts.append(PlannedPart(name, part.kind, part.batch, len(rows), tokens))
+        made = PlannedPart(name, part.kind, part.batch, len(rows), tokens, part.origin)
+        self._parts.append(made)
 
     def finish(self, counts: dict[str, Any], finished: Finished = unknown) -> Plan:
         """Make it the lane's newest plan, and that of the run.

@@ -22,7 +22,11 @@ WINDOW = 2_000
 
 DUPLICATE = "another record of the source has the same id; the first one counts"
 
-PartKind = Literal["copy", "embed", "reuse", "refresh", "withdraw", "delete"]
+PartKind = Literal["copy", "cut", "embed", "reuse", "refresh", "withdraw", "delete"]
+MADE: tuple[PartKind, ...] = ("copy", "cut", "embed")
+"""Of each part a batch is written."""
+STORED: tuple[PartKind, ...] = (*MADE, "reuse")
+"""The vectors of each part are written to the store."""
 
 
 class State(Protocol):
@@ -51,16 +55,19 @@ class Part:
 
     Attributes:
         kind: `embed`: texts for the provider. `copy`: texts whose vector stands elsewhere in the
-            store. `reuse`: texts whose vector lies in a batch. `refresh`: only carried fields
+            store. `cut`: texts whose vector lies in a batch of a wider space, and has only to be
+            cut. `reuse`: texts whose vector lies in a batch. `refresh`: only carried fields
             changed. `withdraw`: its text is in quarantine, and what is stored is of another text or
             space, or of a part of it. `delete`: the source no longer has it.
         chunks: What it covers; for `delete` only the ids count.
         batch: The embedding batch that holds the vectors, or will.
+        origin: Of a `cut`: space and name of the batch with the wider vectors.
     """
 
     kind: PartKind
     chunks: list[Chunk]
     batch: str = ""
+    origin: str = ""
 
 
 @dataclass
@@ -73,7 +80,8 @@ class Counts:
     beginning of their text, which the settings do not want any more. Those `held`, whose text is in
     quarantine, are no work of the run, and in no other number but `source`. Those `set_aside` may
     not be stored, since somebody else's document or vector is in their place: they and the
-    `duplicate_ids` are in no other number.
+    `duplicate_ids` are in no other number. Those `narrowed` have a vector in a wider space, which
+    is cut.
     """
 
     source: int = 0
@@ -91,6 +99,7 @@ class Counts:
     held: int = 0
     to_embed: int = 0
     reused: int = 0
+    narrowed: int = 0
     replaced_spaces: dict[str, int] = field(default_factory=dict)
 
     def of_source(self) -> dict[str, int]:
@@ -293,6 +302,7 @@ class Planner(Generic[S]):
         batches: Iterable[tuple[str, list[str]]],
         refused_texts: Callable[[str, Sequence[str]], set[str]] | None = None,
         whole: Callable[[str], bool] = lambda batch: True,
+        wider: Iterable[tuple[str, Iterable[tuple[str, list[str]]], Callable[[str], bool]]] = (),
     ) -> None:
         """Find the texts that have a vector already: in batches, else elsewhere in the store.
 
@@ -302,11 +312,37 @@ class Planner(Generic[S]):
                 for if something is to be embedded.
             whole: Whether a batch can be read to its end; asked of those that would be used.
             refused_texts: Which of the given hashes stand in quarantine for a given space.
+            wider: Spaces whose vectors have only to be cut: the id of each, with its batches and
+                which of them can be read to their end.
         """
         self._db.execute("CREATE INDEX work_text ON work (kind, text_hash)")
         # With the row's number behind, as in every index: pages are read in its order.
         self._db.execute("CREATE INDEX work_kind ON work (kind)")
         self._db.execute("CREATE INDEX work_batch ON work (batch) WHERE kind = 'reuse'")
+        self._db.execute("CREATE INDEX work_origin ON work (batch) WHERE kind = 'cut'")
+        if not self._in_batches("reuse", batches, whole):
+            return
+        self._mark("copy", known_texts)
+        for space, theirs, readable in wider:
+            self._in_batches("cut", theirs, readable, f"{space}/")
+        if refused_texts:
+            self._mark("held", refused_texts)
+            self._uncount_held()
+        # Of chunks with one text the first is worked on, the others take its vector.
+        self._db.execute(
+            "UPDATE work SET kind = 'repeat' WHERE kind IN ('vector', 'copy', 'cut') AND "
+            "seq NOT IN (SELECT min(seq) FROM work WHERE kind IN ('vector', 'copy', 'cut') "
+            "GROUP BY text_hash)"
+        )
+
+    def _in_batches(
+        self,
+        kind: Literal["reuse", "cut"],
+        batches: Iterable[tuple[str, list[str]]],
+        whole: Callable[[str], bool],
+        before: str = "",
+    ) -> int:
+        """Give pending chunks whose text is in a batch another kind; how many are left."""
         pending = self._pending()
         for batch, hashes in batches if pending else ():
             self._db.execute("DELETE FROM probe")
@@ -315,20 +351,11 @@ class Planner(Generic[S]):
             if not self._read(f"SELECT 1 FROM work WHERE {found} LIMIT 1") or not whole(batch):
                 continue
             pending -= self._db.execute(
-                f"UPDATE work SET kind = 'reuse', batch = ? WHERE {found}", (batch,)
+                f"UPDATE work SET kind = '{kind}', batch = ? WHERE {found}", (before + batch,)
             ).rowcount
             if not pending:
-                return
-        self._mark("copy", known_texts)
-        if refused_texts:
-            self._mark("held", refused_texts)
-            self._uncount_held()
-        # Of chunks with one text the first is worked on, the others take its vector.
-        self._db.execute(
-            "UPDATE work SET kind = 'repeat' WHERE kind IN ('vector', 'copy') AND "
-            "seq NOT IN (SELECT min(seq) FROM work WHERE kind IN ('vector', 'copy') "
-            "GROUP BY text_hash)"
-        )
+                break
+        return pending
 
     def held(self) -> Iterator[list[Chunk]]:
         """Chunks that are left out, because the provider has refused their text."""
@@ -370,6 +397,10 @@ class Planner(Generic[S]):
         Chunks that repeat a text of the plan come as `reuse`, after the batch that brings it.
         """
         yield from self._with_batch("copy", max_chunks, max_tokens, tokens)
+        for (origin,) in self._read(
+            "SELECT DISTINCT batch FROM work WHERE kind = 'cut' ORDER BY batch"
+        ):
+            yield from self._with_batch("cut", max_chunks, max_tokens, tokens, origin)
         yield from self._with_batch("embed", max_chunks, max_tokens, tokens)
         for batch, *_ in self._read(
             "SELECT DISTINCT batch FROM work WHERE kind = 'reuse' ORDER BY batch"
@@ -393,23 +424,28 @@ class Planner(Generic[S]):
             yield [chunk for _, chunk in window]
 
     def _with_batch(
-        self, kind: Literal["copy", "embed"], max_chunks: int, max_tokens: int,
-        tokens: Callable[[str], int],
+        self, kind: Literal["copy", "cut", "embed"], max_chunks: int, max_tokens: int,
+        tokens: Callable[[str], int], origin: str = "",
     ) -> Iterator[Part]:  # fmt: skip
         """Parts of distinct texts that become one batch each."""
-        rows = self._rows("kind = ?", ("copy" if kind == "copy" else "vector",))
+        if origin:
+            rows = self._rows("kind = 'cut' AND batch = ?", (origin,))
+        else:
+            rows = self._rows("kind = ?", ("copy" if kind == "copy" else "vector",))
         for window in _windows_of_tokens(rows, max_chunks, max_tokens, tokens, self._max_bytes):
             chunks = [chunk for _, chunk in window]
             batch = batch_id(self._space_id, [chunk.text_hash for chunk in chunks])
             if kind == "copy":
                 self.counts.reused += len(chunks)
+            elif kind == "cut":
+                self.counts.narrowed += len(chunks)
             else:
                 self.counts.to_embed += len(chunks)
             self._db.executemany(
                 "UPDATE work SET kind = 'reuse', batch = ? WHERE kind = 'repeat' AND text_hash = ?",
                 ((batch, chunk.text_hash) for chunk in chunks),
             )
-            yield Part(kind, chunks, batch)
+            yield Part(kind, chunks, batch, origin)
 
     def _read(self, sql: str, values: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
         return self._db.execute(sql, values).fetchall()

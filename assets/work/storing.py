@@ -11,6 +11,7 @@ import numpy as np
 from assets.work.comparing import set_aside
 from assets.work.opened import Opened
 from assets.work.plan import Plan, PlannedPart, read_chunks, read_texts
+from assets.work.planning import STORED
 from assets.work.retention import remove_old_batches
 from resources.batch_store.store import BatchStore
 from resources.core.chunks import Chunk, size_of
@@ -140,10 +141,10 @@ def store(o: Opened) -> Stored:
 def open_writer(o: Opened) -> VectorWriter:
     """A writer in the store's format: with the space's int8 scale, which the first run fixes."""
     plan, batches, registry, store = o.plan, o.batches, o.registry, o.store
-    if store.format.unscaled and plan.of_kind("copy", "embed", "reuse"):
+    if store.format.unscaled and plan.of_kind(*STORED):
 
         def measure() -> float:
-            parts = plan.of_kind("copy", "embed", "reuse")
+            parts = plan.of_kind(*STORED)
             step = max(1, len(parts) // SCALE_BATCHES)
             names = dict.fromkeys(part.batch for part in parts[::step])
             found = [batches.read_batch(plan.space.id, name).vectors for name in names]
@@ -185,7 +186,7 @@ def store_plan(
         log: Takes lines of progress.
     """
     written = Written()
-    progress = Progress(log, "vectors written", plan.chunks("copy", "embed", "reuse"))
+    progress = Progress(log, "vectors written", plan.chunks(*STORED))
 
     def withdraw(chunks: Sequence[Chunk]) -> int:
         final = hold(chunks)
@@ -198,7 +199,7 @@ def store_plan(
         return stored, len(missing) + len(rows) - stored, gone
 
     with ThreadPoolExecutor(WRITERS, thread_name_prefix="vector-writer") as pool:
-        parts = iter(plan.of_kind("copy", "embed", "reuse"))
+        parts = iter(plan.of_kind(*STORED))
         for rows, missing, gone in _bounded(pool, put, parts, WRITERS):
             written.vectors += rows
             written.missing += missing

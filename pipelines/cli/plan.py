@@ -77,6 +77,8 @@ def _compared(found: "DryRun") -> list[tuple[str, str]]:
         ("time to embed", time),
         ("vectors reused", f"{counts.reused:,}"),
     ]
+    if counts.narrowed:
+        rows.append(("cut from wider vectors", f"{counts.narrowed:,}"))
     if counts.reformatted:
         rows.append(("to store in another format", f"{counts.reformatted:,}"))
     rows.append(("fields to refresh", f"{counts.refreshed:,}"))

@@ -114,10 +114,12 @@ def _embedding(outcome: "RunOutcome") -> str:
     if batches.embedded:
         said = f"{batches.embedded:,} texts by {batches.model} in {batches.seconds:.1f} s"
         said += _bill(batches)
-    elif not (counts.reused or batches.refused):
+    elif not (counts.reused or counts.narrowed or batches.refused):
         said += ": every text has its vector" + (", or stands in quarantine" * bool(counts.held))
     if counts.reused:
         said += f"; {counts.reused:,} vectors reused"
+    if counts.narrowed:
+        said += f"; {counts.narrowed:,} cut from wider vectors"
     if batches.truncated:
         said += f"; {batches.truncated:,} texts longer than the model reads"
     if batches.refused:

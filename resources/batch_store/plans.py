@@ -113,7 +113,9 @@ class Plans:
             for plan in self._files.names(f"plans/{pipeline}"):
                 with suppress(FileNotFoundError, NotADirectoryError, ValueError, KeyError):
                     manifest = self._files.read_json(f"plans/{pipeline}/{plan}/plan.json")
-                    named |= {part["batch"] for part in manifest["parts"]}
+                    for part in manifest["parts"]:
+                        # What is cut from a batch of a wider space needs that one too.
+                        named |= {part["batch"], part.get("origin", "").rpartition("/")[2]}
         return named
 
     def _manifest(self, pipeline: str, plan: str) -> dict[str, Any]:

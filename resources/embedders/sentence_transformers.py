@@ -27,6 +27,7 @@ from resources.embedders.facts import Facts
 from resources.embedders.journal import Journal
 from resources.embedders.provider import Provider
 from resources.models import catalogue
+from resources.models.cutting import LAYER_NORM
 from resources.models.model_folder import ModelFolder, confirm_model, find_model
 
 # The names sentence-transformers itself tries for documents, in its order.
@@ -42,9 +43,6 @@ _FAMILIES = {
     r"nomic-embed-text-": catalogue.Prompts(document="search_document: ", query="search_query: "),
 }
 _SOME_PROMPTS = catalogue.Prompts(document="...", query="...")
-
-# Their cards normalise a whole vector's values before they cut it.
-_LAYER_NORM = {"nomic-embed-text-v1.5"}
 
 _BACKENDS = {"onnx": "onnxruntime", "openvino": "openvino"}
 
@@ -167,7 +165,7 @@ class SentenceTransformersProvider(Provider):
 
     def layer_norm(self, folder: ModelFolder) -> bool:
         """Whether values are normalised over the whole vector before its end is cut off."""
-        return self.dimensions is not None and folder.name.split("/")[-1] in _LAYER_NORM
+        return self.dimensions is not None and folder.name.split("/")[-1] in LAYER_NORM
 
     def load(self, folder: ModelFolder) -> Any:
         """The loaded `SentenceTransformer`, on the first device where there are several.

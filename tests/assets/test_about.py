@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from assets.about import source_asset
+from assets.about import ASSETS, CANDIDATE, source_asset
 from pipelines import EmbeddingPipeline
 from resources.core.errors import ConfigurationError
 from resources.core.paths import CODE_ROOT
@@ -21,6 +21,7 @@ from tests.pipelines.helpers import write_config
 
 FILMS = {"collection": {"database": "shop", "collection": "films"}}
 SECRET = "s3cret"
+OURS = len([*ASSETS, CANDIDATE])
 
 
 def pipeline(folder: Path, name: str = "films", /, **more: Any) -> EmbeddingPipeline:
@@ -59,7 +60,7 @@ def test_owners_and_tags_stand_on_every_asset(tmp_path: Path):
     made = pipeline(tmp_path, owners=["team:search", "ann@example.com"], tags={"domain": "films"})
     found = nodes(made.definitions())
     external = found.pop("shop/films")
-    assert len(found) == 4
+    assert len(found) == OURS
     for node in found.values():
         assert list(node.owners) == ["team:search", "ann@example.com"]
         assert node.tags["domain"] == "films"
@@ -134,7 +135,7 @@ def test_two_pipelines_over_one_source_meet_in_it(tmp_path: Path, origin: Any):
     together = dg.Definitions.merge(left.definitions("left__"), right.definitions("right__"))
     dg.Definitions.validate_loadable(together)
     found = nodes(together)
-    assert len(found) == 9
+    assert len(found) == 2 * OURS + 1
     (key,) = found["left/source_documents"].parent_keys
     assert found["right/source_documents"].parent_keys == {key}
     name = key.to_user_string()
@@ -185,7 +186,7 @@ def test_a_file_is_one_asset_however_it_is_written(tmp_path: Path, path: str):
 
 def test_texts_of_the_configuration_are_no_asset(tmp_path: Path):
     origin = {"texts": {"documents": ["a"]}}
-    assert len(nodes(pipeline(tmp_path, source={"origin": origin}).definitions())) == 4
+    assert len(nodes(pipeline(tmp_path, source={"origin": origin}).definitions())) == OURS
 
 
 def test_columns_lead_from_the_source_to_the_index(tmp_path: Path):

@@ -21,8 +21,8 @@ from resources.embedders.resource import EmbedderResource
 from resources.vector_store.resource import VectorStoreResource
 from tests.workshop import Workshop
 
-STEPS = 10
-"""Four assets and six checks."""
+STEPS = 11
+"""Five assets and six checks."""
 
 
 @pytest.fixture
@@ -170,7 +170,7 @@ def test_the_assets_name_the_resources_and_no_more(films: Workshop):
     prefixed = films.pipeline.definitions("x__").resolve_job_def(films.name)
     names = {
         "source", "embedder", "mongodb", "vector_store", "search_index", "batch_store", "rerank",
-            "evaluation",
+        "evaluation", "model_change",
     }  # fmt: skip
     for job, prefix in ((plain, ""), (prefixed, "x__")):
         for node in job.nodes:

@@ -81,7 +81,7 @@ def test_a_mode_without_its_index_is_refused_before_anything_is_embedded(worksho
     workshop.settings["search_index"]["text"] = None
     assert workshop.run().success
     with open_searcher(workshop.pipeline) as searcher:
-        monkeypatch.setattr(searcher, "_queries", None)
+        monkeypatch.setattr(searcher, "_embedder_of", None)
         for mode in ("text", "hybrid"):
             with pytest.raises(QueryRefused, match=r"declare `text: \{\}` in search_index"):
                 searcher.search("a hat", mode=mode)  # pyright: ignore[reportArgumentType]

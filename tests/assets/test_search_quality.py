@@ -333,6 +333,7 @@ def test_worse_than_before_is_said_with_the_queries_and_can_be_accepted(
     assert first.checks["good_enough"]
     other = str(build_static_model(tmp_path_factory.mktemp("models") / "other", 2))
     shop.configure({"embedder": {"provider": {"sentence_transformers": {"model": other}}}})
+    shop.configure({"model_change": {"mode": "replace", "allow_replace": True}})
     second = shop.run()
     assert second.success, second.failures
     assert not second.checks["good_enough"]

@@ -10,7 +10,7 @@ import numpy as np
 from assets.work.budget import dollars
 from assets.work.evaluating.index import Served
 from assets.work.evaluating.sample import Sample
-from assets.work.evaluating.variants import Variant, cut
+from assets.work.evaluating.variants import Variant
 from assets.work.opened import Opened
 from assets.work.searching.finding import Asked, Finding, Reranking
 from assets.work.searching.queries import QueryEmbedder
@@ -24,6 +24,7 @@ from resources.embedders.base import Embedder
 from resources.embedders.packing import estimate_tokens
 from resources.evaluation.judged import JudgedQuery
 from resources.evaluation.rankings import Ranking
+from resources.models.cutting import cut
 from resources.vector_store.store import SOURCE_FIELD
 
 TIMED, TIMED_PAID = 20, 5

@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from assets.work.evaluating.variants import (
     Variant,
     compared_by,
-    cuttable,
     parse_format,
     short,
 )
@@ -20,6 +19,7 @@ from resources.core.once import once
 from resources.core.space import EmbeddingSpace
 from resources.core.vectors import VectorFormat, check_dimensions
 from resources.embedders.facts import Facts
+from resources.models import cutting
 from resources.search_index.declaration import TextDeclaration
 from resources.search_index.query import Mode
 from resources.sources.text import TextField, TextTemplate
@@ -154,7 +154,7 @@ class Candidate:
         for width in dict.fromkeys(asked.dimensions):
             if width == space.dimensions:
                 continue
-            if why := cuttable(space, self.planned.model, width):
+            if why := cutting.why_not(space, self.planned.model, width):
                 notes.append(f"{self.name}: no row of {width} dimensions, {why}")
             else:
                 widths.append(width)

@@ -11,11 +11,12 @@ from typing import Any
 import numpy as np
 
 from assets.work.evaluating.pieces import Pieces
-from assets.work.evaluating.variants import Variant, cut
+from assets.work.evaluating.variants import Variant
 from assets.work.evaluating.vectors import Vectors
 from resources.core.keys import key
 from resources.core.space import EmbeddingSpace
 from resources.core.vectors import Element, VectorFormat, element_of
+from resources.models.cutting import cut
 from resources.registry.indexes import IndexEntry
 from resources.search_index.declaration import TextDeclaration
 from resources.search_index.engine import ServedIndex

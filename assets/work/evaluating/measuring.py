@@ -12,7 +12,7 @@ from assets.work.evaluating.candidates import Candidate
 from assets.work.evaluating.figures import Latency, Row, Whole
 from assets.work.evaluating.index import Rows, Served, scaled
 from assets.work.evaluating.sample import Sample
-from assets.work.evaluating.variants import Variant, cut
+from assets.work.evaluating.variants import Variant
 from assets.work.evaluating.vectors import SpaceWork, Vectors
 from resources.batch_store.evaluations import WINDOW
 from resources.core.keys import decode, encode
@@ -20,6 +20,7 @@ from resources.core.progress import Progress
 from resources.core.vectors import int8_scale
 from resources.evaluation import measures
 from resources.evaluation.rankings import Ranking
+from resources.models.cutting import cut
 
 TIMED_TEXTS = 50
 """The rate of fewer texts says little."""

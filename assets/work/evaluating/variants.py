@@ -4,8 +4,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, cast
 
-import numpy as np
-
 from resources.core.errors import ConfigurationError
 from resources.core.space import EmbeddingSpace
 from resources.core.vectors import (
@@ -13,7 +11,6 @@ from resources.core.vectors import (
     VectorFormat,
     element_of,
 )
-from resources.models import catalogue
 from resources.search_index.query import Mode
 
 FORMATS: tuple[str, ...] = (
@@ -70,34 +67,6 @@ def parse_format(space: EmbeddingSpace, name: str) -> VectorFormat | None:
 def compared_by(stored: VectorFormat, similarity: Similarity) -> Similarity:
     """Bits are compared by those that differ, whatever is declared for other vectors."""
     return "euclidean" if stored.dtype == "packed_bit" else similarity
-
-
-def cuttable(space: EmbeddingSpace, model: str, dimensions: int) -> str:
-    """Why a vector of the space cannot be cut to so many dimensions; empty where it can."""
-    if space.element != "float32":
-        return f"{model} returns {space.element} vectors here, which cannot be cut"
-    if dimensions >= space.dimensions:
-        return f"{model} has {space.dimensions} dimensions here"
-    if dict(space.options).get("layer_norm") or "nomic-embed-text-v1.5" in model:
-        return f"{model} is cut by its provider alone: give `dimensions` in a candidate's file"
-    entry = catalogue.find(space.provider, model)
-    if entry and (entry.shrinkable or dimensions in entry.dimensions):
-        return ""
-    return (
-        f"the catalogue does not say that {model} can be cut to {dimensions} dimensions: add it "
-        f"to one of your own, see {catalogue.VARIABLE}"
-    )
-
-
-def cut(vectors: np.ndarray, space: EmbeddingSpace, dimensions: int) -> np.ndarray:
-    """The leading dimensions, of unit length again where the space's vectors are."""
-    if dimensions >= space.dimensions:
-        return vectors
-    leading = vectors[..., :dimensions]
-    if not space.normalized:
-        return np.ascontiguousarray(leading)
-    lengths = np.linalg.norm(leading.astype(np.float64), axis=-1, keepdims=True)
-    return (leading / np.where(lengths, lengths, 1)).astype(np.float32)
 
 
 def check_formats(names: Sequence[str]) -> None:

@@ -17,6 +17,7 @@ from assets.work.budget import Estimate, estimate
 from assets.work.embedding import Embedded, Work, embed_plan
 from assets.work.evaluating.pieces import Pieces, distinct
 from assets.work.evaluating.sample import Sample
+from assets.work.had import wider
 from assets.work.opened import Opened
 from assets.work.plan import Plan, PlannedPart
 from assets.work.planning import Part, Planner
@@ -103,6 +104,7 @@ class SpaceWork(Work):
                 batches.texts_by_batch(self.space.id, cut=embedder.truncates),
                 lambda _, hashes: self.refused(hashes),
                 whole=partial(batches.has_batch, self.space.id),
+                wider=wider(o, self.space),
             )
             for held in planner.held():
                 for chunk in held:
@@ -126,7 +128,7 @@ class SpaceWork(Work):
         )
         self.texts += len(part.chunks)
         tokens = sum(estimate_tokens(chunk.text) for chunk in part.chunks)
-        return PlannedPart(name, part.kind, part.batch, len(part.chunks), tokens)
+        return PlannedPart(name, part.kind, part.batch, len(part.chunks), tokens, part.origin)
 
     # --- as the loop that embeds asks for it
 

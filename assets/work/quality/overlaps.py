@@ -10,7 +10,7 @@ from assets.work.opened import Opened
 from assets.work.searching import Question, Searcher
 from resources.core.keys import key
 from resources.core.vectors import Similarity, int8_scale
-from resources.models import catalogue
+from resources.models import cutting
 from resources.vector_store.format_quality import of_queries, of_widths
 
 OVERLAP = 10
@@ -19,8 +19,6 @@ QUERIES = 100
 SAMPLE = 4_000
 """Vectors of batches that formats and dimensions are compared on, at most."""
 SAMPLE_BYTES = 64 * 1024**2
-NARROWEST = 32
-"""Dimensions."""
 
 
 @dataclass(frozen=True)
@@ -80,22 +78,9 @@ def _sampled(
         by = "dotProduct"  # the same order, also for formats that euclidean would not be used with
     scale = o.store.format.scale or int8_scale(sample)
     formats = [asdict(row) for row in of_queries(sample, queries, by, scale)]
-    widths = cuttable(o)
+    widths = cutting.widths(space, o.embedder.facts().model)
     dimensions = [asdict(row) for row in of_widths(sample, queries, by, widths)] if widths else []
     return formats, dimensions, len(sample)
-
-
-def cuttable(o: Opened) -> list[int]:
-    """Widths that the model's vectors can be cut to, its own first, down to the narrowest."""
-    space = o.space
-    entry = catalogue.find(space.provider, o.embedder.facts().model)
-    offered = set(entry.dimensions) if entry else set()
-    if entry and entry.shrinkable:
-        width = space.dimensions
-        while width % 2 == 0 and (width := width // 2) >= NARROWEST:
-            offered.add(width)
-    narrower = sorted((each for each in offered if each < space.dimensions), reverse=True)
-    return [space.dimensions, *narrower] if narrower else []
 
 
 def _bytes(o: Opened, searcher: Searcher, formats: Sequence[dict[str, Any]]) -> dict[str, int]:

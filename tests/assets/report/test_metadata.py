@@ -27,7 +27,7 @@ def test_numbers_are_numbers_and_texts_of_documents_are_in_tables(
     done = job.execute_in_process(instance=shared_instance(), raise_on_error=False)
     made = {e.asset_key.path[-1]: e.step_materialization_data.materialization.metadata
             for e in done.get_asset_materialization_events() if e.asset_key}  # fmt: skip
-    assert len(made) == 4
+    assert len(made) == 5
     checks = done.get_asset_check_evaluations()
     assert len(checks) == 6
     for check in checks:

@@ -45,7 +45,9 @@ def make(store: BatchStore, run: str, *, space=SPACE, shard=None, finished=lambd
 
 
 def read(store: BatchStore, run: str, **options) -> Plan:
-    return plan_of_run(store, "films", options.pop("space", SPACE), run, **options)
+    space = options.pop("space", SPACE)
+    lane = Lane("films", space.id, options.pop("shard", None))
+    return plan_of_run(store, lane, space, run, **options)
 
 
 def test_a_run_reads_the_plan_that_it_made(store):

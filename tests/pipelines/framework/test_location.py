@@ -12,10 +12,13 @@ import pytest
 import yaml
 
 import pipelines
+from assets.about import ASSETS, CANDIDATE
 from pipelines.framework.catalog import find_pipeline
 from pipelines.framework.location import location, resource_prefix
 from resources.core.markdown import unescaped
 from resources.core.paths import CODE_ROOT
+
+OURS = len([*ASSETS, CANDIDATE])
 
 MODULE = """from pipelines import EmbeddingPipeline
 
@@ -86,7 +89,7 @@ def test_both_ways_expose_the_same(folder: Folder):
     assert together["checks"] == sorted([*apart[0]["checks"], *apart[1]["checks"]])
     assert together["jobs"] == sorted([*apart[0]["jobs"], *apart[1]["jobs"]])
     assert together["schedules"] == {**apart[0]["schedules"], **apart[1]["schedules"]}
-    assert len(together["assets"]) == 8
+    assert len(together["assets"]) == 2 * OURS
     assert len(together["checks"]) == 12
 
 
@@ -95,7 +98,7 @@ def test_pipelines_of_a_shared_location_meet_in_their_source(folder: Folder):
     folder.add("loc_one", {"source": source})
     folder.add("loc_two", {"source": {**source, "carry": ["year"]}})
     found = described(location(["loc_one", "loc_two"]))
-    assert len(found["assets"]) == 9
+    assert len(found["assets"]) == 2 * OURS + 1
     names = ("loc_one", "loc_two")
     (one,), (two,) = (found["assets"][f"{name}/source_documents"][2] for name in names)
     assert one == two

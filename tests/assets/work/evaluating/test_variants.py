@@ -10,14 +10,13 @@ from assets.work.evaluating.variants import (
     Variant,
     check_formats,
     compared_by,
-    cut,
-    cuttable,
     parse_format,
     short,
 )
 from resources.core.errors import ConfigurationError
 from resources.core.space import EmbeddingSpace
 from resources.core.vectors import VectorFormat, stored_bytes
+from resources.models.cutting import cut, why_not
 
 SPACE = EmbeddingSpace("openai", "text-embedding-3-small", "", 1536, "", normalized=True)
 
@@ -36,7 +35,7 @@ def test_nothing_is_finer_than_the_model_returns_it():
     )
     kept = [name for name in FORMATS if parse_format(bits, name) is not None]
     assert kept == ["packed_bit"]
-    assert "cannot be cut" in cuttable(bits, "m", 128)
+    assert "cannot be cut" in why_not(bits, "m", 128)
 
 
 def test_a_format_that_there_is_not():
@@ -71,10 +70,10 @@ def test_cut_vectors_are_of_unit_length_again_where_the_space_promises_it(
 
 
 def test_only_what_the_catalogue_says_is_cut():
-    assert cuttable(SPACE, "text-embedding-3-small", 256) == ""
-    assert "1536 dimensions here" in cuttable(SPACE, "text-embedding-3-small", 2000)
+    assert why_not(SPACE, "text-embedding-3-small", 256) == ""
+    assert "1536 dimensions here" in why_not(SPACE, "text-embedding-3-small", 2000)
     unknown = EmbeddingSpace("sentence_transformers", "mine", "r", 64, "", normalized=True)
-    assert "the catalogue does not say" in cuttable(unknown, "mine", 32)
+    assert "the catalogue does not say" in why_not(unknown, "mine", 32)
 
 
 @pytest.mark.parametrize("name", FORMATS)
