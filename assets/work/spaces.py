@@ -52,6 +52,7 @@ def complete(o: Opened, indexed: int) -> SpaceEntry:
     bytes_each = o.store.format.bytes_each(o.space.dimensions)
     found = {
         "run": o.run,
+        "seen": now(),
         "vectors": stored,
         "bytes": stored * bytes_each,
         "chunks": counts["source"],

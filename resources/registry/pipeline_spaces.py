@@ -40,6 +40,8 @@ class SpaceEntry:
         vectors: Stored when that had ended; `bytes` of them, without an index.
         chunks: Of the source then.
         missing: Chunks that have no vector and stand in no quarantine.
+        seen: When that run had ended.
+        gate: What the gate said last, in a sentence; empty before it has judged.
         retired: Its vectors and its index are gone, or go.
         cleared: When they were gone; what it was stays noted.
     """
@@ -56,6 +58,8 @@ class SpaceEntry:
     chunks: int = 0
     missing: int = 0
     quarantined: int = 0
+    seen: datetime | None = None
+    gate: str = ""
     retired: bool = False
     cleared: datetime | None = None
 
@@ -187,7 +191,9 @@ class PipelineSpaces:
                 free = there is None or record.serving is None
                 at = "" if free else entry.space_id
             values: dict[str, Any] = {}
-            found = replace(entry, place=at, since=now(), retired=False, built=None, cleared=None)
+            found = replace(
+                entry, place=at, since=now(), retired=False, built=None, cleared=None, gate=""
+            )
             values[f"spaces.{entry.space_id}"] = asdict(found)
             there = record.at(at)
             if there is not None and record.serving is None:

@@ -18,7 +18,10 @@ from hypothesis import strategies as st
 from rich.text import Text
 
 from assets.work.budget import Estimate
+from assets.work.changing.flipping import Flipped
+from assets.work.changing.retiring import Retired
 from assets.work.evaluating import figures
+from assets.work.gating import Row, Verdict
 from assets.work.planning import Counts
 from pipelines import cli
 from pipelines.cli import (
@@ -34,6 +37,7 @@ from pipelines.cli import (
     quarantine,
     queries,
     search,
+    spaces,
     spend,
     status,
     streams,
@@ -53,6 +57,8 @@ from pipelines.operations.quarantined import InQuarantine
 from pipelines.operations.queries import Listed
 from pipelines.operations.search import SearchAnswer, SearchHit
 from pipelines.operations.several import Unseen
+from pipelines.operations.spaces import Listed as SpaceListed
+from pipelines.operations.spaces import Spaces
 from pipelines.operations.spending import Spending, Spent
 from pipelines.operations.status import IndexStatus, LastRun, PipelineStatus
 from resources.core.errors import EmbeddingsError
@@ -62,6 +68,7 @@ from resources.evaluation.measures import MEASURES, Difference, Interval
 from resources.evaluation.queries.imported import Import
 from resources.evaluation.queries.writing import Outline, Source, Written
 from resources.models.catalogue import ModelEntry
+from resources.registry.pipeline_spaces import Change, SpaceEntry
 from resources.registry.quarantine import Quarantined
 from resources.search_index.mongodb.lifecycle import IndexState
 
@@ -223,6 +230,19 @@ SHOWS: dict[str, Callable[[str], object]] = {
         text, Import(1, text, changed=True, replaced=0), used=False
     ),
     "evaluate": lambda text: evaluate.show(compared(text), "ndcg@10"),
+    "spaces": lambda text: spaces.show(
+        Spaces(text, text, [SpaceListed(SpaceEntry(text, gate=text), "ready", text, text, True)])
+    ),
+    "spaces --history": lambda text: spaces.show_history(
+        Spaces(text, text, [], [Change("promoted", text, text, text, text, text, NOW)])
+    ),
+    "promote": lambda text: spaces.show_flipped(
+        Flipped(text, text, text, Change("promoted", text, why=text), notes=(text,))
+    ),
+    "promote --why": lambda text: spaces.show_verdict(Verdict(text, text, [Row(*[text] * 4)])),
+    "retire": lambda text: spaces.show_retired(
+        Retired(text, text, 1, 1, text, SpaceEntry(text), resumed=True)
+    ),
     "models": lambda text: models.listing([entry(text)]).show(),
     "models --for": lambda text: models_for.show(
         Choice(text, None, text, [Ranked(entry(text), refused=text)], text, [text])
