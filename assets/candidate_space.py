@@ -3,10 +3,14 @@
 import dagster as dg
 
 from assets import report, tagging
-from assets.about import CANDIDATE, About
+from assets.about import CANDIDATE, About, Settings
 from assets.opened import opened, required
-from assets.report import candidate
+from assets.report import candidate, page
+from assets.work.behind import standings
 from assets.work.candidate import build
+
+LAST = {"dagster/priority": "-1"}
+"""The serving space is finished first: its checks, and what is measured of its searches."""
 
 
 def build_candidate_space(about: About, prefix: str) -> dg.AssetsDefinition:
@@ -20,16 +24,21 @@ def build_candidate_space(about: About, prefix: str) -> dg.AssetsDefinition:
         code_version="1",
         owners=about.owners,
         tags=about.tags,
+        metadata=page.candidate_space(about.settings),
         required_resource_keys=required(prefix),
         deps=[dg.AssetKey([pipeline, "search_index"])],
+        op_tags=LAST,
     )
     def candidate_space(context: dg.AssetExecutionContext) -> dg.MaterializeResult:
         """The space that the settings want beside the one that serves: nothing, as a rule."""
         with opened(context, pipeline, prefix, candidate=True) as o:
             if o.settings is o:
-                return dg.MaterializeResult(metadata=candidate.none(o))
+                found = standings(o)
+                tagging.nothing(context)
+                return dg.MaterializeResult(metadata=candidate.none(o.main.space.id, found))
             outcome = build(o)
             tagging.done(context, o, outcome)
-        return report.result(outcome, candidate.built(outcome))
+            said = page.candidate_space(Settings.of(o), o.place)
+        return report.result(outcome, {**said, **candidate.built(outcome)})
 
     return candidate_space

@@ -54,7 +54,7 @@ def reason(tags: Mapping[str, str]) -> str | None:
 def done(context: Context, o: Opened, outcome: Outcome) -> None:
     """Say what a step came to."""
     if isinstance(outcome, Candidate):
-        _say(context, {run_tags.CANDIDATE: o.space.id, run_tags.CHANGED: _most(context, outcome)})
+        _say(context, _beside(context, o, outcome))
         return
     tags = {run_tags.SPACE: o.space.id, run_tags.MODEL: o.embedder.facts().model}
     if isinstance(outcome, Embedded):
@@ -64,11 +64,47 @@ def done(context: Context, o: Opened, outcome: Outcome) -> None:
     _say(context, {**tags, run_tags.CHANGED: _most(context, outcome)})
 
 
+def nothing(context: Context) -> None:
+    """Say that a step had nothing to do."""
+    tags = _known(context)
+    if run_tags.CHANGED not in tags:
+        _say(context, {run_tags.CHANGED: "0"})
+
+
+def _beside(context: Context, o: Opened, outcome: Candidate) -> dict[str, str]:
+    """Of a run that has built a space beside the one that serves: what both took together."""
+    before, made = _known(context), outcome.embedded
+    cost, texts = (_number(before.get(name)) for name in (run_tags.COST, run_tags.EMBEDDED))
+    tags = {
+        run_tags.CANDIDATE: o.space.id,
+        run_tags.MODEL: o.embedder.facts().model,  # what serves may be left as it is
+        run_tags.SPACE: o.record.serving or "",
+        **{name: before[name] for name in (run_tags.MODEL, run_tags.SPACE) if name in before},
+        run_tags.EMBEDDED: str(int(texts) + made.embedded),
+        run_tags.CHANGED: _most(context, outcome),
+    }
+    if made.cost_usd is not None:
+        tags[run_tags.COST] = number(cost + made.cost_usd)
+    return tags
+
+
+def _known(context: Context) -> Mapping[str, str]:
+    run = context.instance.get_run_by_id(context.run.run_id)
+    return run.tags if run else {}
+
+
+def _number(tag: str | None) -> float:
+    """Whoever launches a run may give it any tags."""
+    try:
+        found = float(tag or 0)
+    except ValueError:
+        return 0.0
+    return found if 0 <= found < float("inf") else 0.0
+
+
 def _most(context: Context, outcome: Outcome) -> str:
     """One vector is written to a batch, stored and indexed: that is one change."""
-    run = context.instance.get_run_by_id(context.run.run_id)
-    before = (run.tags if run else {}).get(run_tags.CHANGED, "")
-    # Whoever launches a run may give it any tags.
+    before = _known(context).get(run_tags.CHANGED, "")
     return str(max(_changed(outcome), int(before) if before.isdecimal() else 0))
 
 
@@ -88,7 +124,7 @@ def _changed(outcome: Outcome) -> int:
         case Stored():
             return outcome.written.changes
         case Candidate():
-            return outcome.stored.written.changes
+            return max(outcome.changes, int(outcome.indexed.report.changed))
     if not outcome.report.changed:
         return 0
     details = outcome.report.details

@@ -10,9 +10,11 @@ import dagster as dg
 
 from assets.about import Settings, uri_value
 from resources.core.errors import ConfigurationError
+from resources.core.lineage import lineage_path
 from resources.core.markdown import literal
 from resources.core.space import EmbeddingSpace
 from resources.mongodb.resource import Embedded
+from resources.registry.pipeline_spaces import placed
 from resources.search_index.engine import IndexReport
 from resources.sources.chunking import PLACE_FIELD
 from resources.sources.collection import CollectionOrigin
@@ -24,6 +26,9 @@ from resources.vector_store.store import SOURCE_FIELD, TEXT_FIELD
 
 ANY = "any"
 """Type of what is carried along: whatever the source has there."""
+
+ANY_SPACE = "<space>"
+"""Stands for the id of a space that is not known yet."""
 
 Column = tuple[str, str, str]
 """Name, type, and what it is, as text."""
@@ -169,6 +174,29 @@ def search_index(s: Settings, report: IndexReport | None = None) -> dict[str, An
     if report and (files := report.details.get("index files")):
         where |= _uri(_safely(lambda: location(files)))
     return where | {"index": index.name} | _columns(columns, lineage)
+
+
+def candidate_space(s: Settings, place: str = "") -> dict[str, Any]:
+    """Of the asset `candidate_space`.
+
+    Args:
+        s: The pipeline's; in the space that is built, where one is.
+        place: Of that space, beside the first; empty before it is known.
+    """
+    path, index = s.vector_store.path, s.search_index.name
+    if not place:
+        path, index = placed(path, ANY_SPACE), placed(index, ANY_SPACE)
+    columns: list[Column] = [
+        (path, "vector", "the embedding in the space that is built"),
+        (lineage_path(path), "object", "who made the vector: space, model, batch, run, time, …"),
+    ]
+    texts = [dg.TableColumnDep(s.key("source_documents"), "text")]
+    # As of the index: no table name, for the table is that of the stored vectors.
+    namespace = _namespace(s)
+    where: dict[str, Any] = {}
+    if namespace:
+        where = {"vector store": f"{namespace}:{path}", **_uri(_mongodb(s, namespace))}
+    return where | {"index": index} | _columns(columns, {path: texts})
 
 
 def _text_fields(source: SourceResource) -> Sequence[str]:

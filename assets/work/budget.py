@@ -5,6 +5,9 @@ from dataclasses import dataclass
 from resources.core.errors import ConfigurationError
 from resources.embedders.facts import Facts
 from resources.models import catalogue
+from resources.registry.ledger import Billed
+
+NOTHING = Billed()
 
 
 @dataclass(frozen=True)
@@ -36,29 +39,42 @@ def check_budget(
     max_tokens: int | None,
     max_cost_usd: float | None,
     way_out: str = "raise it, or limit the source",
+    before: Billed = NOTHING,
 ) -> None:
     """Stop before anything is spent.
+
+    Args:
+        wanted: What is to be embedded.
+        model: That does it.
+        max_tokens: That the whole run may embed.
+        max_cost_usd: That it may cost.
+        way_out: What to do about it.
+        before: What the run was billed already, for the space that serves.
 
     Raises:
         ConfigurationError: More tokens or money than allowed, or a price nobody knows.
     """
-    if max_tokens is not None and wanted.tokens > max_tokens:
+    spent = "nothing more is spent" if before != NOTHING else "nothing is spent"
+    if max_tokens is not None and wanted.tokens and before.tokens + wanted.tokens > max_tokens:
+        already = f", besides the {before.tokens:,} of the space that serves" * bool(before.tokens)
         raise ConfigurationError(
-            f"embedding {wanted.texts:,} texts takes about {wanted.tokens:,} tokens, over "
-            f"`max_tokens: {max_tokens}`; nothing is spent; {way_out}"
+            f"embedding {wanted.texts:,} texts takes about {wanted.tokens:,} tokens{already}, over "
+            f"`max_tokens: {max_tokens}`; {spent}; {way_out}"
         )
     if max_cost_usd is None or not wanted.texts:
         return
     if wanted.cost_usd is None:
         raise ConfigurationError(
             f"`max_cost_usd` is set, but the price of {model} is not known: add it to a catalogue "
-            f"of your own (see {catalogue.VARIABLE} in {catalogue.PACKAGED}); nothing is spent"
+            f"of your own (see {catalogue.VARIABLE} in {catalogue.PACKAGED}); {spent}"
         )
-    if wanted.cost_usd > max_cost_usd:
+    if before.cost_usd + wanted.cost_usd > max_cost_usd:
+        already = f", besides {dollars(before.cost_usd)} for the space that serves"
+        already *= bool(before.cost_usd)
         raise ConfigurationError(
             f"embedding {wanted.texts:,} texts (about {wanted.tokens:,} tokens) with {model} costs "
-            f"about {dollars(wanted.cost_usd)}, over `max_cost_usd: {max_cost_usd}`; nothing is "
-            f"spent; {way_out}"
+            f"about {dollars(wanted.cost_usd)}{already}, over `max_cost_usd: {max_cost_usd}`; "
+            f"{spent}; {way_out}"
         )
 
 
@@ -68,12 +84,14 @@ def exceeded(
     *,
     max_tokens: int | None,
     max_cost_usd: float | None,
+    before: Billed = NOTHING,
 ) -> str:
     """Why a run must stop in the middle, from what it was billed so far; empty if it need not."""
-    if max_tokens is not None and (tokens or 0) > max_tokens:
-        figures = f"{tokens:,} tokens were billed, over `max_tokens: {max_tokens}`"
-    elif max_cost_usd is not None and (cost_usd or 0.0) > max_cost_usd:
-        figures = f"{dollars(cost_usd)} were billed, over `max_cost_usd: {max_cost_usd}`"
+    all_tokens, all_usd = (tokens or 0) + before.tokens, (cost_usd or 0.0) + before.cost_usd
+    if max_tokens is not None and tokens and all_tokens > max_tokens:
+        figures = f"{all_tokens:,} tokens were billed, over `max_tokens: {max_tokens}`"
+    elif max_cost_usd is not None and cost_usd and all_usd > max_cost_usd:
+        figures = f"{dollars(all_usd)} were billed, over `max_cost_usd: {max_cost_usd}`"
     else:
         return ""
     return f"{figures}; what is embedded so far is kept; raise it to go on"

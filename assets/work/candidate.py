@@ -1,8 +1,10 @@
 """Build a space beside the one that serves: what the four assets do, in one step."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from assets.work import spaces
+from assets.work.behind import Standing, standings
 from assets.work.comparing import Planned, plan_work
 from assets.work.embedding import Embedded, embed
 from assets.work.opened import Opened
@@ -18,6 +20,8 @@ class Candidate:
     Attributes:
         entry: The space as it is noted now.
         serving: Id of the space that serves meanwhile.
+        resumed: It was begun by a run before.
+        spaces: All that the pipeline has now.
     """
 
     planned: Planned
@@ -26,6 +30,14 @@ class Candidate:
     indexed: Indexed
     entry: SpaceEntry
     serving: str
+    resumed: bool
+    spaces: Sequence[Standing]
+
+    @property
+    def changes(self) -> int:
+        """Vectors, documents and entries of the quarantine that were written or removed."""
+        batches = self.embedded.embedded + self.embedded.copied
+        return max(self.planned.healed, batches, self.stored.written.changes)
 
 
 def build(o: Opened) -> Candidate:
@@ -37,9 +49,13 @@ def build(o: Opened) -> Candidate:
     Raises:
         EmbeddingsError: As the functions of the four assets; what was written before is kept.
     """
+    known = o.record.entry(o.space.id)
+    resumed = known is not None and not known.retired
     planned = plan_work(o)
     embedded = embed(o)
     stored = store(o)
     indexed = index(o)
     entry = spaces.complete(o, indexed.report.indexed)
-    return Candidate(planned, embedded, stored, indexed, entry, o.record.serving or "")
+    there = standings(o.again())
+    serving = o.record.serving or ""
+    return Candidate(planned, embedded, stored, indexed, entry, serving, resumed, there)

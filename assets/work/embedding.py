@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from assets.work.budget import Estimate, check_budget, estimate, exceeded
+from assets.work.budget import NOTHING, Estimate, check_budget, estimate, exceeded
 from assets.work.had import copied, cut
 from assets.work.opened import Opened
 from assets.work.plan import Plan, PlannedPart, read_hashes, read_texts
@@ -123,12 +123,18 @@ class Work:
     Attributes:
         plan: What to do.
         max_tokens: That may be billed at most; `max_cost_usd` likewise.
+        before: What of that was billed already, for the space that serves.
     """
+
+    before = NOTHING
 
     def __init__(self, o: Opened, scope: str) -> None:
         self.plan = o.plan
         self.max_tokens, self.max_cost_usd = o.embedder.max_tokens, o.embedder.max_cost_usd
         self._o, self._scope = o, scope
+        limited = (self.max_tokens, self.max_cost_usd) != (None, None)
+        if limited and o.place != o.lanes.place:
+            self.before = o.registry.ledger.billed(o.run, besides=self.plan.space.id)
 
     def check(self) -> None:
         """Go on?
@@ -196,6 +202,7 @@ def embed_plan(o: Opened, embedder: Embedder, work: Work | None = None) -> Embed
         model=embedder.model,
         max_tokens=work.max_tokens,
         max_cost_usd=work.max_cost_usd,
+        before=work.before,
     )
     if todo:
         o.log(f"to embed with {embedder.model}: {wanted}")
@@ -216,6 +223,7 @@ def embed_plan(o: Opened, embedder: Embedder, work: Work | None = None) -> Embed
                 outcome.cost_usd,
                 max_tokens=work.max_tokens,
                 max_cost_usd=work.max_cost_usd,
+                before=work.before,
             )
             if stopped:
                 return

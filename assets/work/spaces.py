@@ -20,10 +20,11 @@ def begin(o: Opened) -> None:
     if not record.version and record.serving and (old := record.entry(record.serving)):
         # A pipeline from before its spaces were written down.
         noted = spaces.get(o.name, key)
-        if not noted.version and old.space_id != o.space.id:
+        if not noted.version:
             spaces.enter(o.name, key, old, place="")
             told = Change("first", old.space_id, run=o.run, why="it was there already")
-            spaces.serve(spaces.get(o.name, key), told)
+            built = {f"spaces.{old.space_id}.built": now()}
+            spaces.serve(spaces.get(o.name, key), told, **built)
     if o.lanes.main is not None and o.place == o.lanes.main.place:
         return
     entry = SpaceEntry(o.space.id, run=o.run, **o.written())
@@ -50,7 +51,7 @@ def complete(o: Opened, indexed: int) -> SpaceEntry:
     stored = o.store.count()
     held = o.registry.quarantine.count(o.lane, "provider", "store")
     bytes_each = o.store.format.bytes_each(o.space.dimensions)
-    found = {
+    found: dict[str, Any] = {
         "run": o.run,
         "seen": now(),
         "vectors": stored,
@@ -59,6 +60,8 @@ def complete(o: Opened, indexed: int) -> SpaceEntry:
         "quarantined": held,
         "missing": max(0, counts["source"] - min(stored, indexed) - held),
     }
+    if not found["missing"]:
+        found["complete_at"] = now()
     spaces = o.registry.of_pipelines
     for _ in range(RACES):
         record = spaces.get(o.name, o.base_key)

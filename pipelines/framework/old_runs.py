@@ -13,7 +13,7 @@ import dagster as dg
 from dagster._core.definitions.assets.job.asset_job import IMPLICIT_ASSET_JOB_NAME
 
 from assets import run_tags
-from assets.about import ASSETS
+from assets.about import ASSETS, CANDIDATE
 from pipelines.framework import sqlite_history
 
 T = TypeVar("T")
@@ -23,7 +23,7 @@ FINISHED = (
     dg.DagsterRunStatus.FAILURE,
     dg.DagsterRunStatus.CANCELED,
 )
-WRITERS = ASSETS[1:]
+WRITERS = (*ASSETS[1:], CANDIDATE)
 """Assets whose step may have changed something, even if it failed."""
 
 _PARENT, _ROOT, _BACKFILL = "dagster/parent_run_id", "dagster/root_run_id", "dagster/backfill"

@@ -23,6 +23,7 @@ from assets.about import (
     dependencies,
     named,
 )
+from assets.candidate_checks import build_candidate_checks
 from assets.candidate_space import build_candidate_space
 from assets.checks import build_checks
 from assets.embedding_batches import build_embedding_batches
@@ -218,6 +219,7 @@ class EmbeddingPipeline:
             ],
             asset_checks=[
                 *build_checks(self.name, resource_prefix),
+                build_candidate_checks(self.name, resource_prefix),
                 *(build_quality_checks(self.name, resource_prefix) if evaluation.chosen else []),
             ],
             jobs=jobs,

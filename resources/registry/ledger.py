@@ -9,6 +9,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import datetime
+from math import fsum
 from typing import Any
 
 from pymongo import WriteConcern
@@ -50,6 +51,14 @@ class Spend:
     unanswered_tokens: int = 0
 
 
+@dataclass(frozen=True)
+class Billed:
+    """What a run has been billed, as far as is known; what is not answered yet as estimated."""
+
+    tokens: int = 0
+    cost_usd: float = 0.0
+
+
 class Ledger:
     """Two collections of the registry: `embedding_spend` and `embedding_requests`."""
 
@@ -61,6 +70,7 @@ class Ledger:
         """Create the indexes of what grows."""
         self._batches.create_index([("model", 1), ("at", -1)])
         self._batches.create_index("batch")
+        self._batches.create_index("run")
         self._batches.create_index("request_ids", sparse=True)
 
     def journal(
@@ -125,6 +135,31 @@ class Ledger:
                 _add(rows, who, {"unanswered": 1, "unanswered_tokens": request["estimate"]})
         return _latest_first(rows.values())
 
+    def billed(self, run: str, *, besides: str) -> Billed:
+        """What a run has been billed for other spaces than one: at most, where that is not known.
+
+        Args:
+            run: Its id.
+            besides: Id of the space that does not count.
+        """
+        wanted = {"run": run, "space": {"$ne": besides}}
+        entries = list(self._batches.find(wanted, {"tokens": 1, "cost_usd": 1}))
+        loose = list(self._requests.find(wanted))
+        named = self._named([request["_id"] for request in loose])
+        for request in loose:
+            tokens = request.get("tokens")
+            if tokens is None:
+                price = request.get("usd_per_million") or 0.0
+                tokens, cost = request["estimate"], price * request["estimate"] / 1_000_000
+            else:
+                cost = request.get("cost_usd")
+            if request["_id"] not in named or "closed" not in request:
+                entries.append({"tokens": tokens, "cost_usd": cost})
+        return Billed(
+            sum(entry.get("tokens") or 0 for entry in entries),
+            fsum(entry.get("cost_usd") or 0.0 for entry in entries),
+        )
+
     def texts_per_second(self, provider: str, model: str) -> float | None:
         """How fast the model was in its latest run here; None before the first."""
         timed = {"model": model, "provider": provider, "seconds": {"$gt": 0}}
@@ -155,6 +190,8 @@ class RunJournal:
 
     def opened(self, request: str, *, texts: int, tokens: int) -> None:
         entry = {"_id": request, **self._who, "texts": texts, "estimate": tokens, "at": now()}
+        if self._price is not None:
+            entry["usd_per_million"] = self._price
         self._durable.insert_one(entry)
 
     def closed(self, request: str, *, tokens: int | None) -> None:

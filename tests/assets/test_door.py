@@ -21,8 +21,8 @@ from resources.embedders.resource import EmbedderResource
 from resources.vector_store.resource import VectorStoreResource
 from tests.workshop import Workshop
 
-STEPS = 11
-"""Five assets and six checks."""
+STEPS = 12
+"""Five assets, six checks, and one step for those of a candidate."""
 
 
 @pytest.fixture

@@ -1,7 +1,7 @@
 """A served pipeline that moves to another model: its texts, its clients, and what is left then."""
 
 import random
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import partial
 from typing import Any
@@ -16,8 +16,9 @@ from assets.work.opened import Opened
 from pipelines.framework.catalog import open_pipeline
 from pipelines.operations import spaces
 from pipelines.operations.search import open_searcher
+from resources.registry.pipeline_spaces import PipelineSpaces
 from tests.asking import Client, by_searcher, over_http
-from tests.killing import RunningChild, stop_before
+from tests.killing import RunningChild, freeze, stop_before
 from tests.pipelines.serving.test_command import started
 from tests.workshop import Workshop
 
@@ -120,6 +121,18 @@ def in_small_steps(method: str, collection: str = "", after: int = 0) -> None:
     stop_before(method, collection, after=after)
 
 
+def before_noting(event: str) -> None:
+    """Freeze once a change is made that is not in the history yet."""
+    note = getattr(PipelineSpaces, "_remember")  # noqa: B009
+
+    def noted(self: PipelineSpaces, record: Any, version: int, told: Mapping[str, Any]) -> None:
+        if told["event"] == event:
+            freeze()
+        note(self, record, version, told)
+
+    setattr(PipelineSpaces, "_remember", noted)  # noqa: B010
+
+
 def running(model: str, shop: Workshop) -> tuple[bool, Any]:
     done = shop.run(config=with_model(model))
     return done.success, done.failures or done.candidate_space["embedded"]
@@ -182,7 +195,7 @@ def check_end(shop: Workshop, old: str, new: str, model: Any) -> None:
 
 
 def _check_indexes(shop: Workshop, o: Opened, new: str) -> None:
-    rows = shop.client[shop.database]["search_indexes"].find({"space_id": {"$exists": True}})
+    rows = shop.client[shop.database]["search_indexes"].find()
     assert [row["_id"] for row in rows] == [o.serving.index_key]
     if o.serving.engine.name == "mongodb":
         listed = [each["name"] for each in shop.vectors.list_search_indexes()]

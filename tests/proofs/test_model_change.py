@@ -24,6 +24,7 @@ from tests.proofs.moving import (
     QUERIES,
     TEXTS,
     answered,
+    before_noting,
     check_end,
     clients,
     corpus,
@@ -43,9 +44,6 @@ from tests.search_node import search_node
 from tests.workshop import Workshop
 
 CHANGE = "resources.registry.pipeline_spaces:PipelineSpaces.change"
-HISTORY = ("pymongo.collection:Collection.update_one", "pipeline_space_history", 1)
-"""Once a change is made, which is not in the history yet: the first that is written there is the
-change before."""
 
 BUILDING = {
     "planning": ("resources.batch_store.plans:Plans.finish", "", 0),
@@ -201,14 +199,14 @@ def test_killed_at_every_step_it_comes_to_the_same(shop: Workshop, truth: Truth,
         flip = partial(promoting, new)
         frozen(shop, partial(stop_before, CHANGE), flip).kill()
         assert states(shop) == {old: "serving", new: "ready"}
-        frozen(shop, partial(stop_before, HISTORY[0], HISTORY[1], after=HISTORY[2]), flip).kill()
+        frozen(shop, partial(before_noting, "promoted"), flip).kill()
         assert written(shop) == ["first", "built"]
         assert states(shop) == {old: "previous", new: "serving"}
         switched(asked, new)
         with pytest.raises(SpaceError, match="serves films already"):
             spaces.promote(shop.pipeline, new)
 
-        frozen(shop, partial(stop_before, *HISTORY[:2], after=HISTORY[2]), rolling_back).kill()
+        frozen(shop, partial(before_noting, "rolled back"), rolling_back).kill()
         assert written(shop) == ["first", "built", "promoted"]
         switched(asked, old)
         spaces.promote(shop.pipeline, new)

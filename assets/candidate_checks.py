@@ -1,0 +1,72 @@
+"""Checks on the asset `candidate_space`: what holds of the serving space holds of another one too.
+
+One step for all of them, since in most runs nothing is built.
+"""
+
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
+
+import dagster as dg
+
+from assets.about import CANDIDATE
+from assets.checks import all_stored, batches_are_sound, index_is_complete, one_space
+from assets.failing import StepFailed
+from assets.opened import opened, required
+from assets.work.opened import Opened
+from resources.core.markdown import literal
+
+JUDGES: Mapping[str, tuple[str, Callable[[Opened], dg.AssetCheckResult]]] = {
+    "candidate_batches_are_sound": (
+        "Batches of the space that is built are there, of the right width, finite and of unit "
+        "length.",
+        batches_are_sound,
+    ),
+    "candidate_is_one_space": (
+        "Every vector at the path of the space that is built has its lineage, and is of it.",
+        one_space,
+    ),
+    "candidate_is_all_stored": (
+        "Every chunk of the source has its vector in the space that is built, or stands in "
+        "quarantine.",
+        all_stored,
+    ),
+    "candidate_index_is_complete": (
+        "The index of the space that is built serves as many vectors as are stored there, and "
+        "finds those it is asked for.",
+        index_is_complete,
+    ),
+}
+"""By name: what it says of itself, and what judges."""
+
+NOTHING = "nothing is built: the settings want the space that serves"
+
+
+def build_candidate_checks(pipeline: str, prefix: str) -> dg.AssetChecksDefinition:
+    """The checks; one that fails fails the run, after all else of it is done."""
+    asset = dg.AssetKey([pipeline, CANDIDATE])
+
+    @dg.multi_asset_check(
+        name=f"{asset.to_python_identifier()}_checks",
+        specs=[
+            dg.AssetCheckSpec(name, asset=asset, description=said)
+            for name, (said, _) in JUDGES.items()
+        ],
+        required_resource_keys=required(prefix),
+    )
+    def candidate_checks(context: dg.AssetCheckExecutionContext) -> Iterator[Any]:
+        failed = []
+        with opened(context, pipeline, prefix, candidate=True) as o:
+            for name, (_, judge) in JUDGES.items():
+                if o.settings is o:
+                    found = dg.AssetCheckResult(passed=True, description=NOTHING)
+                else:
+                    found = judge(o)
+                if not found.passed:
+                    failed.append(f"the check {name} failed: {found.description}")
+                # The Dagster UI reads it as Markdown, and it may name what stands in documents.
+                said = literal(found.description or "")
+                yield found._replace(description=said, asset_key=asset, check_name=name)
+        if failed:  # Dagster would say only that one did
+            raise StepFailed("; ".join(failed), kind="CheckFailed")
+
+    return candidate_checks
