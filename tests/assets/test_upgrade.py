@@ -17,6 +17,8 @@ from tests.earlier.write import DATABASE, DOCUMENTS, FOLDER, REFUSED, settings
 from tests.providers.openai import OpenAIServer
 from tests.workshop import Workshop
 
+pytestmark = pytest.mark.parametrize("mongodb_uri", ["mongod"], indirect=True)
+
 LEFT = Path(__file__).parents[1] / "earlier" / "left"
 OLD = "text-embedding-3-small-16-91646017"
 LARGE = {"model": "text-embedding-3-large", "space": "text-embedding-3-large"}
@@ -96,6 +98,21 @@ def test_another_model_is_built_beside_it_and_promoted(
     assert answer.hits[0].id == 3
     spaces.rollback(shop.pipeline)
     assert found(shop, OLD).hits[0].id == 3
+
+
+def test_settings_that_had_gone_over_before_the_first_run_are_told_the_way(shop: Workshop):
+    before = shop.settings["embedder"]
+    shop.configure({"embedder": with_large(shop)["resources"]["embedder"]["config"]})
+    run = shop.run()
+    assert not run.success
+    assert "run the pipeline once with the embedder that made it" in run.failures[0]
+    wanted, shop.settings["embedder"] = shop.settings["embedder"], before
+    assert shop.run().success
+    shop.settings["embedder"] = wanted
+    beside = shop.run()
+    assert beside.success, beside.failures
+    assert beside.candidate_space["embedded"] == 12
+    assert found(shop, OLD)
 
 
 def found(shop: Workshop, space: str) -> Any:
