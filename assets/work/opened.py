@@ -208,7 +208,8 @@ class Opened(Configured):
         pipeline's own files say, whatever is wanted now.
         """
         with suppress(ValidationError, ConfigurationError):  # they choose no provider of their own
-            embedder, source = type(self.embedder)(), type(self.source)()
+            makers: list[type[Any]] = [type(self.embedder), type(self.source)]
+            embedder, source = (make() for make in makers)
             how = {
                 "embedder": as_written(embedder, {})["provider"],
                 "chunking": as_written(source, {})["chunking"],
