@@ -53,7 +53,6 @@ def complete(o: Opened, indexed: int) -> SpaceEntry:
     bytes_each = o.store.format.bytes_each(o.space.dimensions)
     found: dict[str, Any] = {
         "run": o.run,
-        "seen": now(),
         "vectors": stored,
         "bytes": stored * bytes_each,
         "chunks": counts["source"],

@@ -40,11 +40,10 @@ class SpaceEntry:
         vectors: Stored when that had ended; `bytes` of them, without an index.
         chunks: Of the source then.
         missing: Chunks that have no vector and stand in no quarantine.
-        seen: When that run had ended.
-        gate: What the gate said last, in a sentence; empty before it has judged.
         complete_at: When a run has last found it complete.
         behind: Chunks of the serving space of which the vector was missing here, or of another
             text, when that was counted last; `behind_of`: of which revisions of both stores.
+        gate: What the gate said last, in a sentence; empty before it has judged.
         retired: Its vectors and its index are gone, or go.
         cleared: When they were gone; what it was stays noted.
     """
@@ -61,11 +60,10 @@ class SpaceEntry:
     chunks: int = 0
     missing: int = 0
     quarantined: int = 0
-    seen: datetime | None = None
-    gate: str = ""
     complete_at: datetime | None = None
     behind: int | None = None
     behind_of: str = ""
+    gate: str = ""
     retired: bool = False
     cleared: datetime | None = None
 

@@ -48,7 +48,7 @@ def _lag(candidate: Opened, entry: SpaceEntry, serving: Opened | None) -> Behind
     if serving is None:
         return None
     other = candidate.record.entry(candidate.record.serving)
-    if other and entry.seen and other.seen and entry.seen >= other.seen:
+    if other and entry.complete_at and other.complete_at and entry.complete_at >= other.complete_at:
         return None
     return behind(candidate, serving)
 
