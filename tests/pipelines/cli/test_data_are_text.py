@@ -69,7 +69,8 @@ from pipelines.operations.search import SearchAnswer, SearchHit
 from pipelines.operations.several import Unseen
 from pipelines.operations.spaces import Listed as SpaceListed
 from pipelines.operations.spaces import Spaces
-from pipelines.operations.spaces.comparing import Comparison, Row, Side
+from pipelines.operations.spaces.comparing import Comparison, Side
+from pipelines.operations.spaces.comparing import Row as ComparedRow
 from pipelines.operations.spending import Spending, Spent
 from pipelines.operations.status import IndexStatus, LastRun, PipelineStatus, SpaceStatus
 from resources.core.errors import EmbeddingsError
@@ -253,7 +254,8 @@ SHOWS: dict[str, Callable[[str], object]] = {
     "compare": lambda text: compare.show(
         Comparison(
             text, text, 10, Side(text, text, text, text, 0.1, [text]),
-            Side(text, text, text, text, 0.1, []), [Row(text, text, (1, None), (0.5, None))],
+            Side(text, text, text, text, 0.1, []),
+            [ComparedRow(text, text, (1, None), (0.5, None))],
             0.5, None, 0,
         )
     ),
