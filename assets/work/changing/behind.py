@@ -2,6 +2,9 @@
 
 from dataclasses import dataclass
 
+from pymongo.errors import ExecutionTimeout
+
+from assets.work.behind import SECONDS
 from assets.work.opened import Opened
 
 
@@ -41,7 +44,8 @@ def behind(this: Opened, other: Opened) -> Behind | None:
     """Compare two spaces chunk by chunk, in the server.
 
     Returns:
-        None where they are cut by different chunkers: no chunk of one is a chunk of the other.
+        None where they are cut by different chunkers, so that no chunk of one is a chunk of the
+        other; or where it takes the server longer than `SECONDS`.
     """
     if this.source.chunking != other.source.chunking:
         return None
@@ -62,9 +66,13 @@ def behind(this: Opened, other: Opened) -> Behind | None:
             }
         },
     ]
-    found = next(iter(theirs.collection.aggregate(stages)), {"chunks": 0, "there": 0, "same": 0})
-    stored = mine.collection.count_documents(
-        {f"{mine.lineage_path}.space": this.space.id, **mine.mine}
-    )
+    wanted = {f"{mine.lineage_path}.space": this.space.id, **mine.mine}
+    limit = SECONDS * 1_000
+    none = {"chunks": 0, "there": 0, "same": 0}
+    try:
+        found = next(iter(theirs.collection.aggregate(stages, maxTimeMS=limit)), none)
+        stored = mine.collection.count_documents(wanted, maxTimeMS=limit)
+    except ExecutionTimeout:
+        return None
     chunks, both = int(found["chunks"]), int(found["there"])
     return Behind(chunks, chunks - both, both - int(found["same"]), max(0, stored - both))

@@ -29,6 +29,11 @@ def rollback(o: Opened, *, why: str = "", by: str = "") -> Flipped:
     done = flip(o, Change("rolled back", entry.space_id, by=by, why=why))
     notes = [standing.why] if standing.why else []
     found = behind(lane, o.lying(before)) if before else None
+    if found is None:
+        notes.append(
+            f"how stale {entry.space_id} is cannot be counted chunk by chunk; it was complete last "
+            f"at {moment(entry.complete_at or entry.built)}"
+        )
     notes += _told(o, entry)
     return Flipped(o.name, o.record.serving, entry.space_id, done, behind=found, notes=tuple(notes))
 
