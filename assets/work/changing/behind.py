@@ -1,10 +1,8 @@
 """How far one space of a pipeline is behind another: counted in the documents that hold both."""
 
 from dataclasses import dataclass
+from typing import Any
 
-from pymongo.errors import ExecutionTimeout
-
-from assets.work.behind import SECONDS
 from assets.work.opened import Opened
 
 
@@ -40,12 +38,19 @@ class Behind:
         return f"it is stale: of {self.chunks:,} chunks {said}"
 
 
-def behind(this: Opened, other: Opened) -> Behind | None:
+def behind(this: Opened, other: Opened, *, seconds: float = 0) -> Behind | None:
     """Compare two spaces chunk by chunk, in the server.
 
+    Args:
+        this: In the one.
+        other: In the other.
+        seconds: That it may take; 0: however long, since it is wanted.
+
+    Raises:
+        ExecutionTimeout: It takes longer.
+
     Returns:
-        None where they are cut by different chunkers, so that no chunk of one is a chunk of the
-        other; or where it takes the server longer than `SECONDS`.
+        None where they are cut by different chunkers: no chunk of one is a chunk of the other.
     """
     if this.source.chunking != other.source.chunking:
         return None
@@ -66,13 +71,11 @@ def behind(this: Opened, other: Opened) -> Behind | None:
             }
         },
     ]
-    wanted = {f"{mine.lineage_path}.space": this.space.id, **mine.mine}
-    limit = SECONDS * 1_000
-    none = {"chunks": 0, "there": 0, "same": 0}
-    try:
-        found = next(iter(theirs.collection.aggregate(stages, maxTimeMS=limit)), none)
-        stored = mine.collection.count_documents(wanted, maxTimeMS=limit)
-    except ExecutionTimeout:
-        return None
+    limit: dict[str, Any] = {"maxTimeMS": int(seconds * 1_000)} if seconds else {}
+    rows = theirs.collection.aggregate(stages, **limit)
+    found = next(iter(rows), {"chunks": 0, "there": 0, "same": 0})
+    stored = mine.collection.count_documents(
+        {f"{mine.lineage_path}.space": this.space.id, **mine.mine}
+    )
     chunks, both = int(found["chunks"]), int(found["there"])
     return Behind(chunks, chunks - both, both - int(found["same"]), max(0, stored - both))
