@@ -6,6 +6,7 @@ import secrets
 import shutil
 import sys
 import threading
+import types
 from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -23,6 +24,7 @@ from resources.core.errors import SpaceError
 from resources.mongodb.lease import Lease
 from tests.conftest import SERVERS, Servers
 from tests.models import build_static_model
+from tests.pipelines.helpers import embeddings, succeeds
 from tests.search_node import SearchNode, search_node
 from tests.workshop import Workshop, shared_instance
 
@@ -434,3 +436,31 @@ def test_each_is_a_job_too_and_the_history_names_the_run(changing: Changing):
         (event, f"ann, run {run.run_id}", run.run_id)
         for event, run in zip(("promoted", "rolled back", "retired"), runs, strict=True)
     ]
+
+
+@on_one_server
+def test_each_is_a_command_too(changing: Changing, monkeypatch: pytest.MonkeyPatch):
+    module = types.ModuleType("of_this_test")
+    vars(module)["pipeline"] = changing.shop.pipeline
+    monkeypatch.setitem(sys.modules, "pipelines.of_this_test", module)
+    name, first, second = "of_this_test", changing.first, changing.second
+
+    def told(*arguments: str) -> dict[str, Any]:
+        return json.loads(succeeds(*arguments, "--json"))
+
+    refused = embeddings("promote", name, "nothing")
+    assert refused.exit_code == 1
+    assert f"it has {first} (serving), {second} (ready)" in " ".join(refused.stderr.split())
+    promoted = told("promote", name, second[:-3])
+    assert (promoted["before"], promoted["now"]) == (first, second)
+    assert promoted["verdict"]["passed"]
+    assert told("rollback", name, "--why", "odd answers")["behind"]["missing"] == 0
+    assert "serves films now" in succeeds("promote", name, second, "--force", "it was right")
+    assert "serves films now" in succeeds("rollback", name)
+    assert told("retire", name, second, "--force", "it was wrong")["vectors"] == 20
+    found = told("spaces", name, "--history")
+    assert [each["state"] for each in found["spaces"]] == ["serving", "retired"]
+    events = [each["event"] for each in found["history"][2:]]
+    assert events == ["promoted", "rolled back", "promoted", "rolled back", "retired"]
+    assert "@" in found["history"][-1]["by"]
+    assert "forced: it was wrong" in " ".join(succeeds("spaces", name, "--history").split())
