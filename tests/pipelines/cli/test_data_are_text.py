@@ -21,7 +21,8 @@ from assets.work.budget import Estimate
 from assets.work.changing.flipping import Flipped
 from assets.work.changing.retiring import Retired
 from assets.work.evaluating import figures
-from assets.work.gating import Row, Verdict
+from assets.work.gating import Row as GateRow
+from assets.work.gating import Verdict
 from assets.work.planning import Counts
 from pipelines import cli
 from pipelines.cli import (
@@ -282,7 +283,7 @@ SHOWS: dict[str, Callable[[str], object]] = {
     "promote": lambda text: spaces.show_flipped(
         Flipped(text, text, text, Change("promoted", text, why=text), notes=(text,))
     ),
-    "promote --why": lambda text: spaces.show_verdict(Verdict(text, text, [Row(*[text] * 4)])),
+    "promote --why": lambda text: spaces.show_verdict(Verdict(text, text, [GateRow(*[text] * 4)])),
     "retire": lambda text: spaces.show_retired(
         Retired(text, text, 1, 1, text, SpaceEntry(text), resumed=True)
     ),

@@ -178,6 +178,7 @@ def test_every_command_has_it(name: str):
         ("quarantine drop", [SHOP, "--all"]),
         ("status", [SHOP]),
         ("history", [SHOP]),
+        ("spaces", [SHOP, "--history"]),
         ("maintain", [SHOP, "--dry-run"]),
         ("init", ["made"]),
         ("stop", [SHOP]),
