@@ -24,7 +24,7 @@ def begin(o: Opened) -> None:
         # A pipeline from before its spaces were written down.
         noted = spaces.get(o.name, key)
         if not noted.version:
-            same = old.space_id == o.space.id
+            same = o.embeds(old)
             spaces.enter(o.name, key, replace(old, **o.written()) if same else old, place="")
             told = Change("first", old.space_id, run=o.run, why="it was there already")
             known = {f"spaces.{old.space_id}.{name}": getattr(old, name) for name in _COUNTED}
