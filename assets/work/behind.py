@@ -76,6 +76,8 @@ def behind(o: Opened, entry: SpaceEntry) -> int | None:
 
 def cut_alike(one: SpaceEntry, other: SpaceEntry) -> bool:
     """Whether two spaces have the same chunks; what an earlier version has not noted is so."""
+    if one.apart != other.apart:
+        return False
     return None in (one.chunking, other.chunking) or one.chunking == other.chunking
 
 

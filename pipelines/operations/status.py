@@ -19,6 +19,7 @@ from resources.core.progress import duration
 from resources.core.space import EmbeddingSpace
 from resources.core.store_key import StoreKey
 from resources.embedders.sentence_transformers import SentenceTransformersProvider
+from resources.models import catalogue
 from resources.models.model_folder import is_on_disk
 from resources.registry.indexes import IndexEntry
 
@@ -173,6 +174,9 @@ class Seen:
         spent = self.spending.of(opened)
         quarantined = registry.quarantine.count(opened.name)
         model = space.model if space else None
+        if space and len(catalogue.members(space.provider, space.model)) > 1:
+            said = opened.serving.members()
+            model = f"{space.model} ({said})" if said else space.model
         return _Stored(space_id, model, vectors, quarantined, index, *spent)
 
 
