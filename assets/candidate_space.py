@@ -6,7 +6,7 @@ from assets import report, tagging
 from assets.about import CANDIDATE, About, Settings
 from assets.opened import opened, required
 from assets.report import candidate, page
-from assets.work.behind import standings
+from assets.work.alongside import alongside
 from assets.work.candidate import build
 
 LAST = {"dagster/priority": "-1"}
@@ -32,8 +32,8 @@ def build_candidate_space(about: About, prefix: str) -> dg.AssetsDefinition:
     def candidate_space(context: dg.AssetExecutionContext) -> dg.MaterializeResult:
         """The space that the settings want beside the one that serves: nothing, as a rule."""
         with opened(context, pipeline, prefix, candidate=True) as o:
-            if o.settings is o:
-                found = standings(o)
+            if o.candidate is None:
+                found = alongside(o)
                 tagging.nothing(context)
                 return dg.MaterializeResult(metadata=candidate.none(o.main.space.id, found))
             outcome = build(o)

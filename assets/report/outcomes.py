@@ -33,8 +33,9 @@ def outcomes() -> Iterator[list[Outcome]]:
 
 def left_alone(o: Opened) -> dg.MaterializeResult:
     """The result of an asset of the space that serves, where a run builds another one only."""
-    o.log(f"the space that serves is left as it is: {o.left_alone}")
-    return dg.MaterializeResult(metadata={"left as it is": o.left_alone})
+    serving = o.record.serving or ""
+    o.log(f"the space {serving} serves and is left as it is: {o.left_alone}")
+    return dg.MaterializeResult(metadata={"left as it is": o.left_alone, "serving": serving})
 
 
 def result(outcome: Outcome, metadata: dict[str, Any]) -> dg.MaterializeResult:

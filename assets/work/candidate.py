@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from assets.work import spaces
-from assets.work.behind import Standing, standings
+from assets.work.alongside import Alongside, alongside
 from assets.work.comparing import Planned, plan_work
 from assets.work.embedding import Embedded, embed
 from assets.work.opened import Opened
@@ -32,7 +32,7 @@ class Candidate:
     entry: SpaceEntry
     serving: str
     resumed: bool
-    spaces: Sequence[Standing]
+    spaces: Sequence[Alongside]
 
     @property
     def changes(self) -> int:
@@ -77,6 +77,6 @@ def build(o: Opened) -> Candidate:
     stored = store(o)
     indexed = index(o)
     entry = spaces.complete(o, indexed.report.indexed)
-    there = standings(o.again())
+    there = alongside(o.again())
     serving = o.record.serving or ""
     return Candidate(planned, embedded, stored, indexed, entry, serving, resumed, there)

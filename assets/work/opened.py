@@ -184,6 +184,14 @@ class Opened(Configured):
         return ""
 
     @once
+    def kept(self) -> "Opened":
+        """`main`; where that is left as it is, only its place: its provider may be gone."""
+        if self.settings is not self:
+            return self.settings.kept
+        there = self._at(self.lanes.place)
+        return there if there.left_alone else self.main
+
+    @once
     def serving(self) -> "Opened":
         """In the space that searches go by; before the first is complete, in the one wanted."""
         if self.settings is not self:

@@ -54,7 +54,8 @@ def audit(
         EmbeddingsError: What would stop a run as well.
     """
     planned = dry_run(pipeline, overrides, auditing=True)
-    with open_pipeline(pipeline, overrides) as opened:
+    with open_pipeline(pipeline, overrides) as settings:
+        opened = settings.main
         found = _examine(opened, log=log)
         store = opened.store
         bare, stored, indexed = store.without_lineage(), store.count(), 0
@@ -85,10 +86,12 @@ def repair(
         EmbeddingsError: What stops the run; a LeaseError while another is at work.
     """
     run_id = f"audit-{secrets.token_hex(4)}"
-    with open_pipeline(pipeline, overrides, run=run_id, log=log) as opened, opened.work():
-        found = _examine(opened, VectorRemover(opened.store, opened.lease).distrust, log=log)
-        for name in found.damaged:
-            opened.batches.remove_batch(opened.space.id, name)
+    with open_pipeline(pipeline, overrides, run=run_id, log=log) as settings:
+        opened = settings.main
+        with opened.work():
+            found = _examine(opened, VectorRemover(opened.store, opened.lease).distrust, log=log)
+            for name in found.damaged:
+                opened.batches.remove_batch(opened.space.id, name)
     return run(pipeline, overrides, reason="repair")
 
 
