@@ -169,7 +169,11 @@ def replay(history: list[Step], folder: Path, uri: str, models: dict[str, str]) 
     ]
 )
 @given(st.lists(steps, min_size=2, max_size=5))
-@settings(max_examples=1, phases=[Phase.explicit], suppress_health_check=list(HealthCheck))
+@settings(
+    max_examples=1,
+    phases=[Phase.explicit],
+    suppress_health_check=[HealthCheck.function_scoped_fixture],
+)
 def test_some_histories(
     tmp_path_factory: pytest.TempPathFactory,
     mongod_uri: str,
@@ -181,7 +185,9 @@ def test_some_histories(
 
 @pytest.mark.proof
 @given(st.lists(steps, min_size=2, max_size=6))
-@settings(max_examples=25, derandomize=True, suppress_health_check=list(HealthCheck))
+@settings(
+    max_examples=10, derandomize=True, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
 def test_many_histories(
     tmp_path_factory: pytest.TempPathFactory,
     mongod_uri: str,
