@@ -6,6 +6,7 @@ from typing import Any
 from assets.work.opened import Opened
 from resources.core.errors import ConfigurationError
 from resources.core.moment import now
+from resources.embedders import members
 from resources.registry.pipeline_spaces import Change, PipelineRecord, SpaceEntry
 
 _COUNTED = ("vectors", "bytes", "chunks", "missing")
@@ -65,6 +66,8 @@ def complete(o: Opened, indexed: int) -> SpaceEntry:
         "quarantined": held,
         "missing": max(0, counts["source"] - min(stored, indexed) - held),
     }
+    if members.family(o.embedder):
+        found["models"] = o.store.models(o.space.id)
     if not found["missing"]:
         found["complete_at"] = now()
     spaces = o.registry.of_pipelines

@@ -308,6 +308,13 @@ class VectorStore:
         found = self.collection.distinct(f"{self.lineage_path}.space")
         return [name for name in found if name is not None]
 
+    def models(self, space_id: str) -> list[str]:
+        """Models that made vectors of one space at this path, in order."""
+        found = self.collection.distinct(
+            f"{self.lineage_path}.model", {f"{self.lineage_path}.space": space_id}
+        )
+        return sorted(name for name in found if name is not None)
+
     def count_by_model(self) -> list[dict[str, Any]]:
         """Vectors of this path by space and model: `{space, model, vectors, first, last}`."""
         lineage = f"${self.lineage_path}"
