@@ -14,6 +14,8 @@ from assets.work.searching.following import Follower
 from assets.work.searching.queries import QueryEmbedder
 from pipelines.operations.search import SearchAnswer, open_searcher, search
 from resources.core.errors import ConfigurationError, ProviderError, QueryRefused
+from resources.registry.indexes import Indexes
+from resources.registry.pipeline_spaces import PipelineSpaces
 from tests.conftest import Servers
 from tests.pipelines.search.conftest import built
 from tests.search_node import search_node
@@ -312,3 +314,29 @@ def test_a_variable_of_the_space_that_serves_is_named(two: TwoSpaces, monkeypatc
             search(two.shop.pipeline, "the film")
     finally:
         two.note(two.second, embedder=before)
+
+
+def test_a_question_reads_nothing_of_the_registry_and_a_look_two_documents(
+    two: TwoSpaces, monkeypatch
+):
+    monkeypatch.setattr(following, "STALE_SECONDS", 600)
+    reads: list[str] = []
+    for kind in (PipelineSpaces, Indexes):
+        get = kind.get
+
+        def noted(self: Any, *of: Any, get: Any = get) -> Any:
+            reads.append(type(self).__name__)
+            return get(self, *of)
+
+        monkeypatch.setattr(kind, "get", noted)
+    with open_searcher(two.shop.pipeline, follow=False) as searcher:
+        searcher.search("the film")
+        searcher.search("the film", space=two.second)
+        reads.clear()
+        for _ in range(20):
+            searcher.search("the film")
+            searcher.search("the film", space=two.first)
+            searcher.search("the film", space=two.second)
+        assert reads == []
+        searcher._follower.look(anew=True)
+        assert sorted(reads) == ["Indexes", "PipelineSpaces"]
