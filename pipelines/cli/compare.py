@@ -4,8 +4,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from pipelines.cli.options import AsJson, Configs, Pipeline, collect_from_now_on, sentences
-from pipelines.cli.search import filter_of
+from pipelines.cli.options import AsJson, Configs, Pipeline, collect_from_now_on, mql, sentences
 from pipelines.cli.terminal import Column, Listing, facts, print_json, shortened
 from pipelines.framework.console import say, styled
 
@@ -44,7 +43,7 @@ def compare(
         # Of one that is named alone, the other is the one that serves.
         a, b = (None, None, *spaces)[-2:]
         found = compared(
-            pipeline, query, a, b, limit=limit, filter=filter_of(filter), overrides=config or []
+            pipeline, query, a, b, limit=limit, filter=mql(filter), overrides=config or []
         )
         collect_from_now_on()
         if as_json:

@@ -12,6 +12,7 @@ from pipelines.cli.options import (
     Configs,
     Pipeline,
     collect_from_now_on,
+    mql,
     say_error,
     sentences,
 )
@@ -95,7 +96,7 @@ def search(
         options = SearchOptions(
             limit=limit,
             mode=cast(Any, mode.value),
-            filter=filter_of(filter),
+            filter=mql(filter),
             exact=exact,
             num_candidates=candidates,
             weights=weights,
@@ -198,27 +199,3 @@ def _each(searcher: "Searcher", options: "SearchOptions", *, as_json: bool, expl
         else:
             show(answer, explain=explain)
     return failed
-
-
-def filter_of(text: str | None) -> dict[str, Any] | None:
-    """What `--filter` says.
-
-    Raises:
-        BadParameter: It is no JSON object.
-    """
-    from bson import json_util
-
-    if text is None:
-        return None
-    try:
-        value = json_util.loads(text)
-    except (ValueError, TypeError) as error:
-        raise typer.BadParameter(
-            f'it is not JSON ({error}); write it as \'{{"year": {{"$gte": 2000}}}}\'',
-            param_hint="--filter",
-        ) from error
-    if not isinstance(value, dict):
-        raise typer.BadParameter(
-            'it must be a JSON object: \'{"kind": "film"}\'', param_hint="--filter"
-        )
-    return value
