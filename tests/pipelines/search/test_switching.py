@@ -300,7 +300,18 @@ def test_what_the_yaml_says_is_not_asked_for_what_serves(two: TwoSpaces, monkeyp
         two.shop.configure({"embedder": before})
 
 
-def test_a_variable_of_the_space_that_serves_is_named(two: TwoSpaces, monkeypatch):
+def test_a_variable_that_only_the_settings_need_is_not_asked_for(two: TwoSpaces):
+    name = f"KEY_{secrets.token_hex(4)}".upper()
+    before = dict(two.shop.settings["embedder"])
+    how = {"openai": {"model": "text-embedding-3-small", "api_key": {"env": name}}}
+    two.shop.configure({"embedder": {"provider": how}})
+    try:
+        assert check_of_one(search(two.shop.pipeline, "the film")) == two.first
+    finally:
+        two.shop.configure({"embedder": before})
+
+
+def test_a_variable_of_the_space_that_serves_is_named(two: TwoSpaces):
     name = f"KEY_{secrets.token_hex(4)}".upper()
     how = {"openai": {"model": "text-embedding-3-small", "api_key": {"env": name}}}
     with two.registry() as (_, record):
