@@ -154,7 +154,7 @@ class Truth:
         allowed = self._of_space[answer.space][answer.query]
         assert any(_same(answer.found, each) for each in allowed), (answer, allowed)
 
-    def of(self, space: str, *, version: int, query: str) -> list[Any]:
+    def of(self, space: str, version: int, query: str) -> list[Any]:
         """Ids, the nearest first, in one state of the texts."""
         return [each[0] for each in self._of_space[space][query][version]]
 

@@ -4,6 +4,7 @@ The processes come from a fork server that has everything imported, so that a ru
 """
 
 import importlib
+import itertools
 import multiprocessing
 import os
 import signal
@@ -24,27 +25,31 @@ FORKS = multiprocessing.get_context("forkserver")
 FORKS.set_forkserver_preload(["tests.killing", "sentence_transformers"])
 
 
-def stop_before(method: str, collection: str = "") -> None:
+def stop_before(method: str, collection: str = "", *, after: int = 0) -> None:
     """Freeze this process once, right before it calls a method.
 
     Args:
         method: As `module:Class.method`.
         collection: Only where it is called on the collection of this name.
+        after: So many calls before go through.
     """
     module, _, names = method.partition(":")
     owner = getattr(importlib.import_module(module), names.split(".")[0])
     name = names.split(".")[1]
     call = getattr(owner, name)
-    stopped = []
+    calls = itertools.count()
 
     def wrapped(self: Any, *args: Any, **options: Any) -> Any:
-        if not stopped and (not collection or self.name == collection):
-            stopped.append(True)
-            # To this thread, which goes no step further; to the process, another might take it.
-            signal.pthread_kill(threading.get_ident(), signal.SIGSTOP)
+        if (not collection or self.name == collection) and next(calls) == after:
+            freeze()
         return call(self, *args, **options)
 
     setattr(owner, name, wrapped)
+
+
+def freeze() -> None:
+    """This thread, which goes no step further; to the process, another might take it."""
+    signal.pthread_kill(threading.get_ident(), signal.SIGSTOP)
 
 
 def _run(

@@ -1,10 +1,11 @@
 """A pipeline, opened: what its settings lead to, each part once and only when it is asked for."""
 
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import replace
 from typing import Any
 
+from pydantic import ValidationError
 from pymongo import MongoClient
 
 from assets.work import preflight
@@ -114,7 +115,9 @@ class Opened(Configured):
         if found.version:
             return found
         name = store.index(self.search_index.name)
-        return adopted(found, registry.stores.get(store), registry.indexes.get(name))
+        found = adopted(found, registry.stores.get(store), registry.indexes.get(name))
+        told = {entry.space_id: self._told(entry) for entry in found.entries()}
+        return replace(found, spaces=told) if told else found
 
     @once
     def lanes(self) -> Lanes:
@@ -122,9 +125,8 @@ class Opened(Configured):
         if self.settings is not self:
             return self.settings.lanes
         serving = self.record.entry(self.record.serving)
-        return lanes(
-            self.record, self._known_as(serving.place if serving else ""), self.model_change
-        )
+        known = self._known_as(serving.place if serving else "", self.embedder_space)
+        return lanes(self.record, known, self.model_change)
 
     @once
     def main(self) -> "Opened":
@@ -219,8 +221,14 @@ class Opened(Configured):
         """
         if self.settings is not self:
             return self.settings.in_space(entry)
-        if entry.space_id in self._known_as(entry.place) or entry.embedder is None:
+        if entry.space_id in self._known_as(entry.place, self.embedder_space):
             return self.at(entry.place)
+        if entry.embedder is None:
+            raise ConfigurationError(
+                f"how texts are embedded in {entry.space_id}, a space of {self.name}, was not "
+                "noted when it was made: run the pipeline once with the embedder that made it, "
+                "then with this one (or give it up, by `model_change: {mode: replace}`)"
+            )
         # How much a run may spend is the run's.
         found: dict[str, Any] = {
             "embedder": self.embedder.model_copy(
@@ -235,7 +243,7 @@ class Opened(Configured):
     def embeds(self, entry: SpaceEntry) -> bool:
         """Whether the embedder of the settings is of that space."""
         settings = self.settings
-        return entry.space_id in settings._known_as(entry.place)  # noqa: SLF001
+        return entry.space_id in settings._known_as(entry.place, settings.embedder_space)  # noqa: SLF001
 
     def lying(self, entry: SpaceEntry) -> "Opened":
         """In one of the pipeline's spaces as it lies there: nothing here asks a model.
@@ -256,6 +264,22 @@ class Opened(Configured):
             found["source"] = self.source.model_copy(update={"chunking": chunking})
         return self.at(entry.place, found)
 
+    def _told(self, entry: SpaceEntry) -> SpaceEntry:
+        """A space from before it was noted how it is embedded, with that: where it is what the
+        pipeline's own files say, whatever is wanted now.
+        """
+        with suppress(ValidationError, ConfigurationError):  # they choose no provider of their own
+            makers: list[type[Any]] = [type(self.embedder), type(self.source)]
+            embedder, source = (make() for make in makers)
+            how = {
+                "embedder": as_written(embedder, {})["provider"],
+                "chunking": as_written(source, {})["chunking"],
+            }
+            space = block(EmbedderResource, "provider", how["embedder"]).space()
+            if entry.space_id in self._known_as(entry.place, space):
+                return replace(entry, **how)
+        return entry
+
     def written(self) -> dict[str, Any]:
         """How its space is embedded and cut, as `SpaceEntry` keeps it."""
         embedder, source = self.settings.embedder, self.settings.source
@@ -265,9 +289,8 @@ class Opened(Configured):
             "chunking": as_written(source, given("source"))["chunking"],
         }
 
-    def _known_as(self, place: str) -> set[str]:
-        """Ids by which the space that the settings name may be known at a place."""
-        space = self.embedder_space
+    def _known_as(self, place: str, space: EmbeddingSpace) -> set[str]:
+        """Ids by which a space, as an embedder names it, may be known at a place."""
         if not space.endpoint:
             return {space.id}
         key = StoreKey(*self.vector_store.namespace(self.source), placed(self.base_key.path, place))

@@ -1,68 +1,97 @@
-"""A served pipeline moves to another model of the same width, and back, while clients ask it."""
+"""A served pipeline moves to another model of the same width, and back, while clients ask it.
 
-import random
+The clients are two threads with one searcher, and one over HTTP at a server in another process. All
+that they were told is held against what the models alone find: no answer may be of two spaces, or
+of vectors of the other one.
+"""
+
 import secrets
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
-from typing import Any
 
 import pytest
 
-from pipelines.framework.catalog import open_pipeline
-from pipelines.operations.search import open_searcher
-from resources.registry.pipeline_spaces import Change
-from tests.asking import Client, Truth, asking, by_searcher, over_http
+from pipelines.operations import spaces
+from resources.core.errors import SpaceError
+from tests.asking import Client, Truth
+from tests.assets.test_crash import embedded
 from tests.conftest import Servers
+from tests.killing import RunningChild, stop_before
 from tests.models import build_static_model
-from tests.pipelines.serving.test_command import started
+from tests.proofs.moving import (
+    QUERIES,
+    TEXTS,
+    answered,
+    before_noting,
+    check_end,
+    clients,
+    corpus,
+    frozen,
+    in_candidate,
+    in_small_steps,
+    promoting,
+    retiring_it,
+    rolling_back,
+    running,
+    states,
+    switched,
+    with_model,
+    write,
+)
 from tests.search_node import search_node
 from tests.workshop import Workshop
 
-WORDS = ["anchor", "barley", "candle", "dragon", "engine", "falcon", "garden", "hammer", "island",
-         "jacket", "kettle", "ladder", "marble", "needle", "orchard", "pepper", "quarry", "ribbon",
-         "saddle", "timber", "uniform", "valley", "walnut", "yellow", "zephyr"]  # fmt: skip
-TEXTS, EDITED = 80, 17
-MODULE = """\
-from pipelines import EmbeddingPipeline
+CHANGE = "resources.registry.pipeline_spaces:PipelineSpaces.change"
 
-pipeline = EmbeddingPipeline(name="films", configs=["{config}"])
-defs = pipeline.definitions()
-"""
+BUILDING = {
+    "planning": ("resources.batch_store.plans:Plans.finish", "", 0),
+    "embedding": ("resources.batch_store.store:BatchStore.write_batch", "", 3),
+    "storing": ("pymongo.collection:Collection.bulk_write", "vectors", 3),
+    "indexing": ("resources.registry.indexes:Indexes.record", "", 0),
+    "built": (CHANGE, "", 0),
+}
+"""Right before what the building of a candidate is killed: method, collection, how many calls of it
+go through."""
+RETIRING = {
+    "noting": (CHANGE, "", 0),
+    "taking the first vectors": ("resources.vector_store.remover:VectorRemover.retire", "", 0),
+    "taking more": ("resources.vector_store.remover:VectorRemover.retire", "", 2),
+    "removing batches": ("resources.batch_store.store:BatchStore.remove_batch", "", 3),
+    "gone": ("resources.registry.pipeline_spaces:PipelineSpaces.note", "", 0),
+}
+BATCH = 10
+
+pytestmark = [pytest.mark.proof]
 
 
-def corpus(version: int) -> dict[int, str]:
-    """Texts by id; in version 1 one of them says what the first query asks for."""
-    draw = random.Random(15)
-    texts = {n: " ".join(draw.choices(WORDS, k=7)) for n in range(TEXTS)}
-    return {**texts, EDITED: f"{QUERIES[0]} again"} if version else texts
-
-
-QUERIES = [" ".join(random.Random(n).choices(WORDS, k=4)) for n in range(6)]
-
-
-def write(shop: Workshop, version: int) -> None:
-    texts = corpus(version).items()
-    shop.write([{"_id": n, "text": text, "kind": f"k{n % 3}"} for n, text in texts])
+def make(folder: Path, uri: str, model: str) -> Workshop:
+    shop = Workshop(folder, uri, f"test_{secrets.token_hex(6)}", model)
+    shop.configure(
+        {
+            "embedder": {"max_batch_chunks": BATCH},
+            "search_index": {"poll_seconds": 0.05},
+            "model_change": {"retire_after_days": 0},
+        }
+    )
+    write(shop, 0)
+    first = shop.run()
+    assert first.success, first.failures
+    return shop
 
 
 @pytest.fixture(params=["embedded", "mongod", "search node"])
 def shop(
     request: pytest.FixtureRequest, tmp_path: Path, _servers: Servers, static_model: str
 ) -> Iterator[Workshop]:
+    """It has run once: its first space serves."""
     with ExitStack() as stack:
         if request.param == "search node":
             uri = stack.enter_context(search_node(_servers.uri("mongod"))).uri
         else:
             uri = _servers.uri(request.param)
-        made = Workshop(tmp_path, uri, f"test_{secrets.token_hex(6)}", static_model)
-        made.configure(
-            {
-                "embedder": {"max_batch_chunks": 10},
-                "search_index": {"poll_seconds": 0.05},
-                "model_change": {"retire_after_days": 0},
-            }
-        )
+        made = make(tmp_path, uri, static_model)
         yield made
         made.client.drop_database(made.database)
         made.client.close()
@@ -74,99 +103,182 @@ def other(tmp_path: Path) -> str:
     return str(build_static_model(tmp_path / "other", seed=7))
 
 
-@contextmanager
-def clients(shop: Workshop) -> Iterator[Sequence[Client]]:
-    """Two threads with one searcher, and one over the HTTP of a server in another process."""
-    project = shop.folder / "project"
-    (project / "pipelines").mkdir(parents=True)
-    (project / "workspace.yaml").write_text("load_from: []\n", "utf-8")
-    config = shop.pipeline.configs[0]
-    (project / "pipelines" / "films.py").write_text(MODULE.format(config=config), "utf-8")
-    with (
-        open_searcher(shop.pipeline) as searcher,
-        started(project, "--port", "0") as (_, url),
-        asking(
-            Client("one thread", by_searcher(searcher), QUERIES, 0.002),
-            Client("another thread", by_searcher(searcher), QUERIES[::-1], 0.002),
-            Client("over HTTP", over_http(url, shop.name), QUERIES, 0.002),
-        ) as asked,
-    ):
-        yield asked
+@pytest.fixture
+def truth(shop: Workshop, static_model: str) -> Truth:
+    (old,) = states(shop)
+    known = Truth(QUERIES, [corpus(0), corpus(1)])
+    known.learn(old, static_model)
+    return known
 
 
-def answered(asked: Sequence[Client], count: int = 6) -> None:
-    for client in asked:
-        client.wait_for_more(count)
+def other_than(old: str, shop: Workshop) -> str:
+    (new,) = (space for space in states(shop) if space != old)
+    return new
 
 
-def switched(asked: Sequence[Client], space: str) -> None:
-    for client in asked:
-        client.wait_for(space, lambda me: bool(me.answers) and me.answers[-1].space == space)
-        client.wait_for_more(len(QUERIES))
-
-
-def with_model(model: str, **model_change: Any) -> dict[str, Any]:
-    embedder = {"provider": {"sentence_transformers": {"model": model}}}
-    return {
-        "resources": {"embedder": {"config": embedder}, "model_change": {"config": model_change}}
-    }
-
-
-def state(shop: Workshop) -> dict[str, str]:
-    """Of every space by its id."""
-    with open_pipeline(shop.pipeline) as o:
-        return {entry.space_id: o.record.state(entry.space_id) for entry in o.record.entries()}
-
-
-def promote(shop: Workshop, space: str) -> None:
-    with open_pipeline(shop.pipeline) as o:
-        assert o.registry.of_pipelines.serve(o.record, Change("promoted", space))
-
-
-def rollback(shop: Workshop) -> None:
-    with open_pipeline(shop.pipeline) as o:
-        previous = o.record.previous or ""
-        assert o.registry.of_pipelines.serve(o.record, Change("rolled back", previous))
-
-
-@pytest.mark.proof
-def test_clients_see_answers_of_one_space_and_then_of_the_other(
-    shop: Workshop, other: str, static_model: str
-):
-    truth = Truth(QUERIES, [corpus(0), corpus(1)])
-    write(shop, 0)
-    first = shop.run()
-    assert first.success, first.failures
-    (old,) = state(shop)
-    truth.learn(old, static_model)
-    with clients(shop) as asked:
-        answered(asked)
-        beside = shop.run(config=with_model(other))
-        assert beside.success, beside.failures
-        assert beside.candidate_space["embedded"] == TEXTS
-        ((new, told),) = (each for each in state(shop).items() if each[0] != old)
-        assert told == "ready"
-        truth.learn(new, other)
-        assert truth.differ()
-        write(shop, 1)
-        edited = shop.run(config=with_model(other))
-        assert edited.success, edited.failures
-        assert edited.embedding_batches["embedded"] == 1
-        assert edited.candidate_space["embedded"] == 1
-        tonight = shop.run()
-        assert tonight.success, tonight.failures
-        assert tonight.embedding_batches["embedded"] == 0
-        answered(asked)
-        promote(shop, new)
-        switched(asked, new)
-        rollback(shop)
-        switched(asked, old)
-        promote(shop, new)
-        switched(asked, new)
+def check_answers(asked: Sequence[Client], truth: Truth, old: str, new: str) -> None:
+    """Each of one space, as its vectors have it; every client saw each flip once."""
+    assert truth.differ()
     for client in asked:
         assert client.error is None
         for answer in client.answers:
             truth.check(answer)
         assert client.spaces == [old, new, old, new], client.name
+
+
+def run_with(shop: Workshop, model: str, **embedded: int) -> None:
+    """A run that embeds so much in each asset; its checks pass."""
+    done = shop.run(config=with_model(model))
+    assert done.success, done.failures
+    assert all(done.checks.values()), done.checks
+    assert {asset: done.metadata[asset]["embedded"] for asset in embedded} == embedded
+
+
+def check_afterwards(shop: Workshop, old: str, new: str, other: str) -> None:
+    from sentence_transformers import SentenceTransformer
+
+    model = SentenceTransformer(other, device="cpu")
+    check_end(shop, old, new, model)
+    # What wants the model from now on has nothing to do, whether its YAML or a `-c` says so.
+    run_with(shop, other, embedding_batches=0)
+    check_end(shop, old, new, model)
+    with pytest.raises(SpaceError, match="retired"):
+        spaces.promote(shop.pipeline, old)
+    with pytest.raises(SpaceError, match="no space to go back to"):
+        spaces.rollback(shop.pipeline)
+
+
+def test_clients_see_answers_of_one_space_and_then_of_the_other(
+    shop: Workshop, truth: Truth, other: str, static_model: str
+):
+    (old,) = states(shop)
+    with clients(shop) as asked:
+        answered(asked)
+        run_with(shop, other, embedding_batches=0, candidate_space=TEXTS)
+        new = other_than(old, shop)
+        assert states(shop) == {old: "serving", new: "ready"}
+        truth.learn(new, other)
+        write(shop, 1)
+        run_with(shop, other, embedding_batches=1, candidate_space=1)
+        run_with(shop, static_model, embedding_batches=0)  # tonight's schedule undoes nothing
+        answered(asked)
+        spaces.promote(shop.pipeline, new)
+        switched(asked, new)
+        flipped = spaces.rollback(shop.pipeline)
+        assert flipped.behind
+        assert flipped.behind.fresh
+        switched(asked, old)
+        spaces.promote(shop.pipeline, new)
+        switched(asked, new)
+        retired = spaces.retire(shop.pipeline, old)
+        assert retired.vectors == TEXTS
+        answered(asked)
+    check_answers(asked, truth, old, new)
+    for client in asked:
         last = client.answers[-1]
-        assert truth.of(new, version=1, query=last.query) == [each[0] for each in last.found]
+        assert [each[0] for each in last.found] == truth.of(new, 1, last.query)
+    check_afterwards(shop, old, new, other)
+
+
+def test_killed_at_every_step_it_comes_to_the_same(shop: Workshop, truth: Truth, other: str):
+    (old,) = states(shop)
+    with clients(shop) as asked:
+        for step in BUILDING.values():
+            answered(asked)
+            frozen(shop, partial(in_candidate, *step), partial(running, other)).kill()
+        new = other_than(old, shop)
+        assert states(shop)[new] == "building"
+        truth.learn(new, other)
+        write(shop, 1)
+        done, found = RunningChild(shop, work=partial(running, other)).result()
+        assert (done, found) == (True, 1)
+        # Each once in either space, the edit too, and the batch that was on its way.
+        assert embedded(shop) <= 2 * TEXTS + 2 + BATCH
+        answered(asked)
+
+        flip = partial(promoting, new)
+        frozen(shop, partial(stop_before, CHANGE), flip).kill()
+        assert states(shop) == {old: "serving", new: "ready"}
+        frozen(shop, partial(before_noting, "promoted"), flip).kill()
+        assert written(shop) == ["first", "built"]
+        assert states(shop) == {old: "previous", new: "serving"}
+        switched(asked, new)
+        with pytest.raises(SpaceError, match="serves films already"):
+            spaces.promote(shop.pipeline, new)
+
+        frozen(shop, partial(before_noting, "rolled back"), rolling_back).kill()
+        assert written(shop) == ["first", "built", "promoted"]
+        switched(asked, old)
+        spaces.promote(shop.pipeline, new)
+        switched(asked, new)
+
+        for step in RETIRING.values():
+            frozen(shop, partial(in_small_steps, *step), partial(retiring_it, old)).kill()
+        assert states(shop)[old] == "retired"
+        assert spaces.retire(shop.pipeline, old).resumed
+        answered(asked)
+    check_answers(asked, truth, old, new)
+    check_afterwards(shop, old, new, other)
+
+
+def written(shop: Workshop) -> list[str]:
+    """Events that have come into the history by themselves."""
+    rows = shop.client[shop.database]["pipeline_space_history"].find().sort("_id", 1)
+    return [row["event"] for row in rows]
+
+
+@pytest.fixture
+def plain(tmp_path: Path, mongod_uri: str, static_model: str) -> Iterator[Workshop]:
+    made = make(tmp_path, mongod_uri, static_model)
+    yield made
+    made.client.drop_database(made.database)
+    made.client.close()
+
+
+def test_what_may_not_serve_is_refused_with_the_reason(plain: Workshop, other: str):
+    shop = plain
+    (old,) = states(shop)
+    child = frozen(shop, partial(in_candidate, *BUILDING["embedding"]), partial(running, other))
+    new = other_than(old, shop)
+    with pytest.raises(SpaceError, match="is working on"):
+        spaces.promote(shop.pipeline, new)
+    child.kill()
+    with pytest.raises(SpaceError, match="no index"):
+        spaces.promote(shop.pipeline, new)
+    # Its index serves, but some of its chunks have no vector.
+    child = frozen(shop, partial(in_candidate, *BUILDING["built"]), partial(running, other))
+    child.kill()
+    with pytest.raises(SpaceError, match="not complete"):
+        spaces.promote(shop.pipeline, new)
+    with pytest.raises(SpaceError, match="has no space 'nonsense'"):
+        spaces.promote(shop.pipeline, "nonsense")
+    assert states(shop)[old] == "serving"
+
+
+def test_of_two_promotes_at_once_one_wins_and_the_other_is_told(
+    plain: Workshop, other: str, tmp_path: Path
+):
+    shop = plain
+    (old,) = states(shop)
+    third = str(build_static_model(tmp_path / "third", seed=9))
+    run_with(shop, other)
+    new = other_than(old, shop)
+    run_with(shop, third)
+    (last,) = (space for space in states(shop) if space not in (old, new))
+    late = RunningChild(
+        shop, prepare=partial(stop_before, CHANGE), work=partial(told, last)
+    )  # it has found nothing that speaks against it
+    late.wait_until_frozen()
+    assert spaces.promote(shop.pipeline, new, by="somebody").before == old
+    late.thaw()
+    done, sentence = late.result()
+    assert not done
+    assert f"{new} serves films by now (somebody was faster at " in sentence
+    assert states(shop) == {old: "previous", new: "serving", last: "ready"}
+
+
+def told(space: str, shop: Workshop) -> tuple[bool, str]:
+    try:
+        return True, spaces.promote(shop.pipeline, space).now
+    except SpaceError as error:
+        return False, str(error)

@@ -68,7 +68,9 @@ from pipelines.operations.queries import Listed
 from pipelines.operations.search import SearchAnswer, SearchHit
 from pipelines.operations.several import Unseen
 from pipelines.operations.spaces import Listed as SpaceListed
-from pipelines.operations.spaces import Spaces, comparing
+from pipelines.operations.spaces import Spaces
+from pipelines.operations.spaces.comparing import Comparison, Side
+from pipelines.operations.spaces.comparing import Row as ComparedRow
 from pipelines.operations.spending import Spending, Spent
 from pipelines.operations.status import IndexStatus, LastRun, PipelineStatus, SpaceStatus
 from resources.core.errors import EmbeddingsError
@@ -250,10 +252,10 @@ SHOWS: dict[str, Callable[[str], object]] = {
         explain=True,
     ),
     "compare": lambda text: compare.show(
-        comparing.Comparison(
-            text, text, 10, comparing.Side(text, text, text, text, 0.1, [text]),
-            comparing.Side(text, text, text, text, 0.1, []),
-            [comparing.Row(text, text, (1, None), (0.5, None))],
+        Comparison(
+            text, text, 10, Side(text, text, text, text, 0.1, [text]),
+            Side(text, text, text, text, 0.1, []),
+            [ComparedRow(text, text, (1, None), (0.5, None))],
             0.5, None, 0,
         )
     ),
