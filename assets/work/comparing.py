@@ -128,7 +128,7 @@ def compare(
     """
     source, store, embedder, space = o.source, o.store, o.embedder, o.space
     progress = Progress(log, "records read")
-    scope = embedder.facts().refusal_scope
+    scope, apart = embedder.facts().refusal_scope, o.apart
     rejected: list[RejectedRecord] = []
     hidden: list[str] = []
 
@@ -141,7 +141,8 @@ def compare(
         for record in source.read(o.client):
             progress.advance(1)
             if isinstance(record, SourceDocument):
-                for chunk in source.chunking.chunks(record):
+                for cut in source.chunking.chunks(record):
+                    chunk = dataclasses.replace(cut, id=f"{cut.id}{apart}") if apart else cut
                     if size := excess(chunk):
                         rejected.append(_too_large(source, chunk, size))
                         continue

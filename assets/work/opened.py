@@ -201,6 +201,22 @@ class Opened(Configured):
             found["source"] = self.source.model_copy(update={"chunking": chunking})
         return self._at(entry.place, found)
 
+    @once
+    def apart(self) -> str:
+        """What ids of its chunks end in where they are documents of their own; else nothing.
+
+        Nothing of the space that serves is to be touched, and a chunk's place in its document is
+        noted beside its text. What is no chunk, or cut alike, is in the same documents.
+        """
+        chunker, here = self.source.chunking.describe(), self.record.at(self.place)
+        if chunker is None:
+            return ""
+        serving = self.record.entry(self.record.serving)
+        apart = here is not None and here.apart
+        if not apart and serving is not None and serving.place != self.place:
+            apart = self.lying(serving).source.chunking.describe() not in (None, chunker)
+        return f"@{self.place or 'first'}" if apart else ""
+
     def written(self) -> dict[str, Any]:
         """How its space is embedded and cut, as `SpaceEntry` keeps it."""
         embedder, source = self.settings.embedder, self.settings.source

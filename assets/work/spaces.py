@@ -26,14 +26,15 @@ def begin(o: Opened) -> None:
             spaces.serve(spaces.get(o.name, key), told)
     if o.lanes.main is not None and o.place == o.lanes.main.place:
         return
-    entry = SpaceEntry(o.space.id, run=o.run, **o.written())
+    entry = SpaceEntry(o.space.id, run=o.run, apart=bool(o.apart), **o.written())
     known = o.record.entry(entry.space_id)
     if known is None or known.retired or known.place != o.place or not _same(known, entry):
         spaces.enter(o.name, key, entry, place=o.place)
 
 
 def _same(known: SpaceEntry, entry: SpaceEntry) -> bool:
-    return (known.embedder, known.chunking) == (entry.embedder, entry.chunking)
+    how = [(each.embedder, each.chunking, each.apart) for each in (known, entry)]
+    return how[0] == how[1]
 
 
 def complete(o: Opened, indexed: int) -> SpaceEntry:

@@ -34,6 +34,9 @@ class SpaceEntry:
         embedder: How to embed a query there, and documents: the provider as a YAML writes it, with
             the names of variables; None where an earlier version has not noted it.
         chunking: Likewise, how documents are cut.
+        apart: Its chunks are documents of their own, since they were cut in another way than those
+            of the space that served when it was built: one piece of text may be the third chunk
+            there and the fourth here.
         built: When it was complete for the first time.
         since: When it came to the state it is in.
         run: That worked on it last.
@@ -51,6 +54,7 @@ class SpaceEntry:
     place: str = ""
     embedder: Mapping[str, Any] | None = None
     chunking: Mapping[str, Any] | None = None
+    apart: bool = False
     built: datetime | None = None
     since: datetime | None = None
     run: str = ""
@@ -183,7 +187,7 @@ class PipelineSpaces:
             known = record.entry(entry.space_id)
             how = {"embedder": entry.embedder, "chunking": entry.chunking, "run": entry.run}
             if known is not None and not known.retired and place in (None, known.place):
-                found = replace(known, **how)
+                found = replace(known, **how, apart=known.apart or entry.apart)
                 if found == known or self._set(record, {f"spaces.{known.space_id}": asdict(found)}):
                     return found
                 continue
