@@ -34,9 +34,8 @@ def outcomes() -> Iterator[list[Outcome]]:
 def left_alone(o: Opened) -> dg.MaterializeResult:
     """The result of an asset of the space that serves, where a run builds another one only."""
     serving = o.record.serving or ""
-    o.log(f"the space {serving} serves and is left as it is: `keep_serving: false`")
-    said = {"left as it is": "`keep_serving: false`", "serving": serving}
-    return dg.MaterializeResult(metadata=said)
+    o.log(f"the space {serving} serves and is left as it is: {o.left_alone}")
+    return dg.MaterializeResult(metadata={"left as it is": o.left_alone, "serving": serving})
 
 
 def result(outcome: Outcome, metadata: dict[str, Any]) -> dg.MaterializeResult:

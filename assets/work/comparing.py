@@ -75,7 +75,6 @@ def plan_work(o: Opened) -> Planned:
     registry.prepare()
     registry.stores.settle_space(space, o.embedder_space, store.key)
     registry.spaces.record(space)
-    spaces.begin(o)
     store.prepare()
     writer = PlanWriter(o.batches, lane=o.lane, run=o.run, space=space)
     found = compare(
@@ -88,6 +87,8 @@ def plan_work(o: Opened) -> Planned:
         log=o.log,
     )
     o.lease.check()
+    check_replaced(o, found.counts)
+    spaces.begin(o)
     counts = {**dataclasses.asdict(found.counts), "rejected": found.rejected, "whole": found.whole}
     plan = writer.finish(counts, o.finished)
     healed = 0
@@ -128,7 +129,7 @@ def compare(
     """
     source, store, embedder, space = o.source, o.store, o.embedder, o.space
     progress = Progress(log, "records read")
-    scope, apart = embedder.facts().refusal_scope, o.apart
+    scope = embedder.facts().refusal_scope
     rejected: list[RejectedRecord] = []
     hidden: list[str] = []
 
@@ -141,8 +142,7 @@ def compare(
         for record in source.read(o.client):
             progress.advance(1)
             if isinstance(record, SourceDocument):
-                for cut in source.chunking.chunks(record):
-                    chunk = dataclasses.replace(cut, id=f"{cut.id}{apart}") if apart else cut
+                for chunk in map(o.as_its_own, source.chunking.chunks(record)):
                     if size := excess(chunk):
                         rejected.append(_too_large(source, chunk, size))
                         continue
@@ -206,6 +206,27 @@ def compare(
     progress.finish()
     found.seconds, found.rate = progress.seconds, progress.rate
     return found
+
+
+def check_replaced(o: Opened, counts: Counts) -> None:
+    """Refuse to put too many vectors of another space in the place of those that serve.
+
+    Raises:
+        ConfigurationError: More than `model_change` allows.
+    """
+    change, serving = o.model_change, o.record.serving
+    replaced = sum(counts.replaced_spaces.values())
+    if serving in (None, o.space.id) or not replaced:
+        return  # nothing serves yet, or what serves is put back in its place
+    stored = o.store.count()
+    if replaced > change.replaceable * stored:
+        raise ConfigurationError(
+            f"{replaced:,} of {stored:,} vectors at {o.store.key} are of the space {serving}, "
+            f"which serves, and would be replaced by those of {o.space.id}: that is over "
+            f"{change.max_replace_fraction:.0%}, and nothing is embedded or deleted; let them be "
+            "replaced with `model_change: {config: {allow_replace: true}}`, or be built beside, "
+            "with `mode: beside`"
+        )
 
 
 def _too_large(source: SourceResource, chunk: Chunk, size: int) -> RejectedRecord:

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
+from dataclasses import replace
 from typing import Any
 
 from pymongo import MongoClient
@@ -11,18 +12,20 @@ from assets.work.configured import RESOURCES, Configured
 from assets.work.lanes import Lanes, adopted, lanes
 from assets.work.plan import Plan, plan_of_run
 from resources.batch_store.store import BatchStore
+from resources.core.chunks import Chunk
+from resources.core.errors import ConfigurationError
 from resources.core.lane import Finished, Lane, unknown
 from resources.core.lineage import lineage_path
 from resources.core.once import once
 from resources.core.space import EmbeddingSpace
-from resources.core.store_key import StoreKey
+from resources.core.store_key import StoreKey, placed
 from resources.core.written import as_written, block
 from resources.embedders.resource import EmbedderResource
 from resources.evaluation.judged import QuerySet
 from resources.evaluation.queries.provider import Where
 from resources.mongodb.lease import Lease, held
 from resources.registry.neighbours import Neighbours, neighbours
-from resources.registry.pipeline_spaces import PipelineRecord, SpaceEntry, placed
+from resources.registry.pipeline_spaces import PipelineRecord, SpaceEntry
 from resources.registry.registry import Registry
 from resources.rerankers.base import Reranker
 from resources.rerankers.provider import Stored
@@ -140,11 +143,20 @@ class Opened(Configured):
         return None if self.lanes.candidate is None else self._at(self.lanes.candidate)
 
     @property
-    def left_alone(self) -> bool:
-        """Whether runs do nothing in this space, which serves, while another is built beside it."""
+    def left_alone(self) -> str:
+        """Why runs do nothing in this space, which serves, while another is built beside it."""
         settings = self.settings
-        keeps = settings.model_change.keep_serving or settings.candidate is None
-        return not keeps and self.place == settings.lanes.place
+        lane = settings.lanes
+        if lane.candidate is None or self.place != lane.place:
+            return ""
+        if not settings.model_change.keep_serving:
+            return "`keep_serving: false`"
+        if lane.main is not None and lane.main.embedder is None:
+            return (
+                f"how to embed in {lane.main.space_id} is not written down: a run with the "
+                "settings that it was made with writes it down"
+            )
+        return ""
 
     @once
     def kept(self) -> "Opened":
@@ -160,7 +172,45 @@ class Opened(Configured):
         if self.settings is not self:
             return self.settings.serving
         entry = self.record.entry(self.record.serving)
-        return self.in_space(entry) if entry else self.main
+        return self.in_space(self._indexed(entry)) if entry else self.main
+
+    def _indexed(self, serving: SpaceEntry) -> SpaceEntry:
+        """The one that has replaced it, where its index is the other's already."""
+        place = serving.place
+        store = StoreKey(**{**vars(self.base_key), "path": serving.path(self.base_key.path)})
+        made = self.registry.indexes.get(store.index(placed(self.search_index.name, place)))
+        other = self.record.entry(made.space_id) if made else None
+        if other is None or other.place != place or other.retired:
+            return serving
+        return other
+
+    @once
+    def apart(self) -> str:
+        """What ids of chunks end in, in a space whose chunks are documents of their own.
+
+        Else a text that is a chunk of two chunkers would be one document, with the place that
+        either gives it.
+        """
+        if not self.place or not self.source.chunking.describe():
+            return ""
+        entry, lane = self.record.entry(self.space.id), self.settings.lanes
+        apart = entry is not None and entry.place == self.place and entry.apart
+        if not apart and self.place == lane.candidate:
+            theirs = self.main.source.chunking.describe()
+            apart = theirs not in (None, "", self.source.chunking.describe())
+        return f"@{self.place}" if apart else ""
+
+    def as_its_own(self, chunk: Chunk) -> Chunk:
+        """With an id of this space's own, where it needs one."""
+        return replace(chunk, id=f"{chunk.id}{self.apart}") if self.apart else chunk
+
+    @property
+    def replacing(self) -> str | None:
+        """Id of a space that was begun where this one serves, to replace its vectors."""
+        entry = self.record.entry(self.space.id)
+        if entry is None or self.record.serving != entry.space_id:
+            return None
+        return next(iter(self.record.others_at(entry)), None)
 
     def in_space(self, entry: SpaceEntry) -> "Opened":
         """In one of the pipeline's spaces: as the settings have it, where it is theirs.
@@ -201,22 +251,6 @@ class Opened(Configured):
             chunking = block(SourceResource, "chunking", entry.chunking)
             found["source"] = self.source.model_copy(update={"chunking": chunking})
         return self._at(entry.place, found)
-
-    @once
-    def apart(self) -> str:
-        """What ids of its chunks end in where they are documents of their own; else nothing.
-
-        Nothing of the space that serves is to be touched, and a chunk's place in its document is
-        noted beside its text. What is no chunk, or cut alike, is in the same documents.
-        """
-        chunker, here = self.source.chunking.describe(), self.record.at(self.place)
-        if chunker is None:
-            return ""
-        serving = self.record.entry(self.record.serving)
-        apart = here is not None and here.apart
-        if not apart and serving is not None and serving.place != self.place:
-            apart = self.lying(serving).source.chunking.describe() not in (None, chunker)
-        return f"@{self.place or 'first'}" if apart else ""
 
     def written(self) -> dict[str, Any]:
         """How its space is embedded and cut, as `SpaceEntry` keeps it."""
@@ -389,6 +423,7 @@ class Opened(Configured):
     def check(self) -> None:
         """The pre-flight: refuse what would stop a run, before it reads or spends anything."""
         self.check_settings()
+        self._check_beside()
         self.batches.check_writable()
         preflight.check_deployment(
             self.client,
@@ -397,6 +432,19 @@ class Opened(Configured):
             search_index=self.search_index,
             registry=self.registry,
             space=self.space,
+        )
+
+    def _check_beside(self) -> None:
+        """Refuse a second vector in documents whose reader would take it for metadata."""
+        layout = self.vector_store.layout
+        if layout == "plain" or self.settings.lanes.candidate is None:
+            return
+        wanted = self.settings.embedder_space
+        raise ConfigurationError(
+            f"the settings of {self.name} ask for the space {wanted.id}, and {self.record.serving} "
+            f"serves: the reader of `layout: {layout}` would take a second vector in its documents "
+            "for metadata, so that none can be built beside; replace the vectors with "
+            "`model_change: {mode: replace}`, or name another `collection` in vector_store"
         )
 
     @contextmanager

@@ -1,11 +1,14 @@
 """What a run notes of the space that it works on: that it is begun, and how far it has come."""
 
+from dataclasses import replace
 from typing import Any
 
 from assets.work.opened import Opened
 from resources.core.errors import ConfigurationError
 from resources.core.moment import now
 from resources.registry.pipeline_spaces import Change, PipelineRecord, SpaceEntry
+
+_COUNTED = ("vectors", "bytes", "chunks", "missing")
 
 RACES = 20
 """Changes of others that a run looks at before it gives up."""
@@ -20,10 +23,13 @@ def begin(o: Opened) -> None:
     if not record.version and record.serving and (old := record.entry(record.serving)):
         # A pipeline from before its spaces were written down.
         noted = spaces.get(o.name, key)
-        if not noted.version and old.space_id != o.space.id:
-            spaces.enter(o.name, key, old, place="")
+        if not noted.version:
+            same = old.space_id == o.space.id
+            spaces.enter(o.name, key, replace(old, **o.written()) if same else old, place="")
             told = Change("first", old.space_id, run=o.run, why="it was there already")
-            spaces.serve(spaces.get(o.name, key), told)
+            known = {f"spaces.{old.space_id}.{name}": getattr(old, name) for name in _COUNTED}
+            known[f"spaces.{old.space_id}.built"] = now()
+            spaces.serve(spaces.get(o.name, key), told, **known)
     if o.lanes.main is not None and o.place == o.lanes.main.place:
         return
     entry = SpaceEntry(o.space.id, run=o.run, apart=bool(o.apart), **o.written())
@@ -33,8 +39,8 @@ def begin(o: Opened) -> None:
 
 
 def _same(known: SpaceEntry, entry: SpaceEntry) -> bool:
-    how = [(each.embedder, each.chunking, each.apart) for each in (known, entry)]
-    return how[0] == how[1]
+    how = ("embedder", "chunking", "apart")
+    return all(getattr(known, name) == getattr(entry, name) for name in how)
 
 
 def complete(o: Opened, indexed: int) -> SpaceEntry:
@@ -81,17 +87,20 @@ def complete(o: Opened, indexed: int) -> SpaceEntry:
 def _noted(o: Opened, record: PipelineRecord, entry: SpaceEntry) -> bool:
     """Write down that it is complete, if that is new; False where others changed the record."""
     spaces, built = o.registry.of_pipelines, f"spaces.{entry.space_id}.built"
-    replaced = record.at_place_of(entry)
-    serves = record.serving is None or (replaced is not None and record.serving == replaced)
-    if serves:
+    replaced = record.others_at(entry)
+    gone: dict[str, Any] = {f"spaces.{name}.retired": True for name in replaced}
+    if record.serving is None or record.serving in replaced:
         event = "first" if record.serving is None else "promoted"
         why = "" if record.serving is None else "it has replaced the one before at its path"
-        values: dict[str, Any] = {built: entry.built or now()}
-        if replaced:
-            values[f"spaces.{replaced}.retired"] = True
-            values["previous"] = None
+        values: dict[str, Any] = {built: entry.built or now(), **gone}
+        if record.serving in replaced:
+            values["previous"] = record.previous  # there is no way back to what is gone
         change = Change(event, entry.space_id, run=o.run, by=f"run {o.run}", why=why)
         return spaces.serve(record, change, **values) is not None
+    if replaced:
+        why = f"{entry.space_id} is whole again at its path"
+        change = Change("retired", replaced[0], run=o.run, by=f"run {o.run}", why=why)
+        return spaces.change(record, change, gone) is not None
     if entry.built:
         return True
     change = Change("built", entry.space_id, run=o.run, by=f"run {o.run}")

@@ -270,7 +270,7 @@ class Searcher:
     ) -> list[SearchAnswer]:
         present = serving.documents([best.hit for found in findings for best in found.best])
         around = contexts(serving.store, present, request.expand) if request.expand else {}
-        answers = []
+        answers, notes = [], serving.notes()
         for found in findings:
             hits = [
                 _hit(serving, best.hit, present[key(best.hit.id)], best.others, around)
@@ -290,7 +290,7 @@ class Searcher:
                     "" if hits else found.why_empty(),
                     request.mode,
                     serving.index.entry.version,
-                    found.notes,
+                    (*found.notes, *notes),
                 )
             )
         seconds = time.monotonic() - start
@@ -324,12 +324,16 @@ def _hit(
     around: Mapping[str, str],
 ) -> SearchHit:
     values = {name: lookup(document, at) for name, at in serving.shown.items()}
+    lineage = serving.store.lineage(document) or {}
+    if lineage.get("space") != serving.space.id:
+        # Replaced since the index was built: of the vector that was compared only this is known.
+        lineage = {"space": serving.space.id}
     return SearchHit(
         hit.id,
         hit.score,
         serving.store.text(document),
         {name: value for name, value in values.items() if value is not MISSING},
-        serving.store.lineage(document) or {},
+        lineage,
         document.get(SOURCE_FIELD, hit.id),
         hit.ranks,
         others,

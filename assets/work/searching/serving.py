@@ -10,6 +10,7 @@ from typing import Any
 from pymongo.errors import PyMongoError
 
 from assets.work.opened import Opened
+from assets.work.searching.leftover import Leftover
 from resources.core.errors import EmbeddingsError, QueryRefused
 from resources.core.keys import key
 from resources.core.space import EmbeddingSpace
@@ -33,6 +34,7 @@ class Serving:
         shown: The fields of a hit: what the pipeline carries or filters by, by name, each with
             where it lies in a document.
         fetched: All fields that are read of a hit's document.
+        leftover: Of the space's vectors, where another space replaces them.
     """
 
     opened: Opened
@@ -42,6 +44,7 @@ class Serving:
     key: str
     shown: Mapping[str, str]
     fetched: Sequence[str]
+    leftover: Leftover | None = None
 
     @classmethod
     def of(cls, opened: Opened) -> "Serving":
@@ -68,7 +71,8 @@ class Serving:
         shown = {name: store.place(name) for name in names}
         beside = [] if store.in_place else [SOURCE_FIELD, PLACE_FIELD]
         fetched = [*shown.values(), *store.text_shape.fields, store.lineage_path, *beside]
-        return cls(opened, opened.engine.serve(), space, store, name, shown, fetched)
+        leftover = Leftover.of(opened, entry.engine)
+        return cls(opened, opened.engine.serve(), space, store, name, shown, fetched, leftover)
 
     def documents(self, hits: Sequence[Hit]) -> dict[str, Mapping[str, Any]]:
         """By key, of those that were not removed since the index was built.
@@ -79,6 +83,11 @@ class Serving:
         fetched = self.store.documents(missing, self.fetched) if missing else {}
         known = {key(hit.id): hit.document or fetched.get(key(hit.id)) for hit in hits}
         return {name: document for name, document in known.items() if document is not None}
+
+    def notes(self) -> list[str]:
+        """What is to be known of every answer, as sentences."""
+        said = self.leftover.note() if self.leftover else ""
+        return [said] if said else []
 
     @property
     def one_chunk_each(self) -> bool:
@@ -156,8 +165,8 @@ class Follower:
     def _newer(self, serving: Serving) -> bool:
         if not self._pinned:
             spaces = self._opened.registry.of_pipelines
-            serves = spaces.get(self._opened.name, self._opened.base_key).serving
-            if serves not in (None, serving.space.id):
+            record = spaces.get(self._opened.name, self._opened.base_key)
+            if record.version != serving.opened.record.version:
                 return True
         entry = self._opened.registry.indexes.get(serving.key)
         return entry is None or _identity(entry) != _identity(serving.index.entry)
