@@ -3,7 +3,7 @@
 One step for all of them, since in most runs nothing is built.
 """
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import dagster as dg
@@ -12,8 +12,13 @@ from assets.about import CANDIDATE
 from assets.checks import all_stored, batches_are_sound, index_is_complete, one_space
 from assets.failing import StepFailed
 from assets.opened import opened, required
+from assets.report import candidate
+from assets.work.changing.promoting import judged, promoted_by_itself
+from assets.work.gating import Verdict
 from assets.work.opened import Opened
+from resources.core.errors import SpaceError
 from resources.core.markdown import literal
+from resources.registry.pipeline_spaces import SpaceEntry
 
 JUDGES: Mapping[str, tuple[str, Callable[[Opened], dg.AssetCheckResult]]] = {
     "candidate_batches_are_sound": (
@@ -38,6 +43,8 @@ JUDGES: Mapping[str, tuple[str, Callable[[Opened], dg.AssetCheckResult]]] = {
 }
 """By name: what it says of itself, and what judges."""
 
+GATE = "may_serve"
+
 NOTHING = "nothing is built: the settings want the space that serves"
 
 
@@ -49,7 +56,7 @@ def build_candidate_checks(pipeline: str, prefix: str) -> dg.AssetChecksDefiniti
         name=f"{asset.to_python_identifier()}_checks",
         specs=[
             dg.AssetCheckSpec(name, asset=asset, description=said)
-            for name, (said, _) in JUDGES.items()
+            for name, (said, _) in [*JUDGES.items(), (GATE, (gate.__doc__, gate))]
         ],
         required_resource_keys=required(prefix),
     )
@@ -66,7 +73,44 @@ def build_candidate_checks(pipeline: str, prefix: str) -> dg.AssetChecksDefiniti
                 # The Dagster UI reads it as Markdown, and it may name what stands in documents.
                 said = literal(found.description or "")
                 yield found._replace(description=said, asset_key=asset, check_name=name)
+            judged = gate(o, failed)
+            said = literal(judged.description or "")
+            yield judged._replace(description=said, asset_key=asset, check_name=GATE)
         if failed:  # Dagster would say only that one did
             raise StepFailed("; ".join(failed), kind="CheckFailed")
 
     return candidate_checks
+
+
+def gate(o: Opened, failed: Sequence[str]) -> dg.AssetCheckResult:
+    """The space that is built may serve: it holds, finds and costs what `model_change: gate` asks.
+
+    With `promote: auto` it serves from then on.
+    """
+    warn = dg.AssetCheckSeverity.WARN
+    if o.settings is o:
+        return dg.AssetCheckResult(passed=True, description=NOTHING)
+    entry = o.record.entry(o.space.id)
+    if failed or entry is None or entry.missing or not entry.built:
+        why = "not judged: it is not complete, or another check failed"
+        return dg.AssetCheckResult(passed=False, severity=warn, description=why)
+    verdict = judged(o.settings, entry)
+    said = [str(verdict), *verdict.notes]
+    if verdict.passed:
+        said.append(_next(o, entry, verdict))
+    return dg.AssetCheckResult(
+        passed=verdict.passed,
+        severity=warn,
+        description="; ".join(said),
+        metadata=candidate.gate(verdict),
+    )
+
+
+def _next(o: Opened, entry: SpaceEntry, verdict: Verdict) -> str:
+    if o.model_change.promote != "auto":
+        return f"`embeddings promote {o.name} {entry.space_id}` lets it serve"
+    try:
+        promoted_by_itself(o, entry, verdict)
+    except SpaceError as error:
+        return str(error)
+    return "it serves from now on (`promote: auto`)"

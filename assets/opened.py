@@ -1,7 +1,7 @@
 """The door of assets and checks: a step's pipeline, opened, with its errors explained."""
 
 import traceback
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from functools import partial
 from typing import Any
@@ -20,6 +20,8 @@ from resources.core.credentials import hidden, in_clear, in_settings, way_out, w
 from resources.core.errors import ConfigurationError, EmbeddingsError, ProviderError
 from resources.core.progress import voiced
 from resources.core.variables import unset
+
+Context = dg.AssetExecutionContext | dg.AssetCheckExecutionContext | dg.OpExecutionContext
 
 _IN_ONE_PROCESS = ("execute_in_process_executor", "in_process")
 
@@ -53,6 +55,45 @@ def opened(
     Raises:
         StepFailed: With the sentence of an error that a user can act on; not to be retried.
     """
+    with _entered(context, pipeline, prefix) as (found, stack, kept):
+        found.check_settings()
+        if not candidate:
+            stack.enter_context(_way_out(found))
+        lane = (found.candidate or found) if candidate else found.kept
+        kept.append(lane)
+        idle = lane.left_alone or (candidate and found.candidate is None)
+        if hold and not idle and isinstance(context, dg.AssetExecutionContext):
+            stack.enter_context(_held(context, lane))
+        yield lane
+
+
+@contextmanager
+def opened_to_change(
+    context: dg.OpExecutionContext, pipeline: str, prefix: str
+) -> Iterator[Opened]:
+    """Open the pipeline of a step that changes which of its spaces serves, as its settings have it.
+
+    It needs no key of a provider before something is embedded.
+
+    Raises:
+        StepFailed: With the sentence of an error that a user can act on; not to be retried.
+    """
+    with _entered(context, pipeline, prefix, later=("embedder", "rerank")) as (found, _, _):
+        yield found
+
+
+@contextmanager
+def _entered(
+    context: Context, pipeline: str, prefix: str, *, later: Collection[str] = ()
+) -> Iterator[tuple[Opened, ExitStack, list[Opened]]]:
+    """The pipeline, what closes what it opens, and a list of what else holds secrets.
+
+    Args:
+        context: Of the step.
+        pipeline: Name of the pipeline.
+        prefix: Of its resources' keys.
+        later: Resources whose variables need not be set before they are used.
+    """
     tagging.begun(context, pipeline)
 
     def resource(key: str) -> StrictResource:
@@ -61,7 +102,7 @@ def opened(
 
     def usable(key: str) -> StrictResource:
         found = resource(key)
-        if any(unset(found)):
+        if key not in later and any(unset(found)):
             needed = {name: each for each in RESOURCES for name in unset(resource(each))}
             raise ConfigurationError(_not_set(pipeline, needed))
         return found
@@ -98,15 +139,7 @@ def opened(
             finished=partial(_finished, context.instance),
             given=given,
         )
-        found.check_settings()
-        if not candidate:
-            stack.enter_context(_way_out(found))
-        lane = (found.candidate or found) if candidate else found.kept
-        kept.append(lane)
-        idle = lane.left_alone or (candidate and found.candidate is None)
-        if hold and not idle and isinstance(context, dg.AssetExecutionContext):
-            stack.enter_context(_held(context, lane))
-        yield lane
+        yield found, stack, kept
 
 
 @contextmanager
@@ -135,8 +168,9 @@ def _not_set(pipeline: str, needed: Mapping[str, str]) -> str:
     )
 
 
-def _subject(context: dg.AssetExecutionContext | dg.AssetCheckExecutionContext) -> str:
-    return context.op_execution_context.op.name.split("__", 1)[-1]
+def _subject(context: Context) -> str:
+    at = context if isinstance(context, dg.OpExecutionContext) else context.op_execution_context
+    return at.op.name.split("__", 1)[-1]
 
 
 @contextmanager
@@ -175,7 +209,7 @@ def _nothing_in_clear(run_config: Mapping[str, Any]) -> None:
 
 @contextmanager
 def _explained(
-    context: dg.AssetExecutionContext | dg.AssetCheckExecutionContext,
+    context: Context,
     secrets: Callable[[], Iterable[str]],
 ) -> Iterator[None]:
     """Errors as Dagster is to keep them: a sentence, and what else is told without secrets."""

@@ -15,7 +15,7 @@ from assets.work.proving import Indexed
 from assets.work.quality import Measured
 from assets.work.storing import Stored
 
-Context = dg.AssetExecutionContext | dg.AssetCheckExecutionContext
+Context = dg.AssetExecutionContext | dg.AssetCheckExecutionContext | dg.OpExecutionContext
 
 Outcome = Planned | Embedded | Stored | Indexed | Measured | Candidate
 
@@ -62,6 +62,11 @@ def done(context: Context, o: Opened, outcome: Outcome) -> None:
         if outcome.cost_usd is not None:
             tags[run_tags.COST] = number(outcome.cost_usd)
     _say(context, {**tags, run_tags.CHANGED: _most(context, outcome)})
+
+
+def changed_space(context: Context, space_id: str, count: int) -> None:
+    """Say which space a run has let serve, or taken away, and how many vectors went."""
+    _say(context, {run_tags.SPACE: space_id, run_tags.CHANGED: str(max(1, count))})
 
 
 def nothing(context: Context) -> None:

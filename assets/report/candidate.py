@@ -9,6 +9,9 @@ from assets.report import tables
 from assets.report.metadata import embedded, indexed, planned, stored
 from assets.work.alongside import Alongside
 from assets.work.candidate import Candidate
+from assets.work.changing.flipping import Flipped
+from assets.work.gating import Verdict
+from resources.core.markdown import literal
 
 NONE = "none: the settings want the space that serves"
 
@@ -70,6 +73,43 @@ def following(pipeline: str, outcome: Candidate) -> str:
     if entry.missing:
         return f"{entry.missing:,} chunks have no vector there yet: run it again"
     return f"embeddings promote {pipeline} {entry.space_id}"
+
+
+def gate(verdict: Verdict) -> dict[str, Any]:
+    """The gate's table, and what it went by."""
+    passed = {True: "yes", False: "no", None: "only shown"}
+    rows = [
+        {
+            "criterion": row.criterion,
+            "serving": row.serving,
+            "candidate": row.candidate,
+            "asked": row.allowed,
+            "passed": passed[row.passed],
+        }
+        for row in verdict.rows
+    ]
+    said: dict[str, Any] = {"candidate": verdict.space, "serving": verdict.serving}
+    if rows:
+        said["gate"] = tables.table(rows)
+    if verdict.queries:
+        said |= {"queries": verdict.queries, "queries made from documents": verdict.known_item}
+    said |= {f"evaluation of {name}": each for name, each in verdict.evaluations.items()}
+    return said
+
+
+def flipped(done: Flipped) -> dict[str, Any]:
+    """What serves now, why, and how far it is behind."""
+    said: dict[str, Any] = {
+        "serving": done.now,
+        "before": done.before or "nothing",
+        "why": literal(done.change.why),
+    }
+    if done.behind is not None:
+        said["behind"] = str(done.behind)
+    if done.verdict is not None:
+        said |= gate(done.verdict)
+    said["serving"] = done.now
+    return said
 
 
 def spaces_table(spaces: Sequence[Alongside]) -> dg.TableMetadataValue:

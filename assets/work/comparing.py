@@ -2,7 +2,7 @@
 
 import dataclasses
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 
 from assets.work import spaces
@@ -11,7 +11,9 @@ from assets.work.opened import Opened
 from assets.work.plan import Plan, PlanWriter
 from assets.work.planning import Counts, Part, Planner
 from resources.core.chunks import Chunk, excess
+from resources.core.contents import Contents
 from resources.core.errors import ConfigurationError
+from resources.core.keys import key
 from resources.core.progress import Progress
 from resources.embedders.packing import estimate_tokens
 from resources.registry.quarantine import Quarantined
@@ -31,6 +33,7 @@ class Comparison:
         counts: In chunks, as the planner found them.
         scope: What the provider's refusals hold for.
         whole: The source was read to its end, so what was not met is gone.
+        contents: Of all chunks that can be embedded, with what they carry.
     """
 
     counts: Counts
@@ -42,6 +45,7 @@ class Comparison:
     characters: int = 0
     seconds: float = 0.0
     rate: float = 0.0
+    contents: Contents = field(default_factory=Contents)
 
 
 @dataclass(frozen=True)
@@ -89,7 +93,12 @@ def plan_work(o: Opened) -> Planned:
     o.lease.check()
     check_replaced(o, found.counts)
     spaces.begin(o)
-    counts = {**dataclasses.asdict(found.counts), "rejected": found.rejected, "whole": found.whole}
+    counts = {
+        **dataclasses.asdict(found.counts),
+        "rejected": found.rejected,
+        "whole": found.whole,
+        "contents": found.contents.digest(),
+    }
     plan = writer.finish(counts, o.finished)
     healed = 0
     if found.whole:
@@ -150,6 +159,7 @@ def compare(
                         rejected.append(set_aside(chunk, source.describe(), reason))
                         continue
                     found.characters += len(chunk.text)
+                    found.contents.add(key(chunk.id), chunk.text_hash, chunk.fields_hash)
                     if len(found.preview) < PREVIEW_ROWS:
                         found.preview.append(chunk)
                     yield chunk

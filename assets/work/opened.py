@@ -133,14 +133,14 @@ class Opened(Configured):
         if self.settings is not self:
             return self.settings.main
         entry = self.lanes.main
-        return self.in_space(entry) if entry else self._at(self.lanes.place)
+        return self.in_space(entry) if entry else self.at(self.lanes.place)
 
     @once
     def candidate(self) -> "Opened | None":
         """In the space that the settings want beside the one that serves; None: they want that."""
         if self.settings is not self:
             return self.settings.candidate
-        return None if self.lanes.candidate is None else self._at(self.lanes.candidate)
+        return None if self.lanes.candidate is None else self.at(self.lanes.candidate)
 
     @property
     def left_alone(self) -> str:
@@ -163,7 +163,7 @@ class Opened(Configured):
         """`main`; where that is left as it is, only its place: its provider may be gone."""
         if self.settings is not self:
             return self.settings.kept
-        there = self._at(self.lanes.place)
+        there = self.at(self.lanes.place)
         return there if there.left_alone else self.main
 
     @once
@@ -221,7 +221,7 @@ class Opened(Configured):
         if self.settings is not self:
             return self.settings.in_space(entry)
         if entry.space_id in self._known_as(entry.place) or entry.embedder is None:
-            return self._at(entry.place)
+            return self.at(entry.place)
         # How much a run may spend is the run's.
         found: dict[str, Any] = {
             "embedder": self.embedder.model_copy(
@@ -231,7 +231,12 @@ class Opened(Configured):
         if entry.chunking is not None:
             chunking = block(SourceResource, "chunking", entry.chunking)
             found["source"] = self.source.model_copy(update={"chunking": chunking})
-        return self._at(entry.place, found)
+        return self.at(entry.place, found)
+
+    def embeds(self, entry: SpaceEntry) -> bool:
+        """Whether the embedder of the settings is of that space."""
+        settings = self.settings
+        return entry.space_id in settings._known_as(entry.place)  # noqa: SLF001
 
     def lying(self, entry: SpaceEntry) -> "Opened":
         """In one of the pipeline's spaces as it lies there: nothing here asks a model.
@@ -250,7 +255,7 @@ class Opened(Configured):
         if entry.chunking is not None:
             chunking = block(SourceResource, "chunking", entry.chunking)
             found["source"] = self.source.model_copy(update={"chunking": chunking})
-        return self._at(entry.place, found)
+        return self.at(entry.place, found)
 
     def written(self) -> dict[str, Any]:
         """How its space is embedded and cut, as `SpaceEntry` keeps it."""
@@ -269,8 +274,11 @@ class Opened(Configured):
         key = StoreKey(*self.vector_store.namespace(self.source), placed(self.base_key.path, place))
         return {space.id, self.registry.stores.settled_space(space, key).id}
 
-    def _at(self, place: str, resources: Mapping[str, Any] | None = None) -> "Opened":
-        """The same at a place, with other settings of some resources."""
+    def at(self, place: str, resources: Mapping[str, Any] | None = None) -> "Opened":
+        """The same at a place, with other settings of some resources.
+
+        Without them with the settings' own embedder: for who only looks at what lies there.
+        """
         if not place and not resources:
             return self
         made = self._copy({*RESOURCES, "reranker", "client", "batches", "registry"})
@@ -378,7 +386,7 @@ class Opened(Configured):
 
     @property
     def index_key(self) -> str:
-        return self.store.key.index(self.search_index.name)
+        return self.vector_store.key(self.source).index(self.search_index.name)
 
     @once
     def engine(self) -> SearchEngine:

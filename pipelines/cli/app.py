@@ -7,6 +7,7 @@ import typer
 
 from pipelines.cli import (
     audit,
+    compare,
     demo,
     doctor,
     evaluate,
@@ -23,6 +24,7 @@ from pipelines.cli import (
     run,
     search,
     serve,
+    spaces,
     spend,
     status,
     stop,
@@ -67,10 +69,17 @@ app.command("stop", rich_help_panel=RUN)(stop.stop)
 SEARCH = "Search"
 app.command("search", rich_help_panel=SEARCH)(search.search)
 app.command("serve", rich_help_panel=SEARCH)(serve.serve)
+app.command("compare", rich_help_panel=SEARCH)(compare.compare)
 app.command("evaluate", rich_help_panel=SEARCH)(evaluate.evaluate)
 
 MEASURE = "Measure"
 app.add_typer(queries.app, name="queries", rich_help_panel=MEASURE)
+
+CHANGE = "Change the model"
+app.command("spaces", rich_help_panel=CHANGE)(spaces.spaces)
+app.command("promote", rich_help_panel=CHANGE)(spaces.promote)
+app.command("rollback", rich_help_panel=CHANGE)(spaces.rollback)
+app.command("retire", rich_help_panel=CHANGE)(spaces.retire)
 
 LOOK = "Look"
 app.command("status", rich_help_panel=LOOK)(status.status)

@@ -15,6 +15,7 @@ from assets.work.opened import Opened
 from pipelines.framework.names import pipeline_names
 from pipelines.framework.pipeline import EmbeddingPipeline
 from resources.core.errors import ConfigurationError
+from resources.core.variables import not_set
 
 M = TypeVar("M", bound=BaseModel)
 
@@ -68,6 +69,7 @@ def open_pipeline(
     overrides: Sequence[str | Path] = (),
     *,
     without: Collection[str] = (),
+    later: Collection[str] = (),
     run: str = "",
     log: Callable[[str], None] = lambda line: None,
 ) -> Iterator[Opened]:
@@ -77,6 +79,7 @@ def open_pipeline(
         pipeline: Itself or its name.
         overrides: YAML run configs merged on top of the pipeline's own.
         without: Environment variables that may be missing, for who only looks.
+        later: Variables that may be missing until something is embedded: see `variables.unset`.
         run: Who is at work; empty for who only looks.
         log: Takes lines of progress.
 
@@ -89,14 +92,14 @@ def open_pipeline(
 
     def resource(key: str) -> Any:
         settings = resources[key]
-        missing = [name for name in unset_variables(settings) if name not in without]
+        missing = [name for name in unset_variables(settings) if name not in (*without, *later)]
         if missing:
             raise ConfigurationError(
                 f"pipeline {found.name} needs {missing[0]} for its {key}: set that environment "
                 "variable, or choose another with `-c`"
             )
         # Dagster's own way of resolving variables makes an instance with a database for each.
-        return _resolved(settings)
+        return _resolved(settings, later)
 
     with ExitStack() as stack:
         yield Opened(found.name, resource, stack, run=run, log=log)
@@ -107,7 +110,7 @@ def as_pipeline(pipeline: EmbeddingPipeline | str) -> EmbeddingPipeline:
     return find_pipeline(pipeline) if isinstance(pipeline, str) else pipeline
 
 
-def _resolved(settings: M) -> M:
+def _resolved(settings: M, later: Collection[str]) -> M:
     """The settings with what the environment says; something for variables that are not set."""
     update: dict[str, Any] = {}
     for field, info in type(settings).model_fields.items():
@@ -115,9 +118,10 @@ def _resolved(settings: M) -> M:
         if isinstance(value, dg.EnvVar):
             name = value.env_var_name
             said = os.environ.get(name)
-            update[field] = _read(name, said, info) if said else f"({name} is not set)"
+            missing = not_set(name) if name in later else f"({name} is not set)"
+            update[field] = _read(name, said, info) if said else missing
         elif isinstance(value, BaseModel):
-            update[field] = _resolved(value)
+            update[field] = _resolved(value, later)
     return settings.model_copy(update=update) if update else settings
 
 

@@ -34,6 +34,7 @@ from assets.source_documents import build_source_documents
 from assets.stored_vectors import build_stored_vectors
 from assets.work.configured import RESOURCES
 from pipelines.framework.brief import brief_logger
+from pipelines.framework.changing import build_changing_jobs
 from pipelines.framework.maintenance import build_maintenance, daily
 from pipelines.framework.old_runs import evaluation_job
 from pipelines.framework.overruling import Overruled, overruled
@@ -191,7 +192,7 @@ class EmbeddingPipeline:
                 )
             )
         about = self._about(resources)
-        jobs: list[Any] = [job]
+        jobs: list[Any] = [job, *build_changing_jobs(self.name, resource_prefix)]
         if self.keep_runs_days is not None:
             maintenance = build_maintenance(self.name, self.keep_runs_days)
             jobs.append(maintenance)

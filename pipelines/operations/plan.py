@@ -117,7 +117,7 @@ def dry_run(
             )  # fmt: skip
         main, beside = opened.main if auditing else opened.kept, opened.candidate
         beside = None if auditing else beside
-        alone = main.left_alone and not auditing
+        alone = bool(main.left_alone) and not auditing
         first = _nothing(main) if alone else _planned(main, auditing=auditing)
         second = _planned(beside) if beside else None
         return DryRun(

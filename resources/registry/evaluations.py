@@ -9,7 +9,7 @@ from pymongo.collection import Collection
 
 from resources.core.moment import now
 
-Kind = Literal["search_quality", "candidate"]
+Kind = Literal["search_quality", "candidate", "gate"]
 
 
 @dataclass(frozen=True)
@@ -39,7 +39,8 @@ class Evaluation:
 
     Attributes:
         id: Of the evaluation; it sorts by time.
-        kind: Of what people search now, or of what they might.
+        kind: Of what people search now, of what they might, or of two spaces of which one is to
+            serve.
         at: When it was finished, UTC.
         run: Id of the Dagster run, or of who else measured.
         space: Id of the embedding space.
@@ -136,6 +137,14 @@ class Evaluations:
     ) -> Evaluation | None:
         """The newest, of one query set or of any."""
         return self._newest(pipeline, kind, {"queries.digest": digest} if digest else {})
+
+    def of_state(self, pipeline: str, state: Mapping[str, Any]) -> Evaluation | None:
+        """The newest of whichever kind that was measured on exactly this."""
+        alike = {"pipeline": pipeline, "queries.digest": state["queries"], "space": state["space"]}
+        for document in self._evaluations.find(alike).sort([("at", -1), ("_id", -1)]):
+            if document.get("state") == dict(state):
+                return Evaluation.of(document)
+        return None
 
     def current(self, pipeline: str) -> Evaluation | None:
         """The one that was recorded last, or found to hold still."""

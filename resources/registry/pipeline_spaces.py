@@ -44,6 +44,7 @@ class SpaceEntry:
         complete_at: When a run has last found it complete.
         behind: Chunks of the serving space of which the vector was missing here, or of another
             text, when that was counted last; `behind_of`: of which revisions of both stores.
+        gate: What the gate said last, in a sentence; empty before it has judged.
         retired: Its vectors and its index are gone, or go.
         cleared: When they were gone; what it was stays noted.
     """
@@ -64,6 +65,7 @@ class SpaceEntry:
     complete_at: datetime | None = None
     behind: int | None = None
     behind_of: str = ""
+    gate: str = ""
     retired: bool = False
     cleared: datetime | None = None
 
@@ -191,7 +193,9 @@ class PipelineSpaces:
                 free = there is None or record.serving is None
                 at = "" if free else entry.space_id
             values: dict[str, Any] = {}
-            found = replace(entry, place=at, since=now(), retired=False, built=None, cleared=None)
+            found = replace(
+                entry, place=at, since=now(), retired=False, built=None, cleared=None, gate=""
+            )
             values[f"spaces.{entry.space_id}"] = asdict(found)
             there = record.at(at)
             if there is not None and record.serving is None:

@@ -1,9 +1,11 @@
 """Which space of a pipeline serves: promoted, rolled back, retired, and what is refused."""
 
+import json
 import threading
 from pathlib import Path
 from typing import Any
 
+import dagster as dg
 import pytest
 from tenacity import Retrying, stop_after_delay, wait_fixed
 
@@ -11,7 +13,7 @@ from pipelines import promote, retire, rollback, spaces
 from pipelines.framework.catalog import open_pipeline
 from resources.core.errors import SpaceError
 from tests.models import build_static_model
-from tests.workshop import Workshop
+from tests.workshop import Workshop, shared_instance
 
 DOCUMENTS = [{"_id": n, "text": f"text {n} of {n % 7}", "kind": f"k{n % 3}"} for n in range(20)]
 
@@ -84,13 +86,13 @@ def test_there_and_back_and_gone(changing: tuple[Workshop, str, str]):
         assert (left.vectors, left.retired) == (20, True)
         assert left.cleared
     told = [
-        (each.event, each.space_id, each.by, each.why)
+        (each.event, each.space_id, each.by, each.why.split(":")[0])
         for each in spaces(workshop.pipeline, history=True).history
     ]
     assert told[2:] == [
-        ("promoted", second, "ann@host", ""),
+        ("promoted", second, "ann@host", "the gate lets it through"),
         ("rolled back", first, "bob@host", "odd answers"),
-        ("retired", second, "ann@host", "forced: it was worse"),
+        ("retired", second, "ann@host", "forced"),
     ]
     assert [each[:2] for each in told[:2]] == [("first", first), ("built", second)]
     answered_from(workshop, first)
@@ -211,3 +213,93 @@ def test_nobody_elses_document_is_touched(changing: tuple[Workshop, str, str]):
     workshop.vectors.insert_one(theirs)
     retire(workshop.pipeline, second)
     assert workshop.vectors.find_one({"_id": "theirs"}) == theirs
+
+
+def test_the_gate_compares_what_both_answer_and_keeps_what_it_has_measured(
+    workshop: Workshop, other: str
+):
+    workshop.write(DOCUMENTS)
+    assert workshop.run().success
+    beside = workshop.run(config=with_model(other))
+    assert beside.checks["may_serve"]
+    (_, second) = (each.entry.space_id for each in spaces(workshop.pipeline).spaces)
+    done = promote(workshop.pipeline, second)
+    assert done.verdict
+    assert not done.verdict.measured
+    assert done.verdict.known_item
+    assert [row.criterion for row in done.verdict.rows] == [
+        "coverage",
+        "index",
+        "nDCG@10",
+        "overlap@10",
+        "latency of a search",
+        "bytes of vectors",
+        "cost a month",
+    ]
+
+
+def test_what_is_worse_beyond_chance_is_stopped(workshop: Workshop, other: str):
+    words = [f"{a} {b}" for a in ("red", "blue", "wide", "old") for b in ("cat", "sea", "tree")]
+    workshop.write([{"_id": n, "text": f"text {n} of {n % 7}"} for n in range(60)])
+    assert workshop.run().success
+    # What the first one finds is right.
+    judged = [
+        {"query": text, "relevant": [hit.id for hit in workshop.search(text, limit=2).hits]}
+        for text in words
+    ]
+    file = workshop.folder / "judged.jsonl"
+    file.write_text("".join(json.dumps(each) + "\n" for each in judged), "utf-8")
+    workshop.configure({"evaluation": {"queries": {"jsonl": {"path": str(file)}}}})
+    beside = workshop.run(config=with_model(other, promote="auto"))
+    assert beside.success, beside.failures
+    assert not beside.checks["may_serve"]
+    first, second = (each.entry.space_id for each in spaces(workshop.pipeline).spaces)
+    with pytest.raises(SpaceError, match=r"may not serve: the gate stops it: nDCG@10 .*--force"):
+        promote(workshop.pipeline, second)
+    assert states(workshop) == {first: "serving", second: "ready"}
+    forced = promote(workshop.pipeline, second, force="it is cheaper")
+    assert forced.change.why.startswith(
+        "forced: it is cheaper (against: the gate stops it: nDCG@10"
+    )
+
+
+def test_it_may_serve_by_itself_once_the_gate_lets_it_through(workshop: Workshop, other: str):
+    workshop.write(DOCUMENTS)
+    assert workshop.run().success
+    beside = workshop.run(config=with_model(other, promote="auto"))
+    assert beside.success, beside.failures
+    serving, before = spaces(workshop.pipeline, history=True).spaces
+    assert (serving.state, before.state) == ("serving", "previous")
+    assert serving.entry.space_id == beside.candidate_space["candidate"]
+    last = spaces(workshop.pipeline, history=True).history[-1]
+    assert last.by == f"run {beside.run_id}, by `promote: auto`"
+    assert last.why.startswith("the gate lets it through")
+
+
+def test_each_is_a_job_too_and_the_history_names_the_run(changing: tuple[Workshop, str, str]):
+    workshop, first, second = changing
+    definitions = workshop.pipeline.definitions()
+
+    def launched(job: str, op: str, **config: str) -> dg.ExecuteInProcessResult:
+        return definitions.resolve_job_def(job).execute_in_process(
+            run_config={"ops": {op: {"config": config}}},
+            instance=shared_instance(),
+            tags={"user": "ann"},
+            raise_on_error=False,
+        )
+
+    refused = launched("films_promote", "films_promote_space", space="nothing")
+    assert not refused.success
+    assert states(workshop) == {first: "serving", second: "ready"}
+    runs = [
+        launched("films_promote", "films_promote_space", space=second),
+        launched("films_rollback", "films_rollback_space", why="odd answers"),
+        launched("films_retire", "films_retire_space", space=second, force="it was worse"),
+    ]
+    assert all(run.success for run in runs)
+    assert states(workshop) == {first: "serving", second: "retired"}
+    told = spaces(workshop.pipeline, history=True).history[-3:]
+    assert [(each.event, each.by, each.run) for each in told] == [
+        (event, f"ann, run {run.run_id}", run.run_id)
+        for event, run in zip(("promoted", "rolled back", "retired"), runs, strict=True)
+    ]

@@ -52,7 +52,7 @@ def behind(this: Opened, other: Opened, *, seconds: float = 0) -> Behind | None:
     Returns:
         None where they are cut by different chunkers: no chunk of one is a chunk of the other.
     """
-    if this.source.chunking.describe() != other.source.chunking.describe():
+    if this.source.chunking != other.source.chunking:
         return None
     mine, theirs = this.store, other.store
     space, text = f"${mine.lineage_path}.space", f"${mine.lineage_path}.text_hash"

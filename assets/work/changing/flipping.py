@@ -6,6 +6,7 @@ from datetime import datetime
 from typing import Any
 
 from assets.work.changing.behind import Behind
+from assets.work.gating.verdict import Verdict
 from assets.work.opened import Opened
 from assets.work.spaces import RACES
 from resources.core.errors import SpaceError
@@ -21,6 +22,7 @@ class Flipped:
         now: Of the one that serves from now on.
         change: As it stands in the history.
         behind: How far the space is behind the one that served, where that was counted.
+        verdict: What the gate said; None where it was not asked.
         notes: What a person should know, as sentences.
     """
 
@@ -29,6 +31,7 @@ class Flipped:
     now: str
     change: Change
     behind: Behind | None = None
+    verdict: Verdict | None = None
     notes: tuple[str, ...] = ()
 
 

@@ -1,6 +1,7 @@
-"""`promote`: let another space serve, unless it had better not."""
+"""`promote`: let another space serve, once the gate lets it through."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 from assets.work.changing.finding import find
 from assets.work.changing.flipping import Flipped, flip, moment
@@ -10,9 +11,12 @@ from assets.work.changing.standing import (
     objections,
     without_variables,
 )
+from assets.work.gating import Verdict, judge
 from assets.work.opened import Opened
 from resources.core.errors import SpaceError
 from resources.registry.pipeline_spaces import Change, SpaceEntry
+
+FORCE = '`--force "reason"` lets it serve all the same'
 
 
 def promote(o: Opened, wanted: str, *, force: str | None = None, by: str = "") -> Flipped:
@@ -21,9 +25,9 @@ def promote(o: Opened, wanted: str, *, force: str | None = None, by: str = "") -
     Args:
         o: The pipeline as its settings have it.
         wanted: Id of the space, or the beginning of one.
-        force: Why it is to serve although something speaks against it. That is written down. What
-            would be refused by every search stays refused: a space that is not there, is retired,
-            has no index that serves, or is worked on now.
+        force: Why it is to serve although something speaks against it; the gate is not asked. That
+            is written down. What every search would refuse stays refused: a space that is not
+            there, is retired, has no index that serves, or is worked on now.
         by: Who asks.
 
     Raises:
@@ -33,12 +37,45 @@ def promote(o: Opened, wanted: str, *, force: str | None = None, by: str = "") -
     _check_state(o, entry)
     lane = o.lying(entry)
     check_idle(o, lane)
-    against = list(objections(lane, entry, index_of(lane)))
-    against += _unusable(o, entry)
-    if against and force is None:
-        raise SpaceError(f'{against[0]} (`--force "reason"` lets it serve all the same)')
-    change = Change("promoted", entry.space_id, by=by, why=_why(force, against))
-    return Flipped(o.name, o.record.serving, entry.space_id, flip(o, change), notes=tuple(against))
+    against = [*objections(lane, entry, index_of(lane)), *_unusable(o, entry)]
+    if force is not None:
+        against += [entry.gate] if entry.gate else []
+        why = f"forced: {force}" + (f" (against: {'; '.join(against)})" if against else "")
+        return _promoted(o, entry, why, by, against)
+    if against:
+        raise SpaceError(f"{against[0]} ({FORCE})")
+    verdict = judged(o, entry)
+    if not verdict.passed:
+        raise SpaceError(f"{entry.space_id} of {o.name} may not serve: {verdict} ({FORCE})")
+    return replace(_promoted(o, entry, str(verdict), by, verdict.notes), verdict=verdict)
+
+
+def judged(o: Opened, entry: SpaceEntry) -> Verdict:
+    """What the gate says of a space, noted with it."""
+    verdict = judge(o, entry)
+    o.registry.of_pipelines.note(o.record, entry.space_id, gate=str(verdict))
+    return verdict
+
+
+def promoted_by_itself(o: Opened, entry: SpaceEntry, verdict: Verdict) -> Flipped:
+    """Let a candidate serve that the gate lets through: `promote: auto`.
+
+    Args:
+        o: In any space of the pipeline, at work in a run.
+        entry: The candidate.
+        verdict: Of this run.
+
+    Raises:
+        SpaceError: Somebody else was faster.
+    """
+    by = f"run {o.run}, by `promote: auto`"
+    done = _promoted(o.settings, entry, str(verdict), by, verdict.notes)
+    return replace(done, verdict=verdict)
+
+
+def _promoted(o: Opened, entry: SpaceEntry, why: str, by: str, notes: Sequence[str]) -> Flipped:
+    done = flip(o, Change("promoted", entry.space_id, by=by, why=why))
+    return Flipped(o.name, o.record.serving, entry.space_id, done, notes=tuple(notes))
 
 
 def _check_state(o: Opened, entry: SpaceEntry) -> None:
@@ -60,9 +97,3 @@ def _unusable(o: Opened, entry: SpaceEntry) -> list[str]:
         f"{' and '.join(missing)} is not set here, and who searches in {entry.space_id} needs it: "
         "set it where searches are answered, and here"
     ]
-
-
-def _why(force: str | None, against: Sequence[str]) -> str:
-    if force is None:
-        return ""
-    return f"forced: {force}" + (f" (against: {'; '.join(against)})" if against else "")

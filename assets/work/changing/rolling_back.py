@@ -30,7 +30,7 @@ def rollback(o: Opened, *, why: str = "", by: str = "") -> Flipped:
     notes = [standing.why] if standing.why else []
     found = behind(lane, o.lying(before)) if before else None
     notes += _told(o, entry)
-    return Flipped(o.name, o.record.serving, entry.space_id, done, found, tuple(notes))
+    return Flipped(o.name, o.record.serving, entry.space_id, done, behind=found, notes=tuple(notes))
 
 
 def _previous(o: Opened) -> SpaceEntry:

@@ -1,9 +1,11 @@
 """Tell how good a pipeline's searches are: measured, unless it is known, and judged."""
 
 import time
+from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 from assets.work.opened import Opened
 from assets.work.quality.judging import verdict
@@ -14,7 +16,7 @@ from assets.work.searching import Searcher
 from resources.core.errors import EvaluationError
 from resources.evaluation.judged import QuerySet
 from resources.evaluation.measures import MEASURES, per_query
-from resources.registry.evaluations import Evaluation
+from resources.registry.evaluations import Evaluation, Kind
 from resources.sources.fields import overlap
 
 ATTEMPTS = 3
@@ -52,36 +54,62 @@ def measure(o: Opened) -> Measured:
         EmbeddingsError: There is no index, no server, no key.
     """
     start = time.monotonic()
+    evaluations, queries = o.registry.evaluations, o.judged_queries
+
+    def known(state: Mapping[str, Any]) -> Evaluation | None:
+        latest = evaluations.latest(o.name, state["queries"])
+        return latest if latest is not None and latest.state == state else None
+
+    made, reused = figures(o, queries, known)
+    baseline = evaluations.baseline(o.name, made.queries.digest, before=made.id)
+    judged = _judged(o, made, baseline, queries, new=not reused)
+    if judged != made or not reused:
+        evaluations.record(judged)
+    else:
+        evaluations.note_seen(judged.id)
+    _prune(o, judged)
+    return Measured(judged, baseline, reused, time.monotonic() - start)
+
+
+def figures(
+    o: Opened,
+    queries: QuerySet,
+    known: Callable[[Mapping[str, Any]], Evaluation | None],
+    *,
+    kind: Kind = "search_quality",
+) -> tuple[Evaluation, bool]:
+    """Figures of the space that the pipeline is opened in, whichever serves.
+
+    Args:
+        o: The pipeline.
+        queries: That are asked.
+        known: What was measured of a state before, if anything was.
+        kind: Of the evaluation.
+
+    Returns:
+        The evaluation, which is not recorded, and whether it was known already.
+
+    Raises:
+        EvaluationError: As `measure`.
+    """
     per_query([], [])  # refuses now where the library is missing
     _check_segments(o)
-    evaluations, queries = o.registry.evaluations, o.judged_queries
     with ExitStack() as stack:
         searcher = Searcher(o, stack, follow=False, pinned=True)
         stack.callback(searcher.close)
         for _ in range(ATTEMPTS):
             contents = _contents(queries)
             found = state(o, searcher.serving(), contents.digest)
-            known = evaluations.latest(o.name, contents.digest)
-            if known is not None and known.state == found:
-                o.log(f"nothing to do: all is as it was when {known.id} was measured")
-                made = known
-            else:
-                known = None
-                begun = Measuring(o, searcher, queries, contents, found)
-                made = begun.evaluation()
-                if made is None or state(o, searcher.serving(), contents.digest) != found:
-                    what = "the judged queries have" if made is None else "the index has"
-                    o.log(f"{what} changed while it was measured: once more")
-                    begun.forget()
-                    continue
-            baseline = evaluations.baseline(o.name, contents.digest, before=made.id)
-            judged = _judged(o, made, baseline, queries, new=known is None)
-            if judged != known:
-                evaluations.record(judged)
-            else:
-                evaluations.note_seen(judged.id)
-            _prune(o, judged)
-            return Measured(judged, baseline, known is not None, time.monotonic() - start)
+            if (before := known(found)) is not None:
+                o.log(f"nothing to do: all is as it was when {before.id} was measured")
+                return before, True
+            begun = Measuring(o, searcher, queries, contents, found, kind)
+            made = begun.evaluation()
+            if made is not None and state(o, searcher.serving(), contents.digest) == found:
+                return made, False
+            what = "the judged queries have" if made is None else "the index has"
+            o.log(f"{what} changed while it was measured: once more")
+            begun.forget()
     raise EvaluationError(
         f"the index of {o.name}, or what {queries.describe()} holds, changed {ATTEMPTS} times "
         "while it was measured: measure when nobody is at work on them"

@@ -24,7 +24,7 @@ from resources.core.windows import windows
 from resources.evaluation.judged import JudgedQuery, QuerySet, digest_of
 from resources.evaluation.measures import MEASURES, interval, per_query
 from resources.evaluation.rankings import Ranking
-from resources.registry.evaluations import Evaluation, QuerySetFacts
+from resources.registry.evaluations import Evaluation, Kind, QuerySetFacts
 
 
 class Measuring:
@@ -36,6 +36,7 @@ class Measuring:
         queries: The set.
         contents: What it holds.
         state: All that the figures go by.
+        kind: Of the evaluation.
     """
 
     def __init__(
@@ -45,9 +46,11 @@ class Measuring:
         queries: QuerySet,
         contents: Contents,
         state: Mapping[str, Any],
+        kind: Kind = "search_quality",
     ) -> None:
         self._o, self._searcher, self._queries = o, searcher, queries
         self._contents, self._state = contents, state
+        self._kind: Kind = kind
         self._id = self._begun()
         self._places = {name: o.store.place(name) for name in o.evaluation.segments}
         self._segments, self._absent = Segments(self._places), Absent()
@@ -94,7 +97,7 @@ class Measuring:
         return Evaluation(
             id=self._id,
             pipeline=o.name,
-            kind="search_quality",
+            kind=self._kind,
             at=now(),
             run=o.run,
             space=o.space.id,

@@ -118,7 +118,7 @@ def opened_to_change(
 ) -> Iterator[Opened]:
     """A pipeline for who changes its spaces, which needs no key of a provider by itself."""
     unset = missing_variables(pipeline, overrides)
-    without = [name for name, resource in unset.items() if resource in ("embedder", "rerank")]
+    later = [name for name, resource in unset.items() if resource in ("embedder", "rerank")]
     run = f"{what}-{secrets.token_hex(4)}"
-    with open_pipeline(pipeline, overrides, without=without, run=run, log=log) as o:
+    with open_pipeline(pipeline, overrides, later=later, run=run, log=log) as o:
         yield o

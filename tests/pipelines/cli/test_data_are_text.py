@@ -18,11 +18,16 @@ from hypothesis import strategies as st
 from rich.text import Text
 
 from assets.work.budget import Estimate
+from assets.work.changing.flipping import Flipped
+from assets.work.changing.retiring import Retired
 from assets.work.evaluating import figures
+from assets.work.gating import Row as GateRow
+from assets.work.gating import Verdict
 from assets.work.planning import Counts
 from pipelines import cli
 from pipelines.cli import (
     audit,
+    compare,
     doctor,
     evaluate,
     history,
@@ -34,10 +39,12 @@ from pipelines.cli import (
     quarantine,
     queries,
     search,
+    spaces,
     spend,
     status,
     streams,
     terminal,
+    withdrawal,
 )
 from pipelines.cli.options import say_error, say_unseen
 from pipelines.framework import brief, console
@@ -46,15 +53,26 @@ from pipelines.operations.audit import Audit
 from pipelines.operations.audit import Finding as AuditFinding
 from pipelines.operations.doctor import Finding
 from pipelines.operations.history import PastRun
-from pipelines.operations.lineage import ModelSummary, VectorLineage
+from pipelines.operations.lineage import (
+    InSpace,
+    Resting,
+    SourceNow,
+    Summed,
+    VectorLineage,
+    Withdrawal,
+    Withdrawn,
+)
 from pipelines.operations.models_for import Choice, Ranked
 from pipelines.operations.plan import DryRun, LanePlan
 from pipelines.operations.quarantined import InQuarantine
 from pipelines.operations.queries import Listed
 from pipelines.operations.search import SearchAnswer, SearchHit
 from pipelines.operations.several import Unseen
+from pipelines.operations.spaces import Listed as SpaceListed
+from pipelines.operations.spaces import Spaces
+from pipelines.operations.spaces.comparing import Comparison, Row, Side
 from pipelines.operations.spending import Spending, Spent
-from pipelines.operations.status import IndexStatus, LastRun, PipelineStatus
+from pipelines.operations.status import IndexStatus, LastRun, PipelineStatus, SpaceStatus
 from resources.core.errors import EmbeddingsError
 from resources.core.space import EmbeddingSpace
 from resources.evaluation.judged import JudgedQuery, Judgement
@@ -62,6 +80,7 @@ from resources.evaluation.measures import MEASURES, Difference, Interval
 from resources.evaluation.queries.imported import Import
 from resources.evaluation.queries.writing import Outline, Source, Written
 from resources.models.catalogue import ModelEntry
+from resources.registry.pipeline_spaces import Change, SpaceEntry
 from resources.registry.quarantine import Quarantined
 from resources.search_index.mongodb.lifecycle import IndexState
 
@@ -165,7 +184,7 @@ SHOWS: dict[str, Callable[[str], object]] = {
         ["day"],
     ),
     "audit": lambda text: audit.show(
-        text, Audit(1, 1, 1, 1, [AuditFinding(text, 1, text, text)])
+        text, Audit(text, text, [text], 1, 1, 1, 1, [AuditFinding(text, 1, text, text)])
     ),
     "doctor": lambda text: [
         doctor._show(Finding(text, "problem", text, text)),
@@ -192,18 +211,37 @@ SHOWS: dict[str, Callable[[str], object]] = {
         [
             PipelineStatus(
                 text, text, text, 1, 1, IndexStatus("ready", text, 1, 1),
-                LastRun(text, text, NOW, NOW, text), 1.0, 1.0, 0.0, True, [text],
+                LastRun(text, text, NOW, NOW, text), 1.0, 1.0, 0.0, True, text, 1,
+                [SpaceStatus(text, text, "ready", text, 1, 1, 1, 1, 1)], [text], [text],
             )
         ]
     ),
     "history": lambda text: history._show(
         text, [PastRun(text, "failed", NOW, 1.0, text, text, text, text, why=text)]
     ),
-    "lineage": lambda text: lineage._show_models(
-        text, [ModelSummary(text, text, 1, NOW, NOW, SPACE)]
+    "lineage": lambda text: lineage._show_summed(
+        text,
+        [Summed(text, text, "serving", text, text, text, 1, 1, 1, NOW, NOW, SPACE, text, text)],
     ),
     "lineage of one": lambda text: lineage._show_vector(
-        VectorLineage({text: text}, {"model": text, "run": text}, SPACE, {"versions": {text: text}})
+        VectorLineage(
+            {text: text}, {"model": text, "run": text}, SPACE, {"versions": {text: text}},
+            source_id=text, path=text, excerpt=text, place={"start": text}, batch_file=text,
+            run_url=text, spaces=[InSpace(text, text, f"{text}.", "ready", text, text, NOW, False)],
+            source=SourceNow("unknown", text),
+        )
+    ),
+    "lineage --model": lambda text: withdrawal.show(
+        Withdrawal(
+            text, [Withdrawn(text, text, "legacy", text, text, text)], False,
+            [
+                Resting(
+                    text, text, False, text, text, "serving", text, text, 1, True, text, False, 1,
+                    0.5, 1.0,
+                )
+            ],
+            [text], {},
+        )
     ),
     "search": lambda text: search.show(
         SearchAnswer(
@@ -212,6 +250,13 @@ SHOWS: dict[str, Callable[[str], object]] = {
             SPACE, text, text, 0.1, text, {text: text}, notes=[text],
         ),
         explain=True,
+    ),
+    "compare": lambda text: compare.show(
+        Comparison(
+            text, text, 10, Side(text, text, text, text, 0.1, [text]),
+            Side(text, text, text, text, 0.1, []), [Row(text, text, (1, None), (0.5, None))],
+            0.5, None, 0,
+        )
     ),
     "queries list": lambda text: queries._show(
         Listed(
@@ -227,11 +272,28 @@ SHOWS: dict[str, Callable[[str], object]] = {
         text, Import(1, text, changed=True, replaced=0), used=False
     ),
     "evaluate": lambda text: evaluate.show(compared(text), "ndcg@10"),
+    "spaces": lambda text: spaces.show(
+        Spaces(text, text, [SpaceListed(SpaceEntry(text, gate=text), "ready", text, text, True)])
+    ),
+    "spaces --history": lambda text: spaces.show_history(
+        Spaces(text, text, [], [Change("promoted", text, text, text, text, text, NOW)])
+    ),
+    "promote": lambda text: spaces.show_flipped(
+        Flipped(text, text, text, Change("promoted", text, why=text), notes=(text,))
+    ),
+    "promote --why": lambda text: spaces.show_verdict(Verdict(text, text, [GateRow(*[text] * 4)])),
+    "retire": lambda text: spaces.show_retired(
+        Retired(text, text, 1, 1, text, SpaceEntry(text), resumed=True)
+    ),
     "models": lambda text: models.listing([entry(text)]).show(),
     "models --for": lambda text: models_for.show(
         Choice(text, None, text, [Ranked(entry(text), refused=text)], text, [text])
     ),
 }  # fmt: skip
+
+
+SHORTENED = ("search", "compare")
+"""Whose texts are cut in a terminal."""
 
 
 @pytest.mark.parametrize("name", SHOWS)
@@ -240,7 +302,7 @@ SHOWS: dict[str, Callable[[str], object]] = {
 def test_whatever_it_says_it_is_shown_and_does_nothing(name: str, text: str, width: int | None):
     shown = printed(lambda: SHOWS[name](text), width)
     assert not OBEYED.search(shown)
-    if width is None or name != "search":  # whose texts are shortened in a terminal
+    if width is None or name not in SHORTENED:
         assert squeezed(plain(text)) in squeezed(shown)
 
 
