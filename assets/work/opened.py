@@ -16,6 +16,7 @@ from resources.batch_store.store import BatchStore
 from resources.core.chunks import Chunk
 from resources.core.errors import ConfigurationError
 from resources.core.lane import Finished, Lane, unknown
+from resources.core.lineage import lineage_path
 from resources.core.once import once
 from resources.core.space import EmbeddingSpace
 from resources.core.store_key import StoreKey, placed
@@ -399,13 +400,17 @@ class Opened(Configured):
 
     @once
     def store(self) -> VectorStore:
-        return self.vector_store.open(
+        found = self.vector_store.open(
             self.client,
             self.source,
             self.space,
             self.name,
             scale_of=self.registry.spaces.int8_scale,
         )
+        serving = self.record.entry(self.record.serving)
+        if serving is not None and serving.place != self.place and not found.in_place:
+            found.beside = lineage_path(serving.path(self.base_key.path))
+        return found
 
     @once
     def batches(self) -> BatchStore:
