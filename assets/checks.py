@@ -15,6 +15,8 @@ from assets.work.proving import probe
 from resources.core.errors import BatchStoreError, ProviderError
 from resources.core.markdown import literal
 from resources.embedders.base import check_reply
+from resources.models import lifecycle
+from resources.models.catalogue import find
 
 MAX_QUARANTINE_SHARE = 0.05
 SAMPLED_BATCHES = 20
@@ -39,7 +41,7 @@ def build_checks(pipeline: str, prefix: str) -> Sequence[dg.AssetChecksDefinitio
         )
         def check(context: dg.AssetCheckExecutionContext) -> Any:
             with opened(context, pipeline, prefix) as o:
-                found = judge(o) if not o.left_alone else _LEFT_ALONE
+                found = _left_alone(o) if o.left_alone else judge(o)
             # The Dagster UI reads it as Markdown, and it may name what stands in documents.
             yield found._replace(description=literal(found.description or ""))
             if blocking and not found.passed:  # Dagster would say only that it failed
@@ -55,13 +57,14 @@ def build_checks(pipeline: str, prefix: str) -> Sequence[dg.AssetChecksDefinitio
         build("stored_vectors", one_space, blocking=True),
         build("stored_vectors", vectors_as_embedded),
         build("stored_vectors", all_stored, blocking=True),
+        build("stored_vectors", model_is_current),
         build("search_index", index_is_complete),
     ]
 
 
-_LEFT_ALONE = dg.AssetCheckResult(
-    passed=True, description="the space that serves is left as it is: `keep_serving: false`"
-)
+def _left_alone(o: Opened) -> dg.AssetCheckResult:
+    said = f"the space that serves is left as it is: {o.left_alone}"
+    return dg.AssetCheckResult(passed=True, description=said)
 
 
 def few_in_quarantine(o: Opened) -> dg.AssetCheckResult:
@@ -171,6 +174,27 @@ def all_stored(o: Opened) -> dg.AssetCheckResult:
             else f"{stored:,} vectors for {wanted:,} chunks"
         ),
         metadata={"chunks": wanted, "vectors stored": stored, "in quarantine": held},
+    )
+
+
+def model_is_current(o: Opened) -> dg.AssetCheckResult:
+    """The model of the space that serves is one that its maker still recommends."""
+    model = o.embedder.facts().model
+    old = lifecycle.outdated_space(o.space, model)
+    known = old.entry if old else find(o.space.provider, model)
+    said = "active" if known else "not in the catalogue: `embeddings models` lists what is known"
+    said = f"{model} is {said}"
+    if old:
+        said = "; ".join(filter(None, [str(old), old.way_out(o.name)]))
+    return dg.AssetCheckResult(
+        passed=old is None,
+        severity=dg.AssetCheckSeverity.WARN,
+        description=said,
+        metadata={
+            "model": model,
+            "status": known.state() if known else "not in the catalogue",
+            **({"successor": old.successor.model} if old and old.successor else {}),
+        },
     )
 
 

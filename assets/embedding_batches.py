@@ -5,8 +5,9 @@ import dagster as dg
 from assets import report, tagging
 from assets.about import About, Settings
 from assets.opened import opened, required
-from assets.report import page
+from assets.report import page, versions
 from assets.work.embedding import embed
+from assets.work.versions import CODE
 
 
 def build_embedding_batches(about: About, prefix: str, kinds: set[str]) -> dg.AssetsDefinition:
@@ -16,7 +17,7 @@ def build_embedding_batches(about: About, prefix: str, kinds: set[str]) -> dg.As
         key_prefix=[pipeline],
         group_name=pipeline,
         kinds=kinds,
-        code_version="1",
+        code_version=CODE["embedding_batches"],
         owners=about.owners,
         tags=about.tags,
         metadata=page.embedding_batches(about.settings),
@@ -27,10 +28,11 @@ def build_embedding_batches(about: About, prefix: str, kinds: set[str]) -> dg.As
         """Vectors of the texts that have none yet, as Parquet files: the checkpoint of the run."""
         with opened(context, pipeline, prefix) as o:
             if o.left_alone:
-                return report.left_alone(o)
+                return report.left_alone(o, versions.last(context))
             outcome = embed(o)
             tagging.done(context, o, outcome)
+            version = versions.version(o, outcome)
             said = page.embedding_batches(Settings.of(o), outcome.space)
-        return report.result(outcome, {**said, **report.embedded(outcome)})
+        return report.result(outcome, {**said, **report.embedded(outcome)}, version)
 
     return embedding_batches

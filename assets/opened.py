@@ -17,7 +17,7 @@ from assets.work.heap import settled_heap
 from assets.work.opened import Opened
 from resources.core.config import StrictResource
 from resources.core.credentials import hidden, in_clear, in_settings, way_out, without_secrets
-from resources.core.errors import ConfigurationError, EmbeddingsError
+from resources.core.errors import ConfigurationError, EmbeddingsError, ProviderError
 from resources.core.progress import voiced
 from resources.core.variables import unset
 
@@ -57,9 +57,11 @@ def opened(
     """
     with _entered(context, pipeline, prefix) as (found, stack, kept):
         found.check_settings()
-        lane = (found.candidate or found) if candidate else found.main
+        if not candidate:
+            stack.enter_context(_way_out(found))
+        lane = (found.candidate or found) if candidate else found.kept
         kept.append(lane)
-        idle = candidate and lane is found
+        idle = lane.left_alone or (candidate and lane is found)
         if hold and not idle and isinstance(context, dg.AssetExecutionContext):
             stack.enter_context(_held(context, lane))
         yield lane
@@ -138,6 +140,22 @@ def _entered(
             given=given,
         )
         yield found, stack, kept
+
+
+@contextmanager
+def _way_out(found: Opened) -> Iterator[None]:
+    """Where the space that serves cannot be kept fresh, say how the other one is built anyway."""
+    try:
+        yield
+    except (ProviderError, ConfigurationError) as error:
+        if found.candidate is None:
+            raise
+        kind = ProviderError if isinstance(error, ProviderError) else ConfigurationError
+        raise kind(
+            f"{error}; this is about the space {found.record.serving}, which serves while another "
+            "one is built: `model_change: {config: {keep_serving: false}}` in the run's config "
+            "builds that one, and leaves the one that serves as it is"
+        ) from error
 
 
 def _not_set(pipeline: str, needed: Mapping[str, str]) -> str:

@@ -5,9 +5,10 @@ import dagster as dg
 from assets import report, tagging
 from assets.about import About, Settings
 from assets.opened import opened, required
-from assets.report import page
+from assets.report import page, versions
 from assets.work.proving import index, merge
 from assets.work.spaces import complete
+from assets.work.versions import CODE
 
 
 def build_search_index(about: About, prefix: str) -> dg.AssetsDefinition:
@@ -17,7 +18,7 @@ def build_search_index(about: About, prefix: str) -> dg.AssetsDefinition:
         key_prefix=[pipeline],
         group_name=pipeline,
         kinds={"mongodb"},
-        code_version="1",
+        code_version=CODE["search_index"],
         owners=about.owners,
         tags=about.tags,
         metadata=page.search_index(about.settings),
@@ -28,14 +29,15 @@ def build_search_index(about: About, prefix: str) -> dg.AssetsDefinition:
         """The vector index that searches use, equal to its declaration and to what is stored."""
         with opened(context, pipeline, prefix) as o:
             if o.left_alone:
-                return report.left_alone(o)
+                return report.left_alone(o, versions.last(context))
             outcome = index(o)
             complete(o, outcome.report.indexed)
             tagging.done(context, o, outcome)
+            version = versions.version(o, outcome)
             said = page.search_index(Settings.of(o), outcome.report)
         if outcome.report.merge_due:  # while the new version serves, and the next run may begin
             with opened(context, pipeline, prefix, hold=False) as o:
                 outcome = merge(o, outcome)
-        return report.result(outcome, {**said, **report.indexed(outcome)})
+        return report.result(outcome, {**said, **report.indexed(outcome)}, version)
 
     return search_index

@@ -5,9 +5,10 @@ import dagster as dg
 from assets import report, tagging
 from assets.about import QUALITY, About
 from assets.opened import opened, required
-from assets.report import quality
+from assets.report import quality, versions
 from assets.report.again import shown_last
 from assets.work.quality import measure
+from assets.work.versions import CODE
 
 
 def build_search_quality(about: About, prefix: str) -> dg.AssetsDefinition:
@@ -19,7 +20,7 @@ def build_search_quality(about: About, prefix: str) -> dg.AssetsDefinition:
         group_name=pipeline,
         kinds={"mongodb"},
         # Another one where it would show the same figures in another way.
-        code_version="1",
+        code_version=CODE[QUALITY],
         owners=about.owners,
         tags=about.tags,
         required_resource_keys=required(prefix),
@@ -31,13 +32,17 @@ def build_search_quality(about: About, prefix: str) -> dg.AssetsDefinition:
         with opened(context, pipeline, prefix, hold=False) as o:
             if not o.evaluation.chosen:
                 o.log("nothing is measured: this run has `evaluation: {queries: {none: {}}}`")
-                return dg.MaterializeResult(metadata=quality.not_measured())
+                none = dg.DataVersion("none")
+                return dg.MaterializeResult(metadata=quality.not_measured(), data_version=none)
+            if o.left_alone:
+                return report.left_alone(o, versions.last(context))
             outcome = measure(o)
             tagging.done(context, o, outcome)
             last = None
             if outcome.reused:
                 last = shown_last(context, quality.PICTURES, evaluation=outcome.evaluation.id)
             said = quality.measured(outcome, o, last)
-        return report.result(outcome, said)
+            version = versions.version(o, outcome)
+        return report.result(outcome, said, version)
 
     return search_quality

@@ -7,8 +7,9 @@ import dagster as dg
 from assets import report, tagging
 from assets.about import About, Settings
 from assets.opened import opened, required
-from assets.report import page
+from assets.report import page, versions
 from assets.work.comparing import plan_work
+from assets.work.versions import CODE
 
 
 def build_source_documents(
@@ -28,7 +29,7 @@ def build_source_documents(
         key_prefix=[pipeline],
         group_name=pipeline,
         kinds=kinds,
-        code_version="1",
+        code_version=CODE["source_documents"],
         owners=about.owners,
         tags=about.tags,
         metadata=page.source_documents(about.settings, upstream),
@@ -41,10 +42,11 @@ def build_source_documents(
             context.log.warning(line)
         with opened(context, pipeline, prefix) as o:
             if o.left_alone:
-                return report.left_alone(o)
+                return report.left_alone(o, versions.last(context))
             outcome = plan_work(o)
             tagging.done(context, o, outcome)
+            version = versions.version(o, outcome)
             said = page.source_documents(Settings.of(o), about.upstream(o.source))
-        return report.result(outcome, {**said, **report.planned(outcome)})
+        return report.result(outcome, {**said, **report.planned(outcome)}, version)
 
     return source_documents

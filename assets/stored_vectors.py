@@ -5,8 +5,9 @@ import dagster as dg
 from assets import report, tagging
 from assets.about import About, Settings
 from assets.opened import opened, required
-from assets.report import page
+from assets.report import page, versions
 from assets.work.storing import store
+from assets.work.versions import CODE
 
 
 def build_stored_vectors(about: About, prefix: str) -> dg.AssetsDefinition:
@@ -16,7 +17,7 @@ def build_stored_vectors(about: About, prefix: str) -> dg.AssetsDefinition:
         key_prefix=[pipeline],
         group_name=pipeline,
         kinds={"mongodb"},
-        code_version="1",
+        code_version=CODE["stored_vectors"],
         owners=about.owners,
         tags=about.tags,
         metadata=page.stored_vectors(about.settings, upstream),
@@ -27,11 +28,12 @@ def build_stored_vectors(about: About, prefix: str) -> dg.AssetsDefinition:
         """Vectors in MongoDB, each with its lineage: model, text, batch, run and time."""
         with opened(context, pipeline, prefix) as o:
             if o.left_alone:
-                return report.left_alone(o)
+                return report.left_alone(o, versions.last(context))
             outcome = store(o)
             tagging.done(context, o, outcome)
+            version = versions.version(o, outcome)
             above = about.upstream(o.source)
             said = page.stored_vectors(Settings.of(o), above, outcome.stored_as)
-        return report.result(outcome, {**said, **report.stored(outcome)})
+        return report.result(outcome, {**said, **report.stored(outcome)}, version)
 
     return stored_vectors

@@ -125,7 +125,7 @@ def _changed(outcome: Outcome) -> int:
         case Planned():
             return outcome.healed
         case Embedded():
-            return outcome.embedded + outcome.copied
+            return outcome.embedded + outcome.copied + outcome.narrowed
         case Stored():
             return outcome.written.changes
         case Candidate():

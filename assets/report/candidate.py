@@ -7,7 +7,7 @@ import dagster as dg
 
 from assets.report import tables
 from assets.report.metadata import embedded, indexed, planned, stored
-from assets.work.behind import Standing
+from assets.work.alongside import Alongside
 from assets.work.candidate import Candidate
 from assets.work.changing.flipping import Flipped
 from assets.work.gating import Verdict
@@ -19,17 +19,17 @@ _ONCE = ("plan", "space", "seconds", "preview", "dagster/row_count", "quarantine
 """Said by each of the four assets, and here once for all of them."""
 
 
-def none(space: str, spaces: Sequence[Standing]) -> dict[str, Any]:
+def none(space: str, spaces: Sequence[Alongside]) -> dict[str, Any]:
     """The settings want the space that serves, or will: nothing is built beside it.
 
     Args:
         space: Id of that one.
         spaces: All that the pipeline has.
     """
-    said: dict[str, Any] = {"candidate": NONE, "serving": space}
+    said: dict[str, Any] = {"candidate": NONE, "dagster/row_count": 0, "serving": space}
     others = [each for each in spaces if each.state != "serving"]
     if others:
-        said["spaces"] = standings(spaces)
+        said["spaces"] = spaces_table(spaces)
         counted = [each.behind for each in others if each.behind is not None]
         if counted:
             said["most chunks behind"] = max(counted)
@@ -61,7 +61,7 @@ def built(outcome: Candidate) -> dict[str, Any]:
         **took,
         "plan": done.id,
         "index": outcome.indexed.name,
-        "spaces": standings(outcome.spaces),
+        "spaces": spaces_table(outcome.spaces),
         **_preview(parts),
         "next": following(done.pipeline, outcome),
     }
@@ -112,7 +112,7 @@ def flipped(done: Flipped) -> dict[str, Any]:
     return said
 
 
-def standings(spaces: Sequence[Standing]) -> dg.TableMetadataValue:
+def spaces_table(spaces: Sequence[Alongside]) -> dg.TableMetadataValue:
     """The spaces of a pipeline beside one another, the serving one first."""
     return tables.table(
         [

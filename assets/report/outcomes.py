@@ -31,15 +31,25 @@ def outcomes() -> Iterator[list[Outcome]]:
         _collected.reset(token)
 
 
-def left_alone(o: Opened) -> dg.MaterializeResult:
+def left_alone(o: Opened, version: dg.DataVersion | None) -> dg.MaterializeResult:
     """The result of an asset of the space that serves, where a run builds another one only."""
-    o.log(f"the space {o.lane.space_id} serves and is left as it is: `keep_serving: false`")
-    return dg.MaterializeResult(metadata={"left as it is": "`keep_serving: false`"})
+    serving = o.record.serving or ""
+    o.log(f"the space {serving} serves and is left as it is: {o.left_alone}")
+    metadata = {"left as it is": o.left_alone, "serving": serving}
+    return dg.MaterializeResult(metadata=metadata, data_version=version)
 
 
-def result(outcome: Outcome, metadata: dict[str, Any]) -> dg.MaterializeResult:
-    """An asset's result; the outcome itself is kept for `outcomes`."""
+def result(
+    outcome: Outcome, metadata: dict[str, Any], version: dg.DataVersion
+) -> dg.MaterializeResult:
+    """An asset's result; the outcome itself is kept for `outcomes`.
+
+    Args:
+        outcome: Of its step.
+        metadata: Of its materialization.
+        version: Of what is there now: see `assets.report.versions`.
+    """
     collected = _collected.get()
     if collected is not None:
         collected.append(outcome)
-    return dg.MaterializeResult(metadata=metadata)
+    return dg.MaterializeResult(metadata=metadata, data_version=version)

@@ -46,8 +46,8 @@ def check_budget(
     Args:
         wanted: What is to be embedded.
         model: That does it.
-        max_tokens: That the whole run may embed.
-        max_cost_usd: That it may cost.
+        max_tokens: Of the whole run.
+        max_cost_usd: Likewise.
         way_out: What to do about it.
         before: What the run was billed already, for the space that serves.
 

@@ -2,7 +2,7 @@
 
 import dataclasses
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 
 from assets.work import spaces
@@ -11,7 +11,9 @@ from assets.work.opened import Opened
 from assets.work.plan import Plan, PlanWriter
 from assets.work.planning import Counts, Part, Planner
 from resources.core.chunks import Chunk, excess
+from resources.core.contents import Contents
 from resources.core.errors import ConfigurationError
+from resources.core.keys import key
 from resources.core.progress import Progress
 from resources.embedders.packing import estimate_tokens
 from resources.registry.quarantine import Quarantined
@@ -31,6 +33,7 @@ class Comparison:
         counts: In chunks, as the planner found them.
         scope: What the provider's refusals hold for.
         whole: The source was read to its end, so what was not met is gone.
+        contents: Of all chunks that can be embedded, with what they carry.
     """
 
     counts: Counts
@@ -42,6 +45,7 @@ class Comparison:
     characters: int = 0
     seconds: float = 0.0
     rate: float = 0.0
+    contents: Contents = field(default_factory=Contents)
 
 
 @dataclass(frozen=True)
@@ -75,7 +79,6 @@ def plan_work(o: Opened) -> Planned:
     registry.prepare()
     registry.stores.settle_space(space, o.embedder_space, store.key)
     registry.spaces.record(space)
-    spaces.begin(o)
     store.prepare()
     writer = PlanWriter(o.batches, lane=o.lane, run=o.run, space=space)
     found = compare(
@@ -88,7 +91,14 @@ def plan_work(o: Opened) -> Planned:
         log=o.log,
     )
     o.lease.check()
-    counts = {**dataclasses.asdict(found.counts), "rejected": found.rejected, "whole": found.whole}
+    check_replaced(o, found.counts)
+    spaces.begin(o)
+    counts = {
+        **dataclasses.asdict(found.counts),
+        "rejected": found.rejected,
+        "whole": found.whole,
+        "contents": found.contents.digest(),
+    }
     plan = writer.finish(counts, o.finished)
     healed = 0
     if found.whole:
@@ -141,7 +151,7 @@ def compare(
         for record in source.read(o.client):
             progress.advance(1)
             if isinstance(record, SourceDocument):
-                for chunk in source.chunking.chunks(record):
+                for chunk in map(o.as_its_own, source.chunking.chunks(record)):
                     if size := excess(chunk):
                         rejected.append(_too_large(source, chunk, size))
                         continue
@@ -149,6 +159,7 @@ def compare(
                         rejected.append(set_aside(chunk, source.describe(), reason))
                         continue
                     found.characters += len(chunk.text)
+                    found.contents.add(key(chunk.id), chunk.text_hash, chunk.fields_hash)
                     if len(found.preview) < PREVIEW_ROWS:
                         found.preview.append(chunk)
                     yield chunk
@@ -204,6 +215,27 @@ def compare(
     progress.finish()
     found.seconds, found.rate = progress.seconds, progress.rate
     return found
+
+
+def check_replaced(o: Opened, counts: Counts) -> None:
+    """Refuse to put too many vectors of another space in the place of those that serve.
+
+    Raises:
+        ConfigurationError: More than `model_change` allows.
+    """
+    change, serving = o.model_change, o.record.serving
+    replaced = sum(counts.replaced_spaces.values())
+    if serving in (None, o.space.id) or not replaced:
+        return  # nothing serves yet, or what serves is put back in its place
+    stored = o.store.count()
+    if replaced > change.replaceable * stored:
+        raise ConfigurationError(
+            f"{replaced:,} of {stored:,} vectors at {o.store.key} are of the space {serving}, "
+            f"which serves, and would be replaced by those of {o.space.id}: that is over "
+            f"{change.max_replace_fraction:.0%}, and nothing is embedded or deleted; let them be "
+            "replaced with `model_change: {config: {allow_replace: true}}`, or be built beside, "
+            "with `mode: beside`"
+        )
 
 
 def _too_large(source: SourceResource, chunk: Chunk, size: int) -> RejectedRecord:

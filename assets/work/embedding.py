@@ -15,6 +15,7 @@ from assets.work.had import copied, cut
 from assets.work.opened import Opened
 from assets.work.plan import Plan, PlannedPart, read_hashes, read_texts
 from assets.work.planning import MADE, batch_id
+from assets.work.versions import code_of_batches
 from resources.batch_store.store import BatchStore, EmbeddingBatch
 from resources.core.chunks import Chunk, size_of
 from resources.core.errors import ConfigurationError, EmbeddingsError
@@ -472,6 +473,7 @@ def _batch(
             "throttled_seconds": reply.usage.throttled_seconds,
             "truncated": reply.usage.truncated,
             "versions": embedder.versions(),
+            "code": code_of_batches(),
             "settings": dict(embedder.facts.settings),
         },
     )

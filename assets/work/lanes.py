@@ -3,6 +3,7 @@
 from collections.abc import Collection
 from dataclasses import dataclass, replace
 
+from resources.core.errors import ConfigurationError
 from resources.model_change.resource import ModelChangeResource
 from resources.registry.indexes import IndexEntry
 from resources.registry.pipeline_spaces import PipelineRecord, SpaceEntry
@@ -32,17 +33,30 @@ def lanes(record: PipelineRecord, wanted: Collection[str], change: ModelChangeRe
         record: The spaces that there are.
         wanted: Ids by which the space that the settings name may be known.
         change: What is to be done about another one.
+
+    Raises:
+        ConfigurationError: It is to replace the one that serves, and lies beside it already.
     """
     serving = record.entry(record.serving)
     if serving is None:
         return Lanes(None)
-    if serving.space_id in wanted or change.mode == "replace":
+    if serving.space_id in wanted:
         return Lanes(None, serving.place)
-    known = next((e for e in record.entries() if e.space_id in wanted and not e.retired), None)
+    # What lies where the serving one does was begun there, to replace it.
+    beside = (e for e in record.entries() if e.place != serving.place and not e.retired)
+    known = next((e for e in beside if e.space_id in wanted), None)
+    if change.mode == "replace":
+        if known is not None:
+            raise ConfigurationError(
+                f"the space {known.space_id} of {record.pipeline} lies beside the one that serves "
+                f"already: let it serve (`embeddings promote {record.pipeline} {known.space_id}`), "
+                "or retire it before `model_change: {mode: replace}` puts it in the other's place"
+            )
+        return Lanes(None, serving.place)
     if known is not None:
         return Lanes(serving, serving.place, known.place)
-    beside = min(wanted, key=len) if record.at("") else ""
-    return Lanes(serving, serving.place, beside)
+    place = min(wanted, key=len) if record.at("") else ""
+    return Lanes(serving, serving.place, place)
 
 
 def adopted(

@@ -13,18 +13,19 @@ from assets.work.configured import RESOURCES, Configured
 from assets.work.lanes import Lanes, adopted, lanes
 from assets.work.plan import Plan, plan_of_run
 from resources.batch_store.store import BatchStore
+from resources.core.chunks import Chunk
 from resources.core.errors import ConfigurationError
 from resources.core.lane import Finished, Lane, unknown
 from resources.core.once import once
 from resources.core.space import EmbeddingSpace
-from resources.core.store_key import StoreKey
+from resources.core.store_key import StoreKey, placed
 from resources.core.written import as_written, block
 from resources.embedders.resource import EmbedderResource
 from resources.evaluation.judged import QuerySet
 from resources.evaluation.queries.provider import Where
 from resources.mongodb.lease import Lease, held
 from resources.registry.neighbours import Neighbours, neighbours
-from resources.registry.pipeline_spaces import PipelineRecord, SpaceEntry, placed
+from resources.registry.pipeline_spaces import PipelineRecord, SpaceEntry
 from resources.registry.registry import Registry
 from resources.rerankers.base import Reranker
 from resources.rerankers.provider import Stored
@@ -133,21 +134,38 @@ class Opened(Configured):
         if self.settings is not self:
             return self.settings.main
         entry = self.lanes.main
-        return self.in_space(entry) if entry else self._at(self.lanes.place)
+        return self.in_space(entry) if entry else self.at(self.lanes.place)
 
     @once
     def candidate(self) -> "Opened | None":
         """In the space that the settings want beside the one that serves; None: they want that."""
         if self.settings is not self:
             return self.settings.candidate
-        return None if self.lanes.candidate is None else self._at(self.lanes.candidate)
+        return None if self.lanes.candidate is None else self.at(self.lanes.candidate)
 
     @property
-    def left_alone(self) -> bool:
-        """Whether runs do nothing in this space, which serves, while another is built beside it."""
+    def left_alone(self) -> str:
+        """Why runs do nothing in this space, which serves, while another is built beside it."""
         settings = self.settings
-        keeps = settings.model_change.keep_serving or settings.candidate is None
-        return not keeps and self.place == settings.lanes.place
+        lane = settings.lanes
+        if lane.candidate is None or self.place != lane.place:
+            return ""
+        if not settings.model_change.keep_serving:
+            return "`keep_serving: false`"
+        if lane.main is not None and lane.main.embedder is None:
+            return (
+                f"how to embed in {lane.main.space_id} is not written down: a run with the "
+                "settings that it was made with writes it down"
+            )
+        return ""
+
+    @once
+    def kept(self) -> "Opened":
+        """`main`; where that is left as it is, only its place: its provider may be gone."""
+        if self.settings is not self:
+            return self.settings.kept
+        there = self.at(self.lanes.place)
+        return there if there.left_alone else self.main
 
     @once
     def serving(self) -> "Opened":
@@ -155,7 +173,45 @@ class Opened(Configured):
         if self.settings is not self:
             return self.settings.serving
         entry = self.record.entry(self.record.serving)
-        return self.in_space(entry) if entry else self.main
+        return self.in_space(self._indexed(entry)) if entry else self.main
+
+    def _indexed(self, serving: SpaceEntry) -> SpaceEntry:
+        """The one that has replaced it, where its index is the other's already."""
+        place = serving.place
+        store = StoreKey(**{**vars(self.base_key), "path": serving.path(self.base_key.path)})
+        made = self.registry.indexes.get(store.index(placed(self.search_index.name, place)))
+        other = self.record.entry(made.space_id) if made else None
+        if other is None or other.place != place or other.retired:
+            return serving
+        return other
+
+    @once
+    def apart(self) -> str:
+        """What ids of chunks end in, in a space whose chunks are documents of their own.
+
+        Else a text that is a chunk of two chunkers would be one document, with the place that
+        either gives it.
+        """
+        if not self.place or not self.source.chunking.describe():
+            return ""
+        entry, lane = self.record.entry(self.space.id), self.settings.lanes
+        apart = entry is not None and entry.place == self.place and entry.apart
+        if not apart and self.place == lane.candidate:
+            theirs = self.main.source.chunking.describe()
+            apart = theirs not in (None, "", self.source.chunking.describe())
+        return f"@{self.place}" if apart else ""
+
+    def as_its_own(self, chunk: Chunk) -> Chunk:
+        """With an id of this space's own, where it needs one."""
+        return replace(chunk, id=f"{chunk.id}{self.apart}") if self.apart else chunk
+
+    @property
+    def replacing(self) -> str | None:
+        """Id of a space that was begun where this one serves, to replace its vectors."""
+        entry = self.record.entry(self.space.id)
+        if entry is None or self.record.serving != entry.space_id:
+            return None
+        return next(iter(self.record.others_at(entry)), None)
 
     def in_space(self, entry: SpaceEntry) -> "Opened":
         """In one of the pipeline's spaces: as the settings have it, where it is theirs.
@@ -166,7 +222,7 @@ class Opened(Configured):
         if self.settings is not self:
             return self.settings.in_space(entry)
         if entry.space_id in self._known_as(entry.place, self.embedder_space):
-            return self._at(entry.place)
+            return self.at(entry.place)
         if entry.embedder is None:
             raise ConfigurationError(
                 f"how texts are embedded in {entry.space_id}, a space of {self.name}, was not "
@@ -182,7 +238,12 @@ class Opened(Configured):
         if entry.chunking is not None:
             chunking = block(SourceResource, "chunking", entry.chunking)
             found["source"] = self.source.model_copy(update={"chunking": chunking})
-        return self._at(entry.place, found)
+        return self.at(entry.place, found)
+
+    def embeds(self, entry: SpaceEntry) -> bool:
+        """Whether the embedder of the settings is of that space."""
+        settings = self.settings
+        return entry.space_id in settings._known_as(entry.place, settings.embedder_space)  # noqa: SLF001
 
     def lying(self, entry: SpaceEntry) -> "Opened":
         """In one of the pipeline's spaces as it lies there: nothing here asks a model.
@@ -201,7 +262,7 @@ class Opened(Configured):
         if entry.chunking is not None:
             chunking = block(SourceResource, "chunking", entry.chunking)
             found["source"] = self.source.model_copy(update={"chunking": chunking})
-        return self._at(entry.place, found)
+        return self.at(entry.place, found)
 
     def _told(self, entry: SpaceEntry) -> SpaceEntry:
         """A space from before it was noted how it is embedded, with that: where it is what the
@@ -235,8 +296,11 @@ class Opened(Configured):
         key = StoreKey(*self.vector_store.namespace(self.source), placed(self.base_key.path, place))
         return {space.id, self.registry.stores.settled_space(space, key).id}
 
-    def _at(self, place: str, resources: Mapping[str, Any] | None = None) -> "Opened":
-        """The same at a place, with other settings of some resources."""
+    def at(self, place: str, resources: Mapping[str, Any] | None = None) -> "Opened":
+        """The same at a place, with other settings of some resources.
+
+        Without them with the settings' own embedder: for who only looks at what lies there.
+        """
         if not place and not resources:
             return self
         made = self._copy({*RESOURCES, "reranker", "client", "batches", "registry"})
@@ -340,7 +404,7 @@ class Opened(Configured):
 
     @property
     def index_key(self) -> str:
-        return self.store.key.index(self.search_index.name)
+        return self.vector_store.key(self.source).index(self.search_index.name)
 
     @once
     def engine(self) -> SearchEngine:
@@ -385,6 +449,7 @@ class Opened(Configured):
     def check(self) -> None:
         """The pre-flight: refuse what would stop a run, before it reads or spends anything."""
         self.check_settings()
+        self._check_beside()
         self.batches.check_writable()
         preflight.check_deployment(
             self.client,
@@ -393,6 +458,19 @@ class Opened(Configured):
             search_index=self.search_index,
             registry=self.registry,
             space=self.space,
+        )
+
+    def _check_beside(self) -> None:
+        """Refuse a second vector in documents whose reader would take it for metadata."""
+        layout = self.vector_store.layout
+        if layout == "plain" or self.settings.lanes.candidate is None:
+            return
+        wanted = self.settings.embedder_space
+        raise ConfigurationError(
+            f"the settings of {self.name} ask for the space {wanted.id}, and {self.record.serving} "
+            f"serves: the reader of `layout: {layout}` would take a second vector in its documents "
+            "for metadata, so that none can be built beside; replace the vectors with "
+            "`model_change: {mode: replace}`, or name another `collection` in vector_store"
         )
 
     @contextmanager

@@ -46,7 +46,8 @@ class Plan:
     Attributes:
         run: That made it.
         counts: What the comparison found, see `Counts`; besides how many records were `rejected`,
-            and whether the `whole` source was read. Earlier versions did not note those two.
+            whether the `whole` source was read, and the digest of its `contents`. Earlier versions
+            did not note those.
     """
 
     id: str

@@ -7,6 +7,8 @@ from resources.core.errors import ConfigurationError
 from resources.core.moment import now
 from resources.registry.pipeline_spaces import Change, PipelineRecord, SpaceEntry
 
+_COUNTED = ("vectors", "bytes", "chunks", "missing")
+
 RACES = 20
 """Changes of others that a run looks at before it gives up."""
 
@@ -23,18 +25,20 @@ def begin(o: Opened) -> None:
         if not noted.version:
             spaces.enter(o.name, key, old, place="")
             told = Change("first", old.space_id, run=o.run, why="it was there already")
-            built = {f"spaces.{old.space_id}.built": now()}
-            spaces.serve(spaces.get(o.name, key), told, **built)
+            known = {f"spaces.{old.space_id}.{name}": getattr(old, name) for name in _COUNTED}
+            known[f"spaces.{old.space_id}.built"] = now()
+            spaces.serve(spaces.get(o.name, key), told, **known)
     if o.lanes.main is not None and o.place == o.lanes.main.place:
         return
-    entry = SpaceEntry(o.space.id, run=o.run, **o.written())
+    entry = SpaceEntry(o.space.id, run=o.run, apart=bool(o.apart), **o.written())
     known = o.record.entry(entry.space_id)
     if known is None or known.retired or known.place != o.place or not _same(known, entry):
         spaces.enter(o.name, key, entry, place=o.place)
 
 
 def _same(known: SpaceEntry, entry: SpaceEntry) -> bool:
-    return (known.embedder, known.chunking) == (entry.embedder, entry.chunking)
+    how = ("embedder", "chunking", "apart")
+    return all(getattr(known, name) == getattr(entry, name) for name in how)
 
 
 def complete(o: Opened, indexed: int) -> SpaceEntry:
@@ -81,17 +85,20 @@ def complete(o: Opened, indexed: int) -> SpaceEntry:
 def _noted(o: Opened, record: PipelineRecord, entry: SpaceEntry) -> bool:
     """Write down that it is complete, if that is new; False where others changed the record."""
     spaces, built = o.registry.of_pipelines, f"spaces.{entry.space_id}.built"
-    replaced = record.at_place_of(entry)
-    serves = record.serving is None or (replaced is not None and record.serving == replaced)
-    if serves:
+    replaced = record.others_at(entry)
+    gone: dict[str, Any] = {f"spaces.{name}.retired": True for name in replaced}
+    if record.serving is None or record.serving in replaced:
         event = "first" if record.serving is None else "promoted"
         why = "" if record.serving is None else "it has replaced the one before at its path"
-        values: dict[str, Any] = {built: entry.built or now()}
-        if replaced:
-            values[f"spaces.{replaced}.retired"] = True
-            values["previous"] = None
+        values: dict[str, Any] = {built: entry.built or now(), **gone}
+        if record.serving in replaced:
+            values["previous"] = record.previous  # there is no way back to what is gone
         change = Change(event, entry.space_id, run=o.run, by=f"run {o.run}", why=why)
         return spaces.serve(record, change, **values) is not None
+    if replaced:
+        why = f"{entry.space_id} is whole again at its path"
+        change = Change("retired", replaced[0], run=o.run, by=f"run {o.run}", why=why)
+        return spaces.change(record, change, gone) is not None
     if entry.built:
         return True
     change = Change("built", entry.space_id, run=o.run, by=f"run {o.run}")

@@ -7,6 +7,7 @@ import typer
 
 from pipelines.cli import (
     audit,
+    compare,
     demo,
     doctor,
     evaluate,
@@ -68,6 +69,7 @@ app.command("stop", rich_help_panel=RUN)(stop.stop)
 SEARCH = "Search"
 app.command("search", rich_help_panel=SEARCH)(search.search)
 app.command("serve", rich_help_panel=SEARCH)(serve.serve)
+app.command("compare", rich_help_panel=SEARCH)(compare.compare)
 app.command("evaluate", rich_help_panel=SEARCH)(evaluate.evaluate)
 
 MEASURE = "Measure"

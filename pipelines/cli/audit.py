@@ -48,6 +48,10 @@ def show(pipeline: str, found: "Audit") -> None:
         f"{found.chunks:,} chunks of the source, {found.stored:,} vectors stored, "
         f"{found.compared:,} compared with their batch, {found.indexed:,} indexed"
     )
+    if found.others:
+        counted += f", in the space {found.space} at {found.path}, which serves"
+        beside = ", ".join(found.others)
+        say("[dim]· not looked at: {beside}, beside it[/dim]", beside=beside)
     if not found.findings:
         say("[green]✓[/green] {pipeline}: {counted}: all fits", pipeline=pipeline, counted=counted)
         return

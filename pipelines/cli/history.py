@@ -71,7 +71,7 @@ def _show(pipeline: str, found: "Sequence[PastRun | IdleRuns]") -> None:
                 "-" if entry.quarantined is None else f"{entry.quarantined:,}",
                 "-" if entry.seconds is None else duration(entry.seconds),
                 entry.by,
-                entry.model or "-",
+                _model(entry),
                 entry.id,
                 *([entry.why] if failed else []),
             )
@@ -81,6 +81,12 @@ def _show(pipeline: str, found: "Sequence[PastRun | IdleRuns]") -> None:
                 style="dim",
             )  # fmt: skip
     listing.show()
+
+
+def _model(entry: "PastRun") -> str:
+    """What embedded; a space that was built beside the one that serves has its own."""
+    said = entry.model or "-"
+    return f"{said}; beside it {entry.candidate}" if entry.candidate else said
 
 
 def _folded(idle: "IdleRuns") -> str:

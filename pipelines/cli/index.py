@@ -12,6 +12,8 @@ from pipelines.framework.console import plain, say
 from resources.core.errors import SearchIndexError
 
 if TYPE_CHECKING:
+    from pymongo.collection import Collection
+
     from assets.work.opened import Opened
     from resources.search_index.mongodb.lifecycle import IndexState
 
@@ -26,7 +28,7 @@ def list_(pipeline: Pipeline, as_json: AsJson = False, config: Configs = None) -
     with sentences():
         with open_pipeline(pipeline, config or []) as opened:
             found = _indexes(opened)
-            where, declared = opened.store.collection.full_name, _declared(opened)
+            where, declared = _collection(opened).full_name, list(_own(opened))
         if as_json:
             print_json([dataclasses.asdict(state) for state in found])
         else:
@@ -64,12 +66,14 @@ def _drop(opened: "Opened", name: str | None, *, yes: bool) -> Iterator[str]:
     from resources.search_index.mongodb.lifecycle import index_errors
 
     there = _indexes(opened)  # raises where the deployment has none at all
-    collection = opened.store.collection
+    collection, own = _collection(opened), _own(opened)
     known = {state.name: state for state in there}
-    wanted = [name] if name else [each for each in _declared(opened) if each in known]
+    serving = opened.record.entry(opened.record.serving)
+    first = opened.at(serving.place if serving else "").search_index.name
+    wanted = [name] if name else [each for each in _names(opened, first) if each in known]
     if not wanted or wanted[0] not in known:
         raise SearchIndexError(
-            f"{collection.full_name} has no search index {name or opened.search_index.name}; "
+            f"{collection.full_name} has no search index {name or first}; "
             f"it has: {', '.join(known) or 'none'}"
         )
     for each in wanted:
@@ -80,7 +84,8 @@ def _drop(opened: "Opened", name: str | None, *, yes: bool) -> Iterator[str]:
             raise typer.Exit(WRONG)
         with index_errors(collection, each):
             collection.drop_search_index(each)
-        opened.registry.indexes.forget_maker(opened.store.key.index(each))
+        key = opened.at(own.get(each, "")).vector_store.key(opened.source)
+        opened.registry.indexes.forget_maker(key.index(each))
         say("dropped {index} of {where}", index=each, where=collection.full_name)
         yield each
 
@@ -121,19 +126,36 @@ def _show(found: "Sequence[IndexState]", where: str, declared: Sequence[str]) ->
     say("[dim]of {where}; * is the pipeline's own[/dim]", where=where)
 
 
-def _declared(opened: "Opened") -> list[str]:
-    """The pipeline's own: over the vectors, and over the texts where that is declared."""
+def _own(opened: "Opened") -> dict[str, str]:
+    """The pipeline's own indexes, each with the place of its space; the serving one's first."""
+    record = opened.record
+    entries = [each for each in record.entries() if not each.retired]
+    entries.sort(key=lambda each: each.space_id != record.serving)
+    places = list(dict.fromkeys(each.place for each in entries)) or [""]
+    return {
+        name: place
+        for place in places
+        for name in _names(opened, opened.at(place).search_index.name)
+    }
+
+
+def _names(opened: "Opened", name: str) -> list[str]:
+    """Of a space's: over the vectors, and over the texts where that is declared."""
     from resources.search_index.mongodb.text_definition import index_name
 
-    declared = opened.search_index
-    return [declared.name, *([index_name(declared.name)] if declared.text else [])]
+    return [name, *([index_name(name)] if opened.search_index.text else [])]
+
+
+def _collection(opened: "Opened") -> "Collection":
+    database, collection = opened.vector_store.namespace(opened.source)
+    return opened.client[database][collection]
 
 
 def _indexes(opened: "Opened") -> "list[IndexState]":
     from resources.mongodb.deployment import inspect_deployment
     from resources.search_index.mongodb.lifecycle import index_errors, list_indexes
 
-    collection = opened.store.collection
+    collection = _collection(opened)
     found = inspect_deployment(opened.client, collection.database.name)
     if not found.vector_search:
         raise SearchIndexError(

@@ -29,6 +29,7 @@ class StatusChoice(StrEnum):
     ACTIVE = "active"
     LEGACY = "legacy"
     DEPRECATED = "deprecated"
+    RETIRED = "retired"
 
 
 def models(
@@ -128,18 +129,18 @@ def chosen(
             and (max_price is None or (price is not None and price <= max_price))
             and (min_dims is None or max(entry.dimensions, default=0) >= min_dims)
             and (max_size is None or (weights is not None and weights <= max_size))
-            and (status is None or entry.status == status)
+            and (status is None or entry.state() == status)
             and (local is None or entry.local == local)
         )
 
     def rank(entry: "ModelEntry") -> tuple[int, int]:
-        return STATUSES.index(entry.status), kinds().index(entry.provider)
+        return STATUSES.index(entry.state()), kinds().index(entry.provider)
 
     return sorted(filter(passes, entries), key=rank)
 
 
 def as_document(entry: "ModelEntry") -> dict[str, Any]:
-    return entry.model_dump(exclude_none=True)
+    return entry.model_dump(exclude_none=True) | {"status": entry.state()}
 
 
 def listing(entries: "Iterable[ModelEntry]", shared_spaces: Container[str] = ()) -> Listing:
@@ -162,9 +163,9 @@ def listing(entries: "Iterable[ModelEntry]", shared_spaces: Container[str] = ())
             _price(entry),
             _size(entry),
             f"{entry.score.benchmark} {entry.score.value:g}" if entry.score else "-",
-            entry.status,
+            entry.state(),
             entry.space if shared else styled("[dim]{own}[/dim]", own=_OWN[entry.task]),
-            style="" if entry.status == "active" else "dim",
+            style="" if entry.state() == "active" else "dim",
         )
     return made
 

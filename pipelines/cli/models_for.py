@@ -113,7 +113,7 @@ def listing(models: "Sequence[Ranked]") -> Listing:
         "status",
     )
     for each in models:
-        dim = each.refused or each.entry.status != "active"
+        dim = each.refused or each.entry.state() != "active"
         made.row(
             _name(each),
             _measured(each),
@@ -121,7 +121,7 @@ def listing(models: "Sequence[Ranked]") -> Listing:
             _cost(each),
             *_bytes(each),
             _score(each),
-            each.entry.status,
+            each.entry.state(),
             style="dim" if dim else "",
         )
     return made

@@ -6,7 +6,7 @@ import sys
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager, redirect_stdout
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -146,3 +146,27 @@ def say_unseen(unseen: "Mapping[str, Unseen]") -> None:
 
 def say_error(error: EmbeddingsError) -> None:
     errors.say("[red]error:[/red] {error}", error=error)
+
+
+def mql(text: str | None) -> dict[str, Any] | None:
+    """What `--filter` says, as BSON.
+
+    Raises:
+        typer.BadParameter: It is no JSON object.
+    """
+    from bson import json_util
+
+    if text is None:
+        return None
+    try:
+        value = json_util.loads(text)
+    except (ValueError, TypeError) as error:
+        raise typer.BadParameter(
+            f'it is not JSON ({error}); write it as \'{{"year": {{"$gte": 2000}}}}\'',
+            param_hint="--filter",
+        ) from error
+    if not isinstance(value, dict):
+        raise typer.BadParameter(
+            'it must be a JSON object: \'{"kind": "film"}\'', param_hint="--filter"
+        )
+    return value

@@ -10,7 +10,7 @@ from pipelines.cli.terminal import facts, print_json
 from pipelines.framework.console import say
 
 if TYPE_CHECKING:
-    from pipelines.operations.plan import DryRun
+    from pipelines.operations.plan import DryRun, LanePlan
 
 
 def plan(pipeline: Pipeline, as_json: AsJson = False, config: Configs = None) -> None:
@@ -20,7 +20,7 @@ def plan(pipeline: Pipeline, as_json: AsJson = False, config: Configs = None) ->
     with sentences():
         found = dry_run(pipeline, config or [])
         if as_json:
-            print_json(dataclasses.asdict(found))
+            print_json({**dataclasses.asdict(found), "total": dataclasses.asdict(found.total)})
         else:
             show(pipeline, found)
     if found.refused:
@@ -30,13 +30,13 @@ def plan(pipeline: Pipeline, as_json: AsJson = False, config: Configs = None) ->
 def show(pipeline: str, found: "DryRun") -> None:
     if found.compared:
         say("[bold]{pipeline}[/bold]: what a run would do", pipeline=pipeline)
-        facts(_compared(found))
+        _lanes(found)
     else:
         say(
             "[bold]{pipeline}[/bold]: what a run would do, its deployment knows",
             pipeline=pipeline,
         )
-    for name, key in found.missing.items():
+    for name, key in (found.missing or {}).items():
         say(
             "[yellow]a run needs {name} for its {key}: set it, or choose another with `-c`"
             "[/yellow]",
@@ -49,7 +49,39 @@ def show(pipeline: str, found: "DryRun") -> None:
         say("[red]a run would stop:[/red] {why}", why=found.refused)
 
 
-def _compared(found: "DryRun") -> list[tuple[str, str]]:
+def _lanes(found: "DryRun") -> None:
+    """The space that serves, what is built beside it, and what both take."""
+    from assets.work.budget import dollars
+
+    beside = found.candidate
+    if beside is None:
+        facts(_compared(found))
+        return
+    if found.left_alone:
+        say(
+            "the space {space} serves and is left as it is: `keep_serving: false`",
+            space=found.space,
+        )
+    else:
+        say("in the space {space}, which serves:", space=found.space)
+        facts(_compared(found))
+    begun = "begun by an earlier run" if beside.resumed else "a new one"
+    say("beside it, in the space {space}, {begun}:", space=beside.space, begun=begun)
+    where = [("path", beside.path), ("index", beside.index)]
+    facts([*_compared(beside), *where])
+    if not found.left_alone:
+        total = found.total
+        about = "about " if total.cost_usd else ""
+        cost = f"{about}{dollars(total.cost_usd)}"
+        facts(
+            [
+                ("both together", f"{total.texts:,} texts, about {total.tokens:,} tokens"),
+                ("cost of both", cost),
+            ]
+        )
+
+
+def _compared(found: "LanePlan") -> list[tuple[str, str]]:
     from assets.work.budget import dollars
     from resources.core.progress import duration
 

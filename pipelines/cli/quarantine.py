@@ -120,9 +120,12 @@ def _show(pipeline: str | None, found: "InQuarantine") -> None:
     if not found.entries:
         say("nothing of {pipeline} is in quarantine", pipeline=pipeline or "any pipeline seen")
         return
+    spaces = {entry.space for entries in found.entries.values() for entry in entries}
+    several = len(spaces) > 1 and pipeline is not None
     listing = Listing(
         "id or place",
         *([] if pipeline else ["pipeline"]),
+        *(["space"] if several else []),
         "where",
         Column("reason", prose=True),
         Column("text", prose=True),
@@ -136,6 +139,7 @@ def _show(pipeline: str | None, found: "InQuarantine") -> None:
                 # Either of them is what `retry` and `drop` take.
                 entry.where if entry.id is None else shown(entry.id),
                 *([] if pipeline else [name]),
+                *([entry.space] if several else []),
                 "" if entry.id is None else entry.where,
                 entry.reason,
                 " ".join(entry.excerpt.split()),

@@ -10,6 +10,7 @@ from pipelines.cli.terminal import facts, print_json
 from pipelines.framework.console import say
 
 if TYPE_CHECKING:
+    from assets.work.candidate import Candidate
     from assets.work.embedding import Embedded
     from assets.work.quality import Measured
     from pipelines.framework.outcome import RunOutcome
@@ -27,7 +28,7 @@ def run(pipeline: Pipeline, as_json: AsJson = False, config: Configs = None) -> 
             say("[bold]{pipeline}[/bold]", pipeline=pipeline)
             outcome = execution.run(pipeline, config or [])
         if as_json:
-            print_json({**outcome.to_json(), "pipeline": pipeline})
+            print_json(outcome.to_json(pipeline))
         else:
             show(outcome, pipeline, config or [])
 
@@ -40,27 +41,59 @@ def show(outcome: "RunOutcome", pipeline: str, config: Sequence[Path] = ()) -> N
         pipeline: As it was named for the run, and so it is in commands that go on from there.
         config: Files that were given for it; the same.
     """
-    report, quarantined = outcome.indexed.report, outcome.stored.quarantined
-    rows = {
-        "source_documents": _source(outcome),
-        "embedding_batches": _embedding(outcome),
-        "stored_vectors": _stored(outcome),
-        "search_index": f"{report.indexed:,} of {report.stored:,} indexed by the engine "
-        f"{report.engine}" + ("" if report.changed else ", up to date"),
-    }
+    candidate, quarantined = outcome.candidate, outcome.stored.quarantined
+    rows = {} if outcome.left_alone else _lane(outcome)
     if outcome.measured is not None:
         rows["search_quality"] = quality(outcome.measured)
+    if rows:
+        facts(rows)
+    files = [part for file in config for part in ("-c", str(file))]
+    if candidate is not None:
+        _beside(outcome, candidate, pipeline, files)
+        quarantined = {**quarantined, **candidate.stored.quarantined}
     if quarantined:
-        rows["quarantine"] = f"{sum(quarantined.values()):,}: {_listed(quarantined)}"
-    facts(rows)
-    if quarantined:
-        files = [part for file in config for part in ("-c", str(file))]
         command = shlex.join(["embeddings", "quarantine", "list", pipeline, *files])
         say("what is in quarantine, and why: [bold]{command}[/bold]", command=command)
     for name, description in outcome.failed_checks:
         say("[yellow]check {name}:[/yellow] {why}", name=name, why=description)
     for note in outcome.notes:
         say("[yellow]note:[/yellow] {note}", note=note)
+
+
+def _lane(done: "RunOutcome | Candidate") -> dict[str, str]:
+    """What was done in one space, by asset."""
+    report, quarantined = done.indexed.report, done.stored.quarantined
+    rows = {
+        "source_documents": _source(done),
+        "embedding_batches": _embedding(done),
+        "stored_vectors": _stored(done),
+        "search_index": f"{report.indexed:,} of {report.stored:,} indexed by the engine "
+        f"{report.engine}" + ("" if report.changed else ", up to date"),
+    }
+    if quarantined:
+        rows["quarantine"] = f"{sum(quarantined.values()):,}: {_listed(quarantined)}"
+    return rows
+
+
+def _beside(outcome: "RunOutcome", built: "Candidate", pipeline: str, files: Sequence[str]) -> None:
+    """What was built beside the space that serves, how complete it is, and what is next."""
+    entry = built.entry
+    if outcome.left_alone:
+        say(
+            "the space {space} serves and was left as it is: `keep_serving: false`",
+            space=built.serving,
+        )
+    begun = "begun by an earlier run" if built.resumed else "begun by this run"
+    say("beside it, the space [bold]{space}[/bold], {begun}:", space=entry.space_id, begun=begun)
+    whole = "complete" if not entry.missing else f"{entry.missing:,} of them missing"
+    apart = f", {entry.quarantined:,} in quarantine" if entry.quarantined else ""
+    coverage = f"{entry.vectors:,} vectors for {entry.chunks:,} chunks{apart}: {whole}"
+    facts({**_lane(built), "coverage": coverage})
+    if entry.missing:
+        say("it can serve once it is complete: run it again")
+    else:
+        command = shlex.join(["embeddings", "promote", pipeline, entry.space_id, *files])
+        say("to let it serve: [bold]{command}[/bold]", command=command)
 
 
 def quality(measured: "Measured") -> str:
@@ -91,7 +124,7 @@ _SAID = {
 _ALWAYS = ("new", "changed", "unchanged")
 
 
-def _source(outcome: "RunOutcome") -> str:
+def _source(outcome: "RunOutcome | Candidate") -> str:
     """What was read, and what became of it: but for what is deleted or rejected, it adds up."""
     found, counts = outcome.planned.found, outcome.planned.found.counts
     said = f"{found.documents:,} documents"
@@ -108,7 +141,7 @@ def _source(outcome: "RunOutcome") -> str:
     return f"{said}: {', '.join(parts)}"
 
 
-def _embedding(outcome: "RunOutcome") -> str:
+def _embedding(outcome: "RunOutcome | Candidate") -> str:
     batches, counts = outcome.embedded, outcome.planned.found.counts
     said = "nothing embedded"
     if batches.embedded:
@@ -134,7 +167,7 @@ def _bill(batches: "Embedded") -> str:
     return tokens + ("" if batches.cost_usd is None else f", {dollars(batches.cost_usd)}")
 
 
-def _stored(outcome: "RunOutcome") -> str:
+def _stored(outcome: "RunOutcome | Candidate") -> str:
     stored, written = outcome.stored, outcome.stored.written
     parts = [f"{written.vectors:,} written"]
     for count, what in (

@@ -12,6 +12,7 @@ from pipelines.cli.options import (
     Configs,
     Pipeline,
     collect_from_now_on,
+    mql,
     say_error,
     sentences,
 )
@@ -73,6 +74,13 @@ def search(
     rerank: Annotated[
         bool, typer.Option(help="Let the pipeline's reranker, if it has one, order the results.")
     ] = True,
+    space: Annotated[
+        str | None,
+        typer.Option(
+            help="Ask another space of the pipeline than the one that serves: its id, or how that "
+            "begins.",
+        ),
+    ] = None,
     explain: Annotated[
         bool, typer.Option("--explain", help="Show the stage sent, and what a score stands for.")
     ] = False,
@@ -88,7 +96,7 @@ def search(
         options = SearchOptions(
             limit=limit,
             mode=cast(Any, mode.value),
-            filter=_parsed(filter),
+            filter=mql(filter),
             exact=exact,
             num_candidates=candidates,
             weights=weights,
@@ -100,7 +108,7 @@ def search(
             rerank=rerank,
         )
         many = query == STANDARD_INPUT
-        with open_searcher(pipeline, config or [], follow=many) as searcher:
+        with open_searcher(pipeline, config or [], follow=many, space=space) as searcher:
             if many:
                 failed = _each(searcher, options, as_json=as_json, explain=explain)
             else:
@@ -191,22 +199,3 @@ def _each(searcher: "Searcher", options: "SearchOptions", *, as_json: bool, expl
         else:
             show(answer, explain=explain)
     return failed
-
-
-def _parsed(text: str | None) -> dict[str, Any] | None:
-    from bson import json_util
-
-    if text is None:
-        return None
-    try:
-        value = json_util.loads(text)
-    except (ValueError, TypeError) as error:
-        raise typer.BadParameter(
-            f'it is not JSON ({error}); write it as \'{{"year": {{"$gte": 2000}}}}\'',
-            param_hint="--filter",
-        ) from error
-    if not isinstance(value, dict):
-        raise typer.BadParameter(
-            'it must be a JSON object: \'{"kind": "film"}\'', param_hint="--filter"
-        )
-    return value

@@ -85,7 +85,10 @@ def _show(found: "Sequence[PipelineStatus]") -> None:
             row.last_run.id if row.last_run else "-",
         )
     listing.show()
+    _show_others(found)
     for row in found:
+        for note in row.notes:
+            say("[yellow]![/yellow] {pipeline}: {note}", pipeline=row.pipeline, note=note)
         for why in row.wrong:
             say("[red]✗ {pipeline}:[/red] {why}", pipeline=row.pipeline, why=why)
     if asleep := [row.pipeline for row in found if row.asleep]:
@@ -96,6 +99,41 @@ def _show(found: "Sequence[PipelineStatus]") -> None:
         )
     if not any(row.wrong for row in found):
         say("[green]✓ all well[/green]")
+
+
+def _show_others(found: "Sequence[PipelineStatus]") -> None:
+    """The spaces that are beside those that serve."""
+    others = [(row, each) for row in found for each in row.others]
+    if not others:
+        return
+    listing = Listing(
+        "pipeline",
+        "space beside",
+        "state",
+        Column("vectors", right=True),
+        Column("missing", right=True),
+        Column("behind", right=True),
+        Column("size", right=True),
+        "path",
+    )
+    for row, each in others:
+        listing.row(
+            row.pipeline,
+            each.space + (" *" if each.wanted else ""),
+            each.state,
+            f"{each.vectors:,}",
+            f"{each.missing:,}",
+            _count(each.behind),
+            f"{each.bytes / 1e6:,.1f} MB",
+            each.path,
+        )
+    listing.show()
+    wanted = "; * is what the settings ask for" if any(each.wanted for _, each in others) else ""
+    say(
+        "[dim]as their latest runs left them; behind: chunks of the serving space that it has no "
+        "vector of, or one of another text{wanted}[/dim]",
+        wanted=wanted,
+    )
 
 
 def _count(value: int | None) -> str:

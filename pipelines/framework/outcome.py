@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from assets.report.candidate import following
 from assets.work.candidate import Candidate
 from assets.work.comparing import Planned
 from assets.work.embedding import Embedded
@@ -37,63 +38,100 @@ class RunOutcome:
     failed_checks: list[tuple[str, str]]
     notes: Sequence[str] = ()
 
-    def to_json(self) -> dict[str, Any]:
-        """For programs, by asset: of the source the numbers of `is` add up to its `chunks`."""
-        found, counts = self.planned.found, self.planned.found.counts
-        embedded, stored, written = self.embedded, self.stored, self.stored.written
-        report, probes = self.indexed.report, self.indexed.probes
+    @property
+    def left_alone(self) -> bool:
+        """Whether the space that serves was left as it is, and the other one alone was built."""
+        return self.candidate is not None and self.planned is self.candidate.planned
+
+    def to_json(self, called: str = "") -> dict[str, Any]:
+        """For programs, by asset: of the source the numbers of `is` add up to its `chunks`.
+
+        Args:
+            called: How the pipeline was named for the run; default: by its own name.
+        """
+        candidate, name = self.candidate, called or self.pipeline
         return {
-            "pipeline": self.pipeline,
+            "pipeline": name,
             "run": self.run_id,
-            "space": embedded.space.id,
-            "source_documents": {
-                "documents": found.documents,
-                "chunks": counts.source,
-                "is": counts.of_source(),
-                "rejected": found.rejected,
-                "deleted": counts.deleted,
-                "outdated": counts.outdated,
-                "replaced_spaces": dict(counts.replaced_spaces),
-                "left_quarantine": self.planned.healed,
-            },
-            "embedding_batches": {
-                "model": embedded.model,
-                "embedded": embedded.embedded,
-                "reused": counts.reused,
-                "refused": embedded.refused,
-                "refusals": embedded.refusals,
-                "truncated": embedded.truncated,
-                "tokens": embedded.tokens,
-                "cost_usd": embedded.cost_usd,
-                "requests": embedded.requests,
-                "retries": embedded.retries,
-                "seconds": embedded.seconds,
-            },
-            "stored_vectors": {
-                "written": written.vectors,
-                "refreshed": written.refreshed,
-                "deleted": written.deleted,
-                "withdrawn": written.withdrawn,
-                "set_aside": stored.aside,
-                "stored": stored.total,
-            },
-            "search_index": {
-                "name": self.indexed.name,
-                "engine": report.engine,
-                "indexed": report.indexed,
-                "stored": report.stored,
-                "changed": report.changed,
-                "probes": len(probes),
-                "probes_found": sum(probe.right for probe in probes),
-            },
+            "space": self.embedded.space.id,
+            **_assets(self.planned, self.embedded, self.stored, self.indexed),
             **({"search_quality": quality(self.measured)} if self.measured else {}),
-            "quarantine": {
-                "entries": sum(stored.quarantined.values()),
-                "reasons": dict(stored.quarantined),
-            },
+            **({"candidate": beside(name, candidate)} if candidate else {}),
+            "serving_left_alone": self.left_alone,
             "failed_checks": [{"check": name, "why": why} for name, why in self.failed_checks],
             "notes": list(self.notes),
         }
+
+
+def beside(pipeline: str, built: Candidate) -> dict[str, Any]:
+    """What was built beside the space that serves, for programs."""
+    entry = built.entry
+    return {
+        "space": entry.space_id,
+        "serving": built.serving,
+        "resumed": built.resumed,
+        "complete": not entry.missing,
+        "chunks": entry.chunks,
+        "vectors": entry.vectors,
+        "missing": entry.missing,
+        "quarantined": entry.quarantined,
+        "bytes": entry.bytes,
+        **_assets(built.planned, built.embedded, built.stored, built.indexed),
+        "next": following(pipeline, built),
+    }
+
+
+def _assets(
+    planned: Planned, embedded: Embedded, stored: Stored, indexed: Indexed
+) -> dict[str, Any]:
+    found, counts = planned.found, planned.found.counts
+    written, report, probes = stored.written, indexed.report, indexed.probes
+    return {
+        "source_documents": {
+            "documents": found.documents,
+            "chunks": counts.source,
+            "is": counts.of_source(),
+            "rejected": found.rejected,
+            "deleted": counts.deleted,
+            "outdated": counts.outdated,
+            "replaced_spaces": dict(counts.replaced_spaces),
+            "left_quarantine": planned.healed,
+        },
+        "embedding_batches": {
+            "model": embedded.model,
+            "embedded": embedded.embedded,
+            "reused": counts.reused,
+            "refused": embedded.refused,
+            "refusals": embedded.refusals,
+            "truncated": embedded.truncated,
+            "tokens": embedded.tokens,
+            "cost_usd": embedded.cost_usd,
+            "requests": embedded.requests,
+            "retries": embedded.retries,
+            "seconds": embedded.seconds,
+        },
+        "stored_vectors": {
+            "written": written.vectors,
+            "refreshed": written.refreshed,
+            "deleted": written.deleted,
+            "withdrawn": written.withdrawn,
+            "set_aside": stored.aside,
+            "stored": stored.total,
+        },
+        "search_index": {
+            "name": indexed.name,
+            "engine": report.engine,
+            "indexed": report.indexed,
+            "stored": report.stored,
+            "changed": report.changed,
+            "probes": len(probes),
+            "probes_found": sum(probe.right for probe in probes),
+        },
+        "quarantine": {
+            "entries": sum(stored.quarantined.values()),
+            "reasons": dict(stored.quarantined),
+        },
+    }
 
 
 def quality(measured: Measured) -> dict[str, Any]:

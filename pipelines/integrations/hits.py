@@ -1,5 +1,6 @@
 """A hit as the frameworks have it: a text, an id in text, and metadata that JSON can hold."""
 
+from collections.abc import Iterable
 from typing import Any
 
 from pipelines.operations.search import Searcher, SearchHit
@@ -38,16 +39,30 @@ def metadata_of(hit: SearchHit) -> dict[str, Any]:
     return plain({**fields, **about})
 
 
-def check_floats(searcher: Searcher, framework: str) -> None:
-    """Refuse to hand out vectors that a framework would take for others.
+class SpaceVector(list[float]):
+    """A vector that says which space it is of: a searcher asks it there, whichever serves by then.
+
+    Attributes:
+        space: Id of the space.
+    """
+
+    def __init__(self, values: Iterable[float], space: str) -> None:
+        super().__init__(values)
+        self.space = space
+
+
+def space_of_floats(searcher: Searcher, framework: str) -> str:
+    """Id of the space that serves; refuses to hand out vectors that would be taken for others.
 
     Raises:
         ConfigurationError: They are no floats: among doubles an int8 or packed vector finds
             nothing, and no server says so.
     """
-    if searcher.space.element != "float32":
+    space = searcher.space
+    if space.element != "float32":
         raise ConfigurationError(
-            f"the pipeline {searcher.name} embeds as {searcher.space.element}, and {framework} "
+            f"the pipeline {searcher.name} embeds as {space.element}, and {framework} "
             "takes vectors for floats: let the provider return floats (`vector_store: {dtype: "
             "int8}` stores them small all the same), or use the retriever, which knows the type"
         )
+    return space.id

@@ -4,8 +4,10 @@
         retriever = PipelineRetriever(searcher=searcher, options={"limit": 4})
         chain = {"context": retriever, "question": RunnablePassthrough()} | prompt | model
 
-Both classes ask a `Searcher`, so the prompt, the space, the stored type and the index are those of
-the pipeline, whatever it is changed to. They may be used for as long as the searcher is open.
+Both classes ask a `Searcher`, so the prompt, the stored type and the index are those of the
+pipeline. The retriever follows the space that serves, whatever it is changed to; the embeddings
+stay in the one that served when they were made. They may be used for as long as the searcher is
+open.
 """
 
 import asyncio
@@ -21,7 +23,7 @@ from langchain_core.embeddings import Embeddings
 from langchain_core.retrievers import BaseRetriever
 from pydantic import Field
 
-from pipelines.integrations.hits import check_floats, metadata_of, text_of
+from pipelines.integrations.hits import SpaceVector, metadata_of, space_of_floats, text_of
 from pipelines.operations.search import Searcher, SearchHit, SearchOptions
 from resources.core.plain import id_text
 
@@ -70,24 +72,31 @@ class PipelineEmbeddings(Embeddings):
     """The pipeline's model: texts as documents and questions as queries, each with its prompt.
 
     For LangChain's own `MongoDBAtlasVectorSearch` over what the pipeline stores (`vector_store:
-    {layout: langchain}`), or for anything else that compares with its vectors.
+    {layout: langchain}`), or for anything else that compares with its vectors: such a reader stays
+    at one path, so these stay in one space, and are refused once that is retired.
 
     Args:
         searcher: Open, of the pipeline.
+
+    Attributes:
+        space: Id of the space: the one that served when this was made.
 
     Raises:
         ConfigurationError: The pipeline's vectors are no floats.
     """
 
     def __init__(self, searcher: Searcher) -> None:
-        check_floats(searcher, "LangChain")
+        self.space = space_of_floats(searcher, "LangChain")
         self._searcher = searcher
 
     def embed_documents(self, texts: Sequence[str]) -> list[list[float]]:
-        return self._searcher.embed_documents(list(texts)).tolist() if texts else []
+        if not texts:
+            return []
+        return self._searcher.embed_documents(list(texts), space=self.space).tolist()
 
     def embed_query(self, text: str) -> list[float]:
-        return self._searcher.embed_queries([text])[0].tolist()
+        (vector,) = self._searcher.embed_queries([text], space=self.space)
+        return SpaceVector(vector.tolist(), self.space)
 
     async def aembed_documents(self, texts: Sequence[str]) -> list[list[float]]:
         return await asyncio.to_thread(self.embed_documents, texts)

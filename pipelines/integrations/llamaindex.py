@@ -4,8 +4,9 @@
         retriever = PipelineRetriever(searcher, limit=4)
         engine = RetrieverQueryEngine.from_args(retriever, llm=model)
 
-Both classes ask a `Searcher`, so the prompt, the space, the stored type and the index are those of
-the pipeline, whatever it is changed to. They may be used for as long as the searcher is open.
+Both classes ask a `Searcher`, so the prompt, the stored type and the index are those of the
+pipeline. The retriever follows the space that serves, whatever it is changed to; the embedding
+stays in the one that served when it was made. They may be used for as long as the searcher is open.
 """
 
 import asyncio
@@ -22,7 +23,7 @@ from llama_index.core.schema import (
     TextNode,
 )
 
-from pipelines.integrations.hits import OURS, check_floats, metadata_of, text_of
+from pipelines.integrations.hits import OURS, SpaceVector, metadata_of, space_of_floats, text_of
 from pipelines.operations.search import Searcher, SearchHit, SearchOptions
 from resources.core.plain import id_text
 
@@ -31,7 +32,7 @@ class PipelineRetriever(BaseRetriever):
     """The nodes that a search finds, best first.
 
     A question that brings its own embedding is asked by it; one for the pipeline's model comes from
-    `PipelineEmbedding`.
+    `PipelineEmbedding`, and is asked in the space of that.
 
     Args:
         searcher: Open, of the pipeline.
@@ -72,6 +73,8 @@ def _node(hit: SearchHit) -> NodeWithScore:
 class PipelineEmbedding(BaseEmbedding):
     """The pipeline's model: texts as documents and questions as queries, each with its prompt.
 
+    It stays in the space that served when it was made, and is refused once that is retired.
+
     Args:
         searcher: Open, of the pipeline.
 
@@ -80,14 +83,16 @@ class PipelineEmbedding(BaseEmbedding):
     """
 
     _searcher: Searcher = PrivateAttr()
+    _space: str = PrivateAttr()
 
     def __init__(self, searcher: Searcher) -> None:
-        check_floats(searcher, "LlamaIndex")
-        super().__init__(model_name=searcher.space.model)
-        self._searcher = searcher
+        space = space_of_floats(searcher, "LlamaIndex")
+        super().__init__(model_name=searcher.serving(space).space.model)
+        self._searcher, self._space = searcher, space
 
     def _get_query_embedding(self, query: str) -> list[float]:
-        return self._searcher.embed_queries([query])[0].tolist()
+        (vector,) = self._searcher.embed_queries([query], space=self._space)
+        return SpaceVector(vector.tolist(), self._space)
 
     async def _aget_query_embedding(self, query: str) -> list[float]:
         return await asyncio.to_thread(self._get_query_embedding, query)
@@ -96,7 +101,7 @@ class PipelineEmbedding(BaseEmbedding):
         return self._get_text_embeddings([text])[0]
 
     def _get_text_embeddings(self, texts: list[str]) -> list[list[float]]:
-        return self._searcher.embed_documents(texts).tolist()
+        return self._searcher.embed_documents(texts, space=self._space).tolist()
 
     async def _aget_text_embedding(self, text: str) -> list[float]:
         return await asyncio.to_thread(self._get_text_embedding, text)

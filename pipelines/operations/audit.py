@@ -8,11 +8,12 @@ from typing import Any
 
 from assets.work.auditing import Examination, examine
 from assets.work.opened import Opened
+from assets.work.planning import Counts
 from pipelines.framework.catalog import open_pipeline
 from pipelines.framework.execution import run
 from pipelines.framework.outcome import RunOutcome
 from pipelines.framework.pipeline import EmbeddingPipeline
-from pipelines.operations.plan import DryRun, dry_run
+from pipelines.operations.plan import dry_run
 from resources.core.errors import SearchIndexError
 from resources.vector_store.remover import VectorRemover
 
@@ -36,6 +37,16 @@ class Finding:
 
 @dataclass(frozen=True)
 class Audit:
+    """What was compared, in the space that searches go by.
+
+    Attributes:
+        space: Its id; `path` where its vectors lie.
+        others: Ids of the pipeline's other spaces, which were not looked at.
+    """
+
+    space: str
+    path: str
+    others: Sequence[str]
     chunks: int
     stored: int
     compared: int
@@ -53,25 +64,32 @@ def audit(
     Raises:
         EmbeddingsError: What would stop a run as well.
     """
-    planned = dry_run(pipeline, overrides, auditing=True)
+    planned = dry_run(pipeline, overrides, auditing=True).counts
     with open_pipeline(pipeline, overrides) as opened:
-        found = _examine(opened, log=log)
-        store = opened.store
+        o = opened.main
+        found = _examine(o, log=log)
+        store = o.store
         bare, stored, indexed = store.without_lineage(), store.count(), 0
-        deletable = opened.vector_store.deletable * stored
-        findings = [*_planned(planned, deletable), *_examined(found)]
+        deletable = o.vector_store.deletable * stored
+        findings = [*_planned(planned, o.space.id, deletable), *_examined(found)]
         if bare:
             text = "have a vector without lineage: not written by this project"
             findings.append(Finding("store", bare, text, ""))
         try:
-            covered = opened.engine.coverage()
+            covered = o.engine.coverage()
             indexed = covered.indexed
             if covered.why:
                 count = abs(covered.stored - covered.indexed)
                 findings.append(Finding("store and index", count, covered.why, "indexed anew"))
         except SearchIndexError as error:
             findings.append(Finding("store and index", stored, str(error), "indexed"))
-        return Audit(planned.counts.source, stored, found.compared, indexed, findings)
+        space, path = o.space.id, store.path
+        others = tuple(
+            each.space_id
+            for each in o.record.entries()
+            if not each.retired and each.space_id != space
+        )
+        return Audit(space, path, others, planned.source, stored, found.compared, indexed, findings)
 
 
 def repair(
@@ -85,10 +103,11 @@ def repair(
         EmbeddingsError: What stops the run; a LeaseError while another is at work.
     """
     run_id = f"audit-{secrets.token_hex(4)}"
-    with open_pipeline(pipeline, overrides, run=run_id, log=log) as opened, opened.work():
-        found = _examine(opened, VectorRemover(opened.store, opened.lease).distrust, log=log)
+    with open_pipeline(pipeline, overrides, run=run_id, log=log) as opened, opened.main.work():
+        o = opened.main
+        found = _examine(o, VectorRemover(o.store, o.lease).distrust, log=log)
         for name in found.damaged:
-            opened.batches.remove_batch(opened.space.id, name)
+            o.batches.remove_batch(o.space.id, name)
     return run(pipeline, overrides, reason="repair")
 
 
@@ -103,15 +122,14 @@ def _examine(
     return examine(space, names=names, batches=batches, store=opened.store, mark=mark, log=log)
 
 
-def _planned(planned: DryRun, deletable: float) -> list[Finding]:
-    counts = planned.counts
+def _planned(counts: Counts, space_id: str, deletable: float) -> list[Finding]:
     deleted = "deleted" if counts.deleted <= deletable else "deleted with `allow_delete: true`"
     other = sum(counts.replaced_spaces.values())
     kinds = [
         (counts.new, "have no vector", "embedded, or stored from batches"),
         (counts.changed - other, "have a vector of an older text", "embedded"),
         (counts.cut, "have a vector of only the beginning of their text", "embedded"),
-        (other, f"have a vector of another space than {planned.space}", "embedded"),
+        (other, f"have a vector of another space than {space_id}", "embedded"),
         (counts.reformatted, "are stored in another format", "stored from batches"),
         (counts.rechunked, "were cut by another chunker", "written"),
         (counts.refreshed, "carry old fields", "written"),

@@ -13,7 +13,7 @@ from typing import Any
 import dagster as dg
 
 from assets import run_tags
-from assets.about import ASSETS
+from assets.about import ASSETS, CANDIDATE
 from pipelines.framework.catalog import as_pipeline
 from pipelines.framework.execution import step_failure
 from pipelines.framework.pipeline import EmbeddingPipeline
@@ -36,6 +36,8 @@ class PastRun:
         changed_texts: Chunks of which the text is another one; `changed` counts what was written.
         quarantined: What stood in quarantine for it: rejected, refused now or before.
         cost_usd: At list price.
+        candidate: Id of the space that it built beside the one that serves; texts, tokens and
+            money are of both together.
         changed: Vectors, documents and entries of an index that it wrote or removed.
         why: What it failed of; empty where it did not.
     """
@@ -47,6 +49,7 @@ class PastRun:
     by: str
     model: str | None = None
     space: str | None = None
+    candidate: str | None = None
     new: int | None = None
     changed_texts: int | None = None
     deleted: int | None = None
@@ -132,7 +135,7 @@ def _metadata(
     ends = [run.ended for run in runs]
     last = None if None in ends else max(end for end in ends if end).timestamp() + 1
     found: dict[str, dict[str, dict[str, Any]]] = {run.id: {} for run in runs}
-    for asset in ASSETS:
+    for asset in (*ASSETS, CANDIDATE):
         which = dg.AssetRecordsFilter(
             asset_key=dg.AssetKey([pipeline, asset]),
             after_timestamp=first - 1,
@@ -150,12 +153,16 @@ def _metadata(
 
 def _past(run: RunRecord, known: Metadata) -> PastRun:
     planned, embedded, stored, indexed = (known.get(asset, {}) for asset in ASSETS)
+    built = known.get(CANDIDATE, {})
+    if "new" not in planned:  # what serves was left as it is
+        planned = built
     tags = run.tags
     cost, touched, texts = (
         _number(tags.get(name)) for name in (run_tags.COST, run_tags.CHANGED, run_tags.EMBEDDED)
     )
     rebuilt = indexed.get("rebuilt")
-    writes = _sum(stored, *_WRITES)
+    writes = _both(_sum(stored, *_WRITES), _sum(built, *_WRITES))
+    rebuilt = rebuilt or built.get("rebuilt")
     changed = None if writes is None and rebuilt is None else (writes or 0) + bool(rebuilt)
     return PastRun(
         run.id,
@@ -165,11 +172,12 @@ def _past(run: RunRecord, known: Metadata) -> PastRun:
         run.by,
         model=tags.get(run_tags.MODEL) or embedded.get("model"),
         space=tags.get(run_tags.SPACE) or planned.get("space"),
+        candidate=tags.get(run_tags.CANDIDATE),
         new=planned.get("new"),
         changed_texts=planned.get("changed"),
         deleted=_sum(planned, "deleted", "outdated"),
         embedded=embedded.get("embedded") if texts is None else int(texts),
-        tokens=embedded.get("tokens"),
+        tokens=_both(embedded.get("tokens"), built.get("tokens")),
         cost_usd=embedded.get("cost (USD)") if cost is None else cost,
         quarantined=_sum({**planned, **embedded}, *_REFUSED),
         changed=changed if touched is None else int(touched),
@@ -188,6 +196,11 @@ _REFUSED = ("rejected now", "refused before", "refused by the provider")
 def _sum(metadata: Mapping[str, Any], *labels: str) -> int | None:
     values = [metadata[label] for label in labels if label in metadata]
     return int(sum(values)) if values else None
+
+
+def _both(one: int | None, other: int | None) -> int | None:
+    """The sum of what is known of two spaces."""
+    return other if one is None else one + (other or 0)
 
 
 def _number(text: str | None) -> float | None:

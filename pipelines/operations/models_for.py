@@ -98,8 +98,9 @@ def models_for(
     missing = missing_variables(pipeline, overrides)
     reachable = "mongodb" not in missing.values()
     notes: list[str] = []
-    with open_pipeline(pipeline, overrides, without=missing) as o:
-        corpus = _corpus(o, sample, notes, reachable=reachable)
+    with open_pipeline(pipeline, overrides, without=missing) as opened:
+        corpus = _corpus(opened, sample, notes, reachable=reachable)
+        o = _serving(opened, notes, reachable=reachable)
         facts, own = _own(o, notes)
         counts: Sequence[Counted] = ()
         if corpus is not None:
@@ -136,6 +137,19 @@ def _corpus(o: Opened, sample: int | None, notes: list[str], *, reachable: bool)
             why = f"{o.mongodb.describe()}: {error}"
     notes.append(f"how long its texts are is not known: {why}")
     return None
+
+
+def _serving(o: Opened, notes: list[str], *, reachable: bool) -> Opened:
+    """In the space that people search, as far as that can be found out."""
+    if not reachable or o.mongodb.asleep:
+        return o
+    try:
+        return o.serving
+    except (DeploymentError, PyMongoError):
+        return o  # what was measured is not known either, and that is said
+    except EmbeddingsError as error:
+        notes.append(f"how the space is embedded that serves is not known: {error}")
+        return o
 
 
 def _own(o: Opened, notes: list[str]) -> tuple[Facts | None, EmbeddingSpace | None]:
@@ -269,7 +283,7 @@ def _rank(order: Sequence[ModelEntry]) -> Callable[[Ranked], tuple]:
         return (
             (0, -figure.mean) if figure else (1, 0),
             bool(each.refused),
-            STATUSES.index(entry.status),
+            STATUSES.index(entry.state()),
             fits,
             cost,
             score,

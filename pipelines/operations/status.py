@@ -1,26 +1,30 @@
 """How all pipelines are: what serves, whether it is up to date, when it last ran, what it costs."""
 
 import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Literal
 
 from assets.checks import MAX_QUARANTINE_SHARE
+from assets.work.alongside import alongside
 from assets.work.opened import Opened
 from pipelines.framework.modules import Declared
 from pipelines.operations.runs import RunRecord, records, runs_of
 from pipelines.operations.several import PATIENCE_SECONDS, Looks, Unseen, address, chosen
 from resources.core.days import Days
 from resources.core.errors import EmbeddingsError
+from resources.core.lane import Lane
 from resources.core.moment import now
 from resources.core.progress import duration
 from resources.core.space import EmbeddingSpace
 from resources.core.store_key import StoreKey
 from resources.embedders.sentence_transformers import SentenceTransformersProvider
+from resources.models import lifecycle
 from resources.models.model_folder import is_on_disk
 from resources.registry.indexes import IndexEntry
+from resources.registry.pipeline_spaces import State
 
 COUNTED = 1_000_000
 """Documents of a collection whose vectors are counted, by an index; of more the registry tells."""
@@ -51,6 +55,32 @@ class IndexStatus:
 
 
 @dataclass(frozen=True)
+class SpaceStatus:
+    """Another space of a pipeline than the one that serves.
+
+    Attributes:
+        path: Where its vectors lie, in the documents that hold those of the serving one.
+        vectors: Stored when the run that worked on it last had ended; `bytes` of them.
+        missing: Chunks that had no vector then, and stood in no quarantine.
+        behind: Chunks of the serving space that it has no vector of, or one of another text; None
+            where that cannot be counted.
+        wanted: The settings ask for it; False where nobody knows.
+    """
+
+    space: str
+    model: str | None
+    state: State
+    path: str
+    vectors: int
+    bytes: int
+    chunks: int
+    missing: int
+    quarantined: int
+    behind: int | None = None
+    wanted: bool = False
+
+
+@dataclass(frozen=True)
 class LastRun:
     """Of a pipeline, as the Dagster instance has it."""
 
@@ -69,12 +99,16 @@ class PipelineStatus:
         pipeline: As commands call it.
         space: That searches are answered from.
         model: That made its vectors.
-        vectors: Of the pipeline.
-        quarantined: Entries of the pipeline in quarantine.
+        path: Where its vectors lie.
+        bytes: Of the vectors, without an index; None where their format is not known.
+        vectors: Of the pipeline, in that space.
+        quarantined: Entries of the pipeline in quarantine, for that space.
         last_run: The latest, whatever became of it; None where there was none.
         age_seconds: Since the end of the last run that succeeded.
         spent_usd: On embedding this month, in UTC, at list price; `reranked_usd` on reranking.
         asleep: Its embedded server is not running, which is no fault.
+        others: Its other spaces, as their latest runs left them.
+        notes: What is worth knowing, and no fault.
         wrong: What is; empty where all is well.
     """
 
@@ -89,6 +123,10 @@ class PipelineStatus:
     spent_usd: float | None = None
     reranked_usd: float | None = None
     asleep: bool = False
+    path: str | None = None
+    bytes: int | None = None
+    others: Sequence[SpaceStatus] = field(default=())
+    notes: Sequence[str] = field(default=())
     wrong: Sequence[str] = field(default=())
 
 
@@ -126,6 +164,10 @@ class _Stored:
     index: IndexStatus
     spent_usd: float
     reranked_usd: float
+    path: str
+    bytes: int | None
+    others: Sequence[SpaceStatus]
+    notes: Sequence[str]
 
 
 class Spending:
@@ -160,20 +202,81 @@ class Seen:
     spending: Spending
 
     def look(self, opened: Opened) -> _Stored:
-        key = opened.vector_store.key(opened.source)
-        registry = opened.registry
-        entry = registry.indexes.get(key.index(opened.search_index.name))
+        record, registry = opened.record, opened.registry
+        serving = record.entry(record.serving)
+        o = opened.at(serving.place if serving else "")
+        key = o.vector_store.key(o.source)
+        entry = registry.indexes.get(o.index_key)
         held = registry.stores.get(key)
         space_id = entry.space_id if entry else held.space_id if held else None
         space = registry.spaces.get(space_id) if space_id else None
-        vectors, stored = _counted(opened, key, space_id, entry)
-        index = _index(opened, entry, space, stored)
-        if index.state != "none" and (other := _other_space(opened, space_id)):
-            index = replace(index, state="stale", why=other)
-        spent = self.spending.of(opened)
-        quarantined = registry.quarantine.count(opened.name)
+        vectors, stored = _counted(o, key, space_id, entry)
+        index = _index(o, entry, space, stored)
+        wanted, why = _wanted(opened)
+        replacing = opened.model_change.mode == "replace" and wanted not in (None, space_id)
+        if index.state != "none" and (why or replacing):
+            other = f"it holds the space {space_id}, and the settings ask for {wanted}: run it"
+            index = replace(index, state="stale", why=why or other)
         model = space.model if space else None
-        return _Stored(space_id, model, vectors, quarantined, index, *spent)
+        lane = Lane(opened.name, space_id, place=o.place) if space_id else opened.name
+        others = tuple(_others(opened, space_id, wanted))
+        return _Stored(
+            space_id,
+            model,
+            vectors,
+            registry.quarantine.count(lane),
+            index,
+            *self.spending.of(opened),
+            key.path,
+            _bytes(o, space, vectors),
+            others,
+            tuple(_notes(opened, space, wanted, others)),
+        )
+
+
+def _others(opened: Opened, serving: str | None, wanted: str | None) -> Iterator[SpaceStatus]:
+    """The spaces that are beside the one that serves, or are to replace it."""
+    spaces = opened.registry.spaces
+    for each in alongside(opened) if len(list(opened.record.entries())) > 1 else ():
+        entry = each.entry
+        if entry.space_id == serving:
+            continue
+        meaning = spaces.get(entry.space_id)
+        yield SpaceStatus(
+            entry.space_id,
+            meaning.model if meaning else None,
+            each.state,
+            each.path,
+            entry.vectors,
+            entry.bytes,
+            entry.chunks,
+            entry.missing,
+            entry.quarantined,
+            each.behind,
+            entry.space_id == wanted,
+        )
+
+
+def _notes(
+    opened: Opened, space: EmbeddingSpace | None, wanted: str | None, others: Sequence[SpaceStatus]
+) -> Iterator[str]:
+    known = {each.space for each in others} | {space.id if space else None, None}
+    if space and wanted not in known and opened.model_change.mode == "beside":
+        yield (
+            f"{space.id} serves, and the settings ask for {wanted}: `embeddings run "
+            f"{opened.name}` builds it beside"
+        )
+    if space is not None and (old := lifecycle.outdated_space(space)):
+        yield "; ".join(filter(None, [str(old), old.way_out(opened.name)]))
+
+
+def _bytes(o: Opened, space: EmbeddingSpace | None, vectors: int) -> int | None:
+    if space is None:
+        return None
+    try:
+        return vectors * o.vector_store.format(space).bytes_each(space.dimensions)
+    except EmbeddingsError:
+        return None
 
 
 def _counted(
@@ -227,8 +330,8 @@ def _index(
     return IndexStatus(state, engine.name, found.indexed, found.stored, counted, found.why)
 
 
-def _other_space(opened: Opened, space_id: str | None) -> str:
-    """Why the index is not the one that the settings ask for; empty where it is, or nobody knows.
+def _wanted(opened: Opened) -> tuple[str | None, str]:
+    """Id of the space that the settings ask for, None where nobody knows; or why there is none.
 
     A model that has to be fetched from the hub to be known is not asked.
     """
@@ -236,14 +339,12 @@ def _other_space(opened: Opened, space_id: str | None) -> str:
     if isinstance(provider, SentenceTransformersProvider) and not is_on_disk(
         provider.model, provider.revision
     ):
-        return ""
+        return None, ""
     try:
-        wanted = opened.space.id
+        serving = opened.record.entry(opened.record.serving)
+        return opened.at(serving.place if serving else "").space.id, ""
     except EmbeddingsError as error:
-        return str(error)
-    if wanted == space_id:
-        return ""
-    return f"it holds the space {space_id}, and the settings ask for {wanted}: run it"
+        return None, str(error)
 
 
 # --- what the Dagster instance says

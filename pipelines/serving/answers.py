@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable, Sequence
+from dataclasses import asdict
 from typing import Any, get_args
 
 from assets.work.opened import Opened
@@ -22,10 +23,11 @@ def reply(
     return json.dumps(content, ensure_ascii=False, allow_nan=False).encode()
 
 
-def about(name: str, searcher: Searcher) -> dict[str, Any]:
+def about(name: str, searcher: Searcher, space: str | None = None) -> dict[str, Any]:
     """What a pipeline can be asked for; loads its model and its index."""
-    serving = searcher.serving()
-    searcher.prepare()
+    serving = searcher.serving(space)
+    searcher.prepare(space)
+    spaces = searcher.spaces()
     no_text = discreet(serving.index.why_no_text())
     return {
         "name": name,
@@ -33,6 +35,7 @@ def about(name: str, searcher: Searcher) -> dict[str, Any]:
         "engine": serving.index.entry.engine,
         "vectors": serving.index.entry.indexed,
         "space": serving.space.id,
+        "spaces": [asdict(each) for each in spaces],
         "model": serving.space.model,
         "dimensions": serving.space.dimensions,
         "fields": list(serving.shown),

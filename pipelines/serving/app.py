@@ -113,7 +113,10 @@ class Application:
 
     async def pipeline(self, request: Request) -> Response:
         name = request.path_params["name"]
-        return JSONResponse(await self._ask(name, lambda searcher: answers.about(name, searcher)))
+        space = request.query_params.get("space")
+        return JSONResponse(
+            await self._ask(name, lambda searcher: answers.about(name, searcher, space))
+        )
 
     async def search(self, request: Request) -> Response:
         question: Question

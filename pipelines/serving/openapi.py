@@ -69,7 +69,14 @@ def description(*, with_token: bool) -> dict[str, Any]:
                             "in": "path",
                             "required": True,
                             "schema": {"type": "string"},
-                        }
+                        },
+                        {
+                            "name": "space",
+                            "in": "query",
+                            "required": False,
+                            "description": "Of another space than the one that serves.",
+                            "schema": {"type": "string"},
+                        },
                     ]
                 }
             },

@@ -107,6 +107,12 @@ class Question(BaseModel):
         _DEFAULTS.rerank,
         description="Whether the pipeline's reranker, if it has one, orders the hits anew.",
     )
+    space: str | None = Field(
+        None,
+        max_length=200,
+        description="Ask another space of the pipeline than the one that serves: its id, or how "
+        "that begins.",
+    )
     max_text: int | None = Field(
         None,
         ge=0,

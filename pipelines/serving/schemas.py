@@ -44,12 +44,24 @@ class Reranker(_Shape):
     fault: str = Field(description="Why it cannot be had; empty where it can.")
 
 
+class SpaceDetails(_Shape):
+    id: str
+    state: str = Field(description="`serving`, `previous`, `ready` or `building`.")
+    model: str
+    dimensions: int | None
+    vectors: int = Field(description="Stored when the last run had ended.")
+    incomplete: str = Field(description="How far it is; empty where it is complete.")
+
+
 class PipelineDetails(_Shape):
     name: str
     index: str = Field(description="`database.collection:path:index`.")
     engine: str = Field(description="`mongodb` or `local`.")
     vectors: int = Field(description="In the index when it was built.")
     space: str = Field(description="Id of the embedding space.")
+    spaces: list[SpaceDetails] = Field(
+        description="That can be asked: the one that serves, then the newest."
+    )
     model: str
     dimensions: int
     fields: list[str] = Field(description="Of a hit.")

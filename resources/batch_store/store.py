@@ -76,6 +76,22 @@ class TokenCounts:
     billed: int | None
 
 
+@dataclass(frozen=True)
+class BatchFacts:
+    """How a batch was made; without its vectors.
+
+    Attributes:
+        texts: Hashes of its texts.
+        tokens: As of `TokenCounts`.
+        runs: Per text, the run that embedded it.
+    """
+
+    texts: list[str]
+    tokens: np.ndarray
+    runs: list[str]
+    details: dict[str, Any]
+
+
 class BatchStore:
     """Files under one root.
 
@@ -168,6 +184,20 @@ class BatchStore:
             lineage=lineage,
             details=json.loads(metadata[b"details"]),
         )
+
+    def facts(self, space_id: str, batch: str) -> BatchFacts:
+        """How a batch was made; reads no vector."""
+        table = self._files.read_table(_batch(space_id, batch), ["text_hash", "tokens", "run"])
+        return BatchFacts(
+            table["text_hash"].to_pylist(),
+            table["tokens"].fill_null(-1).to_numpy(),
+            _values(table["run"]),
+            json.loads((table.schema.metadata or {})[b"details"]),
+        )
+
+    def batch_url(self, space_id: str, batch: str) -> str:
+        """Where a batch's file lies, for people."""
+        return f"{self.url}/{_batch(space_id, batch)}"
 
     def sample(self, space: EmbeddingSpace, rows: int) -> np.ndarray:
         """Vectors of some batches, evenly spread, shape (at most `rows`, space.width)."""

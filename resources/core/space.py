@@ -11,6 +11,9 @@ from urllib.parse import urlsplit
 from resources.core.errors import ConfigurationError
 from resources.core.vectors import Element, width
 
+SPACE_ID = r"[a-z0-9-]*-[0-9]+-[0-9a-f]{8}"
+"""What ids of spaces look like, as a regular expression."""
+
 
 @dataclasses.dataclass(frozen=True)
 class EmbeddingSpace:

@@ -32,3 +32,13 @@ class StoreKey:
         namespace, _, path = name.partition(":")
         database, _, collection = namespace.partition(".")
         return cls(database, collection, path)
+
+
+def placed(name: str, place: str) -> str:
+    """A path, or the name of an index, of a space that lies beside a pipeline's first.
+
+    Args:
+        name: Of the first one's.
+        place: Id of the space; empty for the first.
+    """
+    return f"{name}__{place}" if place else name

@@ -23,7 +23,7 @@ VARIABLE = "EMBEDDINGS_MODELS"
 PACKAGED = CODE_ROOT / "configs" / "models.yaml"
 
 Task = Literal["embed", "rerank"]
-Status = Literal["active", "legacy", "deprecated"]
+Status = Literal["active", "legacy", "deprecated", "retired"]
 STATUSES: tuple[Status, ...] = get_args(Status)
 
 # A figure belongs to its date and source: one that replaces it does not inherit them.
@@ -36,6 +36,7 @@ def _iso(value: Any) -> Any:
 
 
 Positive = Annotated[int, Field(ge=1)]
+Day = Annotated[str, BeforeValidator(_iso), Field(pattern=r"^\d{4}-\d\d-\d\d$")]
 
 
 class _Strict(BaseModel):
@@ -80,6 +81,9 @@ class ModelEntry(_Strict):
         dimensions: Widths on offer, the default first; none of a model that reranks.
         shrinkable: Every width below the default can be asked for as well.
         local: Runs on this machine and costs nothing per token.
+        status: As its source has it: see `state`.
+        deprecated: The day from which on its maker advises against any use.
+        retired: The day from which on it is switched off.
     """
 
     provider: str
@@ -101,6 +105,8 @@ class ModelEntry(_Strict):
     size: Size | None = None
     score: Score | None = None
     status: Status = "active"
+    deprecated: Day | None = None
+    retired: Day | None = None
     successor: str | None = None
     sources: list[str] = []
 
@@ -124,6 +130,13 @@ class ModelEntry(_Strict):
     @property
     def key(self) -> str:
         return f"{self.provider}/{self.model}"
+
+    def state(self, today: date | None = None) -> Status:
+        """Its status on a day, by the dates that its maker has announced; default: today."""
+        day = (today or date.today()).isoformat()
+        if self.status == "retired" or (self.retired and self.retired <= day):
+            return "retired"
+        return "deprecated" if self.deprecated and self.deprecated <= day else self.status
 
     @property
     def usd_per_million(self) -> float | None:

@@ -7,6 +7,7 @@ from typing import Any
 from pymongo.collection import Collection
 
 from resources.core.moment import now
+from resources.core.store_key import StoreKey
 from resources.mongodb.lease import Lease
 
 
@@ -61,6 +62,11 @@ class Indexes:
         document = self._indexes.find_one({"_id": index})
         # Of an index that another one has beside it only its maker is noted.
         return IndexEntry.of(document) if document and "engine" in document else None
+
+    def over(self, store: StoreKey) -> list[IndexEntry]:
+        """What is known of every index over the vectors of a store."""
+        found = self._indexes.find({"store": str(store), "engine": {"$exists": True}})
+        return [IndexEntry.of(document) for document in found.sort("_id", 1)]
 
     def record(self, index: str, entry: IndexEntry, lease: Lease | None = None) -> None:
         """Note what an index was built from.

@@ -100,6 +100,18 @@ class Ledger:
             answered = {"_id": {"$in": list(named)}, "closed": {"$exists": True}}
             self._requests.delete_many(answered)
 
+    def of_batch(self, run: str, batch: str) -> Mapping[str, Any] | None:
+        """What a run's part of a batch took; None where nothing was written down."""
+        return self._batches.find_one({"_id": f"{run}/{batch}"})
+
+    def tokens_per_text(self, lane: Lane) -> float | None:
+        """Mean over all that was embedded there; None where no provider has counted any."""
+        counted = {"pipeline": lane.pipeline, "space": lane.space_id, "tokens": {"$gt": 0}}
+        sums = {"texts": {"$sum": "$texts"}, "tokens": {"$sum": "$tokens"}}
+        stages = [{"$match": counted}, {"$group": {"_id": None, **sums}}]
+        row = next(iter(self._batches.aggregate(stages)), None)
+        return row["tokens"] / row["texts"] if row and row["texts"] else None
+
     def unrecorded(self, batches: Iterable[str]) -> list[str]:
         """Which of the batches have no entry: a run died right after it had written them."""
         missing: list[str] = []
@@ -134,6 +146,13 @@ class Ledger:
             else:
                 _add(rows, who, {"unanswered": 1, "unanswered_tokens": request["estimate"]})
         return _latest_first(rows.values())
+
+    def models(self) -> list[tuple[str, str]]:
+        """Provider and name of every model that has embedded here."""
+        both = {"provider": "$provider", "model": "$model"}
+        stages = [{"$group": {"_id": both}}, {"$sort": {"_id": 1}}]
+        rows = (row["_id"] for row in self._batches.aggregate(stages))
+        return [(row["provider"], row["model"]) for row in rows if len(row) == len(both)]
 
     def billed(self, run: str, *, besides: str) -> Billed:
         """What a run has been billed for other spaces than one: at most, where that is not known.

@@ -15,7 +15,7 @@ from pymongo.database import Database
 from pymongo.errors import DuplicateKeyError
 
 from resources.core.moment import now
-from resources.core.store_key import StoreKey
+from resources.core.store_key import StoreKey, placed
 
 State = Literal["building", "ready", "serving", "previous", "retired"]
 Event = Literal["first", "built", "promoted", "rolled back", "retired"]
@@ -34,6 +34,7 @@ class SpaceEntry:
         embedder: How to embed a query there, and documents: the provider as a YAML writes it, with
             the names of variables; None where an earlier version has not noted it.
         chunking: Likewise, how documents are cut.
+        apart: Its chunks are documents of their own, as another chunker has cut them.
         built: When it was complete for the first time.
         since: When it came to the state it is in.
         run: That worked on it last.
@@ -52,6 +53,7 @@ class SpaceEntry:
     place: str = ""
     embedder: Mapping[str, Any] | None = None
     chunking: Mapping[str, Any] | None = None
+    apart: bool = False
     built: datetime | None = None
     since: datetime | None = None
     run: str = ""
@@ -76,11 +78,6 @@ class SpaceEntry:
         return cls(
             **{each.name: document[each.name] for each in fields(cls) if each.name in document}
         )
-
-
-def placed(name: str, place: str) -> str:
-    """A path, or the name of an index, at a place."""
-    return f"{name}__{place}" if place else name
 
 
 @dataclass(frozen=True)
@@ -137,10 +134,10 @@ class PipelineRecord:
     def entries(self) -> Iterator[SpaceEntry]:
         yield from (self.spaces or {}).values()
 
-    def at_place_of(self, entry: SpaceEntry) -> str | None:
-        """Another space that was where this one is: its vectors have been replaced."""
-        others = (e for e in self.entries() if e.place == entry.place and not e.retired)
-        return next((e.space_id for e in others if e.space_id != entry.space_id), None)
+    def others_at(self, entry: SpaceEntry) -> list[str]:
+        """Other spaces where this one is: one replaces the other's vectors."""
+        there = (e for e in self.entries() if e.place == entry.place and not e.retired)
+        return [e.space_id for e in there if e.space_id != entry.space_id]
 
     def at(self, place: str) -> SpaceEntry | None:
         """The space that is there now."""
@@ -183,7 +180,8 @@ class PipelineSpaces:
         while True:
             record = self.get(pipeline, store)
             known = record.entry(entry.space_id)
-            how = {"embedder": entry.embedder, "chunking": entry.chunking, "run": entry.run}
+            names = ("embedder", "chunking", "apart", "run")
+            how: dict[str, Any] = {name: getattr(entry, name) for name in names}
             if known is not None and not known.retired and place in (None, known.place):
                 found = replace(known, **how)
                 if found == known or self._set(record, {f"spaces.{known.space_id}": asdict(found)}):

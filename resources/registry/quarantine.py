@@ -34,7 +34,12 @@ Stage = Literal["source", "provider", "store"]
 
 @dataclass(frozen=True)
 class Quarantined:
-    """One entry of the quarantine."""
+    """One entry of the quarantine.
+
+    Attributes:
+        space: Id of the space that it could not be embedded for; empty for an entry from before
+            a pipeline could have several.
+    """
 
     id: Any
     where: str
@@ -43,6 +48,7 @@ class Quarantined:
     count: int
     first_seen: datetime
     last_seen: datetime
+    space: str = ""
 
 
 class Quarantine:
@@ -251,6 +257,7 @@ class Quarantine:
                 entry["count"],
                 entry["first_seen"],
                 entry["last_seen"],
+                entry.get("lane") or "",
             )
             for entry in cursor
         ]

@@ -23,6 +23,11 @@ class Spaces:
         document = self._spaces.find_one({"_id": space_id})
         return EmbeddingSpace.from_document(document) if document else None
 
+    def all(self) -> dict[str, EmbeddingSpace]:
+        """Every space that was ever recorded, by its id."""
+        rows = self._spaces.find().sort("_id", 1)
+        return {row["_id"]: EmbeddingSpace.from_document(row) for row in rows}
+
     def int8_scale(self, space_id: str, measure: Callable[[], float] | None = None) -> float | None:
         """The factor that brings the space's float32 vectors to int8; once fixed it stays.
 

@@ -118,6 +118,11 @@ class Stores:
         """A store's documents from before there was a mark have one now, where they are ours."""
         self._claims.update_one({"_id": str(store)}, {"$addToSet": {"marked": pipeline}})
 
+    def all(self) -> list[StoreKey]:
+        """Every place where vectors were ever stored."""
+        found = {row["_id"] for each in (self._stores, self._claims) for row in each.find({}, {})}
+        return [StoreKey.parse(name) for name in sorted(found)]
+
     def paths(self, collection: str) -> list[str]:
         """At which paths of a collection, named `database.collection`, vectors were ever stored."""
         start = f"{collection}:"

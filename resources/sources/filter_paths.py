@@ -22,10 +22,12 @@ def paths_of(query: Mapping[str, Any]) -> set[str]:
 
 def depends_on(query: Mapping[str, Any], path: str) -> bool:
     """Whether a query looks at a path, at something in it, or at what it is in."""
-    return any(
-        found == ANYTHING or overlap(found, path)
-        for found in map(_without_positions, paths_of(query))
-    )
+    return any(found == ANYTHING or overlap(found, path) for found in looked_at(query))
+
+
+def looked_at(query: Mapping[str, Any]) -> Iterator[str]:
+    """Paths that a query looks at, without places in lists; `ANYTHING` where it cannot be told."""
+    return map(_without_positions, paths_of(query))
 
 
 def _without_positions(path: str) -> str:

@@ -1,6 +1,7 @@
 """The resource `vector_store`: where vectors are stored, how, and how much a run may delete."""
 
 import dataclasses
+import re
 from collections.abc import Callable
 from typing import Literal, Self
 
@@ -10,12 +11,12 @@ from pymongo import MongoClient
 from resources.core.config import StrictResource
 from resources.core.errors import ConfigurationError
 from resources.core.lineage import lineage_path, rescore_path
-from resources.core.space import EmbeddingSpace
-from resources.core.store_key import StoreKey
+from resources.core.space import SPACE_ID, EmbeddingSpace
+from resources.core.store_key import StoreKey, placed
 from resources.core.vectors import Dtype, Element, VectorFormat, element_of
 from resources.sources.collection import CollectionOrigin
 from resources.sources.fields import overlap
-from resources.sources.filter_paths import depends_on
+from resources.sources.filter_paths import depends_on, looked_at
 from resources.sources.resource import SourceResource
 from resources.vector_store.layout import METADATA, TAKEN
 from resources.vector_store.ownership import INSERTED_FIELD
@@ -179,7 +180,9 @@ class VectorStoreResource(StrictResource):
                     "of their own"
                 )
             return
-        for path in (self.path, self.lineage_path, self.rescore_path):
+        read = {*looked_at(origin.filter), *source.text_shape().fields, *source.carry}
+        beside = sorted(name for name in read if self._beside(name))
+        for path in (self.path, self.lineage_path, self.rescore_path, *beside):
             if depends_on(origin.filter, path):
                 raise ConfigurationError(
                     f"the source's filter depends on {path!r}, which the run itself writes: take "
@@ -194,6 +197,16 @@ class VectorStoreResource(StrictResource):
                         f"the source's `{setting}` reads {path!r}, which the run itself writes: "
                         "take it out, or choose another `path` in vector_store"
                     )
+
+    def _beside(self, name: str) -> bool:
+        """Whether a field is where another space of the pipeline lies, or would: see `placed`."""
+        paths = (
+            placed(self.path, "SPACE"),
+            lineage_path(placed(self.path, "SPACE")),
+            rescore_path(placed(self.path, "SPACE")),
+        )
+        patterns = (re.escape(path).replace("SPACE", SPACE_ID) for path in paths)
+        return any(re.match(rf"{pattern}(\.|$)", name) for pattern in patterns)
 
     def _check_carried(self, source: SourceResource) -> None:
         clash = sorted({name for name in source.carry if name.split(".")[0] in TAKEN[self.layout]})

@@ -293,6 +293,12 @@ class VectorStore:
         """Chunks of this pipeline that have a vector."""
         return self.collection.count_documents(self.mine)
 
+    def count_mine(self, space_id: str) -> int:
+        """Vectors of one space at this path that this pipeline made."""
+        return self.collection.count_documents(
+            {f"{self.lineage_path}.space": space_id, **self.mine}
+        )
+
     def count_space(self, space_id: str) -> int:
         """Vectors of one space at this path, whichever pipeline made them."""
         return self.collection.count_documents({f"{self.lineage_path}.space": space_id})
@@ -410,21 +416,31 @@ class VectorStore:
                 f"`embeddings audit {self.pipeline} --repair` writes it anew"
             ) from error
 
-    def fine_vectors(self, ids: Sequence[Any]) -> dict[str, np.ndarray]:
-        """Vectors of the finer field, by key."""
-        cursor = self.collection.find({"_id": {"$in": list(ids)}}, {self.rescore_path: 1})
-        found = ((document["_id"], at_path(document, self.rescore_path)) for document in cursor)
-        return {key(chunk_id): from_bson(value) for chunk_id, value in found if value is not None}
+    def fine_vectors(self, ids: Sequence[Any], space_id: str) -> dict[str, np.ndarray]:
+        """Vectors of the finer field that are of a space, by key."""
+        found = self._of_space(ids, self.rescore_path, space_id)
+        return {key(chunk_id): from_bson(value) for chunk_id, value in found}
 
-    def indexed_vectors(self, ids: Sequence[Any]) -> dict[str, np.ndarray]:
+    def indexed_vectors(self, ids: Sequence[Any], space_id: str) -> dict[str, np.ndarray]:
         """Vectors of the indexed field as float32 of their values (bits: -1 and 1), by key."""
-        cursor = self.collection.find({"_id": {"$in": list(ids)}}, {self.path: 1})
-        found = ((row["_id"], readable(at_path(row, self.path))) for row in cursor)
+        found = (
+            (chunk_id, readable(value))
+            for chunk_id, value in self._of_space(ids, self.path, space_id)
+        )
         return {
             key(chunk_id): as_floats(vector, self.element)
             for chunk_id, vector in found
             if vector is not None
         }
+
+    def _of_space(self, ids: Sequence[Any], path: str, space_id: str) -> Iterator[tuple[Any, Any]]:
+        """What is at a path of documents whose vector is of a space: another may replace it."""
+        space = f"{self.lineage_path}.space"
+        cursor = self.collection.find({"_id": {"$in": list(ids)}}, {path: 1, space: 1})
+        for document in cursor:
+            value = at_path(document, path)
+            if value is not None and at_path(document, space) == space_id:
+                yield document["_id"], value
 
     def chunks(self, wanted: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
         """Chunks of this pipeline with their text, place and source, found by a filter."""

@@ -55,6 +55,11 @@ def test_it_lies_at_a_path_of_its_own_and_serves_once_it_is_promoted(
         time.sleep(0.05)
     tonight = workshop.run()
     assert tonight.embedding_batches["embedded"] == 0
+    path = f"embedding__{ready}"
+    made = tonight.stored_vectors["dagster/column_lineage"].deps_by_column
+    assert [dep.column_name for dep in made[path]] == ["vector"], "the path that serves"
+    used = tonight.search_index["dagster/column_lineage"].deps_by_column
+    assert [dep.column_name for dep in used[path]] == [path]
     assert "candidate" in tonight.candidate_space
     assert workshop.vectors.find_one({"_id": 3}) == after
     with open_pipeline(workshop.pipeline) as o:

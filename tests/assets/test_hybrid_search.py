@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from assets.work.searching.queries import QueryEmbedder
 from pipelines.operations.plan import dry_run
 from pipelines.operations.search import open_searcher
 from resources.core.errors import QueryRefused, SearchIndexError
@@ -81,7 +82,7 @@ def test_a_mode_without_its_index_is_refused_before_anything_is_embedded(worksho
     workshop.settings["search_index"]["text"] = None
     assert workshop.run().success
     with open_searcher(workshop.pipeline) as searcher:
-        monkeypatch.setattr(searcher, "_embedder_of", None)
+        monkeypatch.setattr(QueryEmbedder, "embed", lambda *_: pytest.fail("it was embedded"))
         for mode in ("text", "hybrid"):
             with pytest.raises(QueryRefused, match=r"declare `text: \{\}` in search_index"):
                 searcher.search("a hat", mode=mode)  # pyright: ignore[reportArgumentType]

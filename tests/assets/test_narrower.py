@@ -3,6 +3,7 @@
 import secrets
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -107,7 +108,7 @@ def test_broken_off_it_goes_on_with_what_is_left_and_embeds_what_is_damaged(
     # The second of three batches cannot be written.
     left = [2]
 
-    def torn(self: object, *given: object) -> object:
+    def torn(self: Any, *given: Any) -> Any:
         left[0] -= 1
         if not left[0]:
             raise OSError("the disk is full")

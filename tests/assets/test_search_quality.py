@@ -20,7 +20,7 @@ from assets.quality_checks import no_worse_than_before
 from assets.report import quality
 from assets.work.opened import Opened
 from assets.work.quality import Measured, measure, measured, measuring, vectors
-from assets.work.searching import serving
+from assets.work.searching import following
 from pipelines.cli.run import quality as said_of
 from pipelines.framework.catalog import open_pipeline
 from pipelines.framework.outcome import quality as as_json
@@ -484,7 +484,7 @@ def test_queries_that_are_edited_meanwhile_are_measured_as_they_are(
 def test_an_index_that_is_built_meanwhile_is_measured_instead(shop, o, monkeypatch):
     forget(o)
     for name in ("STALE_SECONDS", "LOOK_SECONDS"):
-        monkeypatch.setattr(serving, name, 0)
+        monkeypatch.setattr(following, name, 0)
     before = o.batches.rankings.kept(o.name)
     check, built = measuring.check_ids, []
 

@@ -1,6 +1,7 @@
 """How far one space of a pipeline is behind another: counted in the documents that hold both."""
 
 from dataclasses import dataclass
+from typing import Any
 
 from assets.work.opened import Opened
 
@@ -37,8 +38,16 @@ class Behind:
         return f"it is stale: of {self.chunks:,} chunks {said}"
 
 
-def behind(this: Opened, other: Opened) -> Behind | None:
+def behind(this: Opened, other: Opened, *, seconds: float = 0) -> Behind | None:
     """Compare two spaces chunk by chunk, in the server.
+
+    Args:
+        this: In the one.
+        other: In the other.
+        seconds: That it may take; 0: however long, since it is wanted.
+
+    Raises:
+        ExecutionTimeout: It takes longer.
 
     Returns:
         None where they are cut by different chunkers: no chunk of one is a chunk of the other.
@@ -62,7 +71,9 @@ def behind(this: Opened, other: Opened) -> Behind | None:
             }
         },
     ]
-    found = next(iter(theirs.collection.aggregate(stages)), {"chunks": 0, "there": 0, "same": 0})
+    limit: dict[str, Any] = {"maxTimeMS": int(seconds * 1_000)} if seconds else {}
+    rows = theirs.collection.aggregate(stages, **limit)
+    found = next(iter(rows), {"chunks": 0, "there": 0, "same": 0})
     stored = mine.collection.count_documents(
         {f"{mine.lineage_path}.space": this.space.id, **mine.mine}
     )

@@ -204,6 +204,7 @@ class Served:
         self.store = _Store(self.index, rows, variant.format or VectorFormat("float32", "float32"))
         self.opened = SimpleNamespace(search_index=variant)
         self.fetched: Sequence[str] = ()
+        self.leftover = None
         self.one_chunk_each = rows.pieces.one_chunk_each
 
     def documents(self, hits: Sequence[Hit]) -> dict[str, Mapping[str, Any]]:
@@ -229,7 +230,7 @@ class _Store:
     def element(self) -> Element:
         return element_of(self.format.dtype)
 
-    def fine_vectors(self, ids: Sequence[Any]) -> dict[str, np.ndarray]:
+    def fine_vectors(self, ids: Sequence[Any], space_id: str) -> dict[str, np.ndarray]:
         return self.index.fine(ids) if ids else {}
 
     def text(self, document: Mapping[str, Any]) -> str:

@@ -112,7 +112,8 @@ class _Search:
         if request.min_score is not None:
             best = [each for each in best if each.hit.score >= request.min_score]
         if request.diversity:
-            vectors = self.serving.store.indexed_vectors([each.hit.id for each in best])
+            ids = [each.hit.id for each in best]
+            vectors = self.serving.store.indexed_vectors(ids, self.serving.space.id)
             best = diverse(best, vectors, request.diversity, request.limit)
         return Finding(
             self.serving,
@@ -192,7 +193,10 @@ class _Search:
         store = self.serving.store
         assert self.fine is not None
         assert store.format.rescore
-        finer = store.fine_vectors([hit.id for hit in hits])
+        finer = store.fine_vectors([hit.id for hit in hits], self.serving.space.id)
+        if self.serving.leftover and len(finer) < len(hits):
+            self.notes.append("the finer vectors are being replaced: the first order stands")
+            return list(hits[:limit])
         return rescored(hits, self.fine, finer, store.format.rescore, limit)
 
     def _grouped(self, hits: Sequence[Hit]) -> list[Best]:

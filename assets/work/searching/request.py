@@ -29,6 +29,8 @@ class SearchOptions(TypedDict, total=False):
         diversity: 0 to 1: how much a hit that is like a better one loses (MMR); 0.
         min_score: Leave out hits below this score.
         rerank: Whether the pipeline's reranker, if it has one, orders the hits anew.
+        space: Ask another of the pipeline's spaces than the one that serves: its id, or how that
+            begins.
     """
 
     limit: int
@@ -43,6 +45,7 @@ class SearchOptions(TypedDict, total=False):
     diversity: float
     min_score: float | None
     rerank: bool
+    space: str | None
 
 
 @dataclass(frozen=True)
@@ -65,6 +68,7 @@ class Request:
     diversity: float = 0.0
     min_score: float | None = None
     rerank: bool = True
+    space: str | None = None
 
     @classmethod
     def of(cls, options: Mapping[str, Any]) -> "Request":
@@ -84,6 +88,8 @@ class Request:
             raise QueryRefused(f"diversity is {self.diversity!r}: give a number from 0 to 1")
         if self.min_score is not None and not _is_number(self.min_score, -math.inf, math.inf):
             raise QueryRefused(f"min_score is {self.min_score!r}: give a number")
+        if self.space is not None and not isinstance(self.space, str):
+            raise QueryRefused(f"space is {self.space!r}: give the beginning of a space's id")
 
     @cached_property
     def query(self) -> Query:

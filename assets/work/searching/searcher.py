@@ -4,17 +4,21 @@ import asyncio
 import dataclasses
 import threading
 import time
-from collections.abc import Mapping, Sequence
-from contextlib import ExitStack
-from typing import Any, Unpack
+from collections import OrderedDict
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from typing import Any, TypeVar, Unpack
 
 import numpy as np
-from pymongo.errors import PyMongoError
+from pymongo.errors import ConnectionFailure, PyMongoError
 
 from assets.work.opened import Opened
-from assets.work.searching.answer import SearchAnswer, SearchHit
+from assets.work.searching.answer import SearchAnswer
+from assets.work.searching.answering import answers_of
+from assets.work.searching.choosing import SpaceAsked, asked, chosen
+from assets.work.searching.embedders import Embedders
 from assets.work.searching.finding import Asked, Finding, Reranking
-from assets.work.searching.passages import contexts
+from assets.work.searching.following import Follower
 from assets.work.searching.queries import QueryEmbedder
 from assets.work.searching.rankings import (
     CANDIDATES,
@@ -25,16 +29,21 @@ from assets.work.searching.rankings import (
     rankings,
 )
 from assets.work.searching.request import Request, SearchOptions
-from assets.work.searching.serving import Follower, Serving
+from assets.work.searching.serving import Serving
+from assets.work.searching.state import State
 from resources.batch_store.evaluations import QueryWindow
 from resources.core.errors import QueryRefused
-from resources.core.keys import key
 from resources.core.once import once
 from resources.core.space import EmbeddingSpace
 from resources.mongodb.deployment import explain
+from resources.registry.pipeline_spaces import SpaceEntry
 from resources.search_index.query import Mode
-from resources.sources.fields import MISSING, lookup
-from resources.vector_store.store import SOURCE_FIELD
+
+MAX_OTHERS = 2
+"""Spaces that are asked by their ids, beside the one that serves: each may hold a model and an
+index in memory."""
+
+T = TypeVar("T")
 
 Asking = str | Sequence[float] | np.ndarray | Question
 """A text, one vector in the index's space, as its provider returns it, or a text with its vector;
@@ -44,25 +53,35 @@ the filter is the search's."""
 class Searcher:
     """Any number of threads may ask it.
 
-    Every answer is of one version of the index: the newest, which it notices within a second.
+    Every answer is of one space and one version of its index: of the space that serves, and the
+    newest, which it notices within a second; or of the space that is asked for.
 
     Args:
         opened: The pipeline.
         stack: Closes what embeds the queries.
         follow: Look for new versions in a thread of its own.
         pinned: To the space that the pipeline is opened in, whichever one serves.
+        given: Somebody has named the embedder for this: a space that it is not of is refused.
     """
 
     def __init__(
-        self, opened: Opened, stack: ExitStack, *, follow: bool = True, pinned: bool = False
+        self,
+        opened: Opened,
+        stack: ExitStack,
+        *,
+        follow: bool = True,
+        pinned: bool = False,
+        given: bool = False,
     ) -> None:
-        self._opened, self._stack = opened, stack
-        self._embedders: dict[tuple[str, str], QueryEmbedder] = {}
+        self._opened, self._given = opened, given
+        self._embedders = Embedders()
+        stack.callback(self._embedders.close)
         self._opening = threading.RLock()
-        # Now, and not in one of the threads that ask.
-        self._embedder_of(opened if pinned else opened.serving)
         self._counted: tuple[Serving, BareServing] | None = None
-        self._follower = Follower(opened, in_background=follow, pinned=pinned)
+        self._others: OrderedDict[str, Follower] = OrderedDict()
+        self._follower = Follower(
+            opened, self._embedders, in_background=follow, pinned=pinned, given=given
+        )
 
     @property
     def name(self) -> str:
@@ -78,14 +97,25 @@ class Searcher:
         """
         return self.serving().space
 
-    def serving(self) -> Serving:
+    def serving(self, space: str | None = None) -> Serving:
         """The index as it is now, with what it can be asked for.
+
+        Args:
+            space: Of another space than the one that serves: its id, or how it begins.
 
         Raises:
             EmbeddingsError: As `search`.
         """
+        return self._asked_of(space, lambda state, _: state.serving)
+
+    def spaces(self) -> list[SpaceAsked]:
+        """Those that can be asked, the one that serves first.
+
+        Raises:
+            DeploymentError: The deployment is out of reach.
+        """
         try:
-            return self._follower.current()
+            return asked(self._opened, self._follower.record())
         except PyMongoError as error:
             raise explain(error, self._opened.mongodb.describe()) from error
 
@@ -111,17 +141,22 @@ class Searcher:
         """
         start = time.monotonic()
         request = Request.of(options)
-        try:
-            serving = self._follower.current()
-            placed = serving.store.placed(request.filter)
-            if placed is not request.filter:
-                request = dataclasses.replace(request, filter=placed)
-            reranking = self._reranking if request.rerank else None
-            asked = self._asked(queries, request, serving)
-            findings = [Finding.of(serving, each, request, reranking) for each in asked]
-            return self._answers(serving, request, findings, start)
-        except PyMongoError as error:
-            raise explain(error, self._opened.mongodb.describe()) from error
+
+        def answered(state: State, notes: Sequence[str]) -> list[SearchAnswer]:
+            serving = state.serving
+            mine = dataclasses.replace(request, filter=serving.store.placed(request.filter))
+            reranking = self._reranking if mine.rerank else None
+            asked = self._asked(queries, mine, state)
+            findings = [Finding.of(serving, each, mine, reranking) for each in asked]
+            return answers_of(serving, mine, findings, notes, start)
+
+        space = request.space
+        if space is None:  # a vector that says whose it is is asked there
+            spaces = {getattr(query, "space", None) for query in queries}
+            space = spaces.pop() if len(spaces) == 1 else None
+            if spaces:
+                raise QueryRefused("the queries are of several spaces: ask them one by one")
+        return self._asked_of(space, answered, _found)
 
     def rankings(
         self,
@@ -156,13 +191,14 @@ class Searcher:
             group_by_source=True,
             rerank=rerank,
         )
-        try:
-            serving, reranking = self._follower.current(), self._reranking if rerank else None
+        reranking = self._reranking if rerank else None
+
+        def found(state: State, notes: Sequence[str]) -> list[Found]:
             # A model reads the texts of what was found; who else only counts needs none.
-            asked = serving if reranking else self._bare(serving)
+            asked = state.serving if reranking else self._bare(state.serving)
             return rankings(asked, questions, request, reranking)
-        except PyMongoError as error:
-            raise explain(error, self._opened.mongodb.describe()) from error
+
+        return self._asked_of(None, found)
 
     async def asearch(self, query: Asking, **options: Unpack[SearchOptions]) -> SearchAnswer:
         """As `search`, in a thread."""
@@ -174,9 +210,13 @@ class Searcher:
         """As `search_many`, in a thread."""
         return await asyncio.to_thread(self.search_many, queries, **options)
 
-    def embed_queries(self, texts: Sequence[str]) -> np.ndarray:
-        """Vectors of texts as queries: of the space's element type, shape (texts, columns)."""
-        return self._queries.embed(texts)
+    def embed_queries(self, texts: Sequence[str], *, space: str | None = None) -> np.ndarray:
+        """Vectors of texts as queries: of the space's element type, shape (texts, columns).
+
+        Who keeps a vector says by `space` where it belongs, here and when it is asked: another
+        space may serve by then.
+        """
+        return self._asked_of(space, lambda state, _: state.embedder.embed(texts))
 
     def query_window(self, texts: Sequence[str]) -> QueryWindow:
         """Vectors of texts as queries, with the reasons of those that will never have one.
@@ -184,37 +224,91 @@ class Searcher:
         Raises:
             ProviderError: It is out of reach, or refuses for the time being.
         """
-        return self._queries.window(texts)
+        return self._asked_of(None, lambda state, _: state.embedder.window(texts))
 
-    def embed_documents(self, texts: Sequence[str]) -> np.ndarray:
+    def embed_documents(self, texts: Sequence[str], *, space: str | None = None) -> np.ndarray:
         """Vectors of texts as documents: of the space's element type, shape (texts, columns).
 
         Raises:
             ProviderError: It refuses a text.
         """
-        return self._queries.embed(texts, "document")
+        return self._asked_of(space, lambda state, _: state.embedder.embed(texts, "document"))
 
-    def prepare(self) -> None:
+    def prepare(self, space: str | None = None) -> None:
         """Load a model that lies on this machine, so that no question waits for it."""
-        self._queries.prepare()
+        self._asked_of(space, lambda state, _: state.embedder.prepare())
 
     def close(self) -> None:
         self._follower.close()
+        with self._opening:
+            others = list(self._others.values())
+            self._others.clear()
+        for each in others:
+            each.close()
 
     # --- one call
 
-    def _embedder_of(self, opened: Opened) -> QueryEmbedder:
-        """What embeds queries in the space that a pipeline is opened in."""
-        name = opened.space.id, opened.embedder.query_settings()
+    def _asked_of(
+        self,
+        space: str | None,
+        ask: Callable[[State, Sequence[str]], T],
+        good: Callable[[T], bool] = lambda found: True,
+    ) -> T:
+        """What is answered in one state of one space.
+
+        What it is asked in may go meanwhile: another space serves, and the one before is retired.
+        So where that fails, or finds nothing, the question goes to what is there then.
+        """
+        try:
+            with self._used(space) as (follower, state):
+                try:
+                    found = ask(state, follower.notes)
+                    if good(found) or follower.look(anew=True) is state:
+                        return found
+                except ConnectionFailure:
+                    raise
+                except Exception:
+                    if follower.look(anew=True) is state:
+                        raise
+            with self._used(space) as (follower, state):
+                return ask(state, follower.notes)
+        except PyMongoError as error:
+            raise explain(error, self._opened.mongodb.describe()) from error
+
+    @contextmanager
+    def _used(self, space: str | None) -> Iterator[tuple[Follower, State]]:
+        """A state of the space that serves, or of the one that is named."""
+        entry = None if space is None else chosen(self._follower.record(), space)
+        if entry is None or entry.space_id == self._follower.space_id:
+            with self._follower.used() as state:
+                if entry is None or state.serving.space.id == entry.space_id:
+                    yield self._follower, state
+                    return
+        other = self._other(entry)
+        with other.used() as state:
+            yield other, state
+
+    def _other(self, entry: SpaceEntry) -> Follower:
+        """Of a space that is asked for by its id; the one that was asked longest ago goes."""
         with self._opening:
-            if name not in self._embedders:
-                embedder = self._stack.enter_context(opened.embedder.open())
-                self._embedders[name] = QueryEmbedder(embedder)
-            return self._embedders[name]
+            found = self._others.get(entry.space_id)
+            if found is None:
+                found = self._others[entry.space_id] = Follower(
+                    self._opened.in_space(entry),
+                    self._embedders,
+                    in_background=False,
+                    pinned=True,
+                    given=self._given,
+                )
+            self._others.move_to_end(entry.space_id)
+            more = [self._others.popitem(last=False)[1]] if len(self._others) > MAX_OTHERS else []
+        for each in more:
+            each.close()
+        return found
 
     @property
     def _queries(self) -> QueryEmbedder:
-        return self._embedder_of(self.serving().opened)
+        return self._asked_of(None, lambda state, _: state.embedder)
 
     def _bare(self, serving: Serving) -> BareServing:
         """The same for as long as the index is: what it has asked for stays known."""
@@ -237,8 +331,9 @@ class Searcher:
         reranker.prepare()
         return Reranking(reranker, self._opened.reranker.candidates)
 
-    def _asked(self, queries: Sequence[Asking], request: Request, serving: Serving) -> list[Asked]:
+    def _asked(self, queries: Sequence[Asking], request: Request, state: State) -> list[Asked]:
         """The questions with their vectors; refuses what cannot be answered before it embeds."""
+        serving = state.serving
         texts = {at: query for at, query in enumerate(queries) if isinstance(query, str)}
         worded = {at: each.text for at, each in enumerate(queries) if isinstance(each, Question)}
         if not all(text.strip() for text in [*texts.values(), *worded.values()]):
@@ -253,8 +348,8 @@ class Searcher:
             return [Asked(both[at], None) for at in range(len(queries))]
         vectors: dict[int, np.ndarray] = {}
         if texts:
-            embedder = self._embedder_of(serving.opened)
-            vectors = dict(zip(texts, embedder.embed(list(texts.values())), strict=True))
+            found = state.embedder.embed(list(texts.values()))
+            vectors = dict(zip(texts, found, strict=True))
         found = []
         for at, query in enumerate(queries):
             if isinstance(query, str):
@@ -265,36 +360,11 @@ class Searcher:
                 found.append(Asked("", _vector(query, serving.space)))
         return found
 
-    def _answers(
-        self, serving: Serving, request: Request, findings: Sequence[Finding], start: float
-    ) -> list[SearchAnswer]:
-        present = serving.documents([best.hit for found in findings for best in found.best])
-        around = contexts(serving.store, present, request.expand) if request.expand else {}
-        answers = []
-        for found in findings:
-            hits = [
-                _hit(serving, best.hit, present[key(best.hit.id)], best.others, around)
-                for best in found.best
-                if key(best.hit.id) in present
-            ]
-            answers.append(
-                SearchAnswer(
-                    found.asked.shown,
-                    hits,
-                    serving.space,
-                    serving.index.entry.engine,
-                    serving.key,
-                    0.0,
-                    found.scored_by,
-                    found.stage(),
-                    "" if hits else found.why_empty(),
-                    request.mode,
-                    serving.index.entry.version,
-                    found.notes,
-                )
-            )
-        seconds = time.monotonic() - start
-        return [dataclasses.replace(answer, seconds=seconds) for answer in answers]
+
+def _found(answers: Sequence[SearchAnswer]) -> bool:
+    """Whether there is something, and the vectors that were found are still there."""
+    lineages = [hit.lineage for answer in answers for hit in answer.hits]
+    return bool(lineages) and all(len(each) > 1 for each in lineages)
 
 
 def _vector(values: Any, space: EmbeddingSpace) -> np.ndarray:
@@ -314,24 +384,3 @@ def _vector(values: Any, space: EmbeddingSpace) -> np.ndarray:
     if space.element == "float32":
         return vector.astype(np.float32)
     return vector  # the index refuses another element type
-
-
-def _hit(
-    serving: Serving,
-    hit: Any,
-    document: Mapping[str, Any],
-    others: int,
-    around: Mapping[str, str],
-) -> SearchHit:
-    values = {name: lookup(document, at) for name, at in serving.shown.items()}
-    return SearchHit(
-        hit.id,
-        hit.score,
-        serving.store.text(document),
-        {name: value for name, value in values.items() if value is not MISSING},
-        serving.store.lineage(document) or {},
-        document.get(SOURCE_FIELD, hit.id),
-        hit.ranks,
-        others,
-        around.get(key(hit.id)),
-    )

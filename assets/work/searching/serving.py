@@ -1,28 +1,18 @@
-"""What a search goes by: one state of a pipeline's index, and the newest one at all times."""
+"""What a search goes by: one state of a pipeline's index."""
 
-import threading
-import time
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
-from pymongo.errors import PyMongoError
-
 from assets.work.opened import Opened
-from resources.core.errors import EmbeddingsError, QueryRefused
+from assets.work.searching.leftover import Leftover
+from resources.core.errors import QueryRefused
 from resources.core.keys import key
 from resources.core.space import EmbeddingSpace
-from resources.registry.indexes import IndexEntry
 from resources.search_index.engine import ServedIndex
 from resources.search_index.query import Hit
 from resources.sources.chunking import PLACE_FIELD
 from resources.vector_store.store import SOURCE_FIELD, VectorStore
-
-LOOK_SECONDS = 0.5
-"""So often the registry is asked for a newer version of the index."""
-STALE_SECONDS = 1.0
-"""A search does not go by what was looked up longer ago."""
 
 
 @dataclass(frozen=True)
@@ -33,6 +23,7 @@ class Serving:
         shown: The fields of a hit: what the pipeline carries or filters by, by name, each with
             where it lies in a document.
         fetched: All fields that are read of a hit's document.
+        leftover: Of the space's vectors, where another space replaces them.
     """
 
     opened: Opened
@@ -42,6 +33,7 @@ class Serving:
     key: str
     shown: Mapping[str, str]
     fetched: Sequence[str]
+    leftover: Leftover | None = None
 
     @classmethod
     def of(cls, opened: Opened) -> "Serving":
@@ -68,7 +60,8 @@ class Serving:
         shown = {name: store.place(name) for name in names}
         beside = [] if store.in_place else [SOURCE_FIELD, PLACE_FIELD]
         fetched = [*shown.values(), *store.text_shape.fields, store.lineage_path, *beside]
-        return cls(opened, opened.engine.serve(), space, store, name, shown, fetched)
+        leftover = Leftover.of(opened, entry.engine)
+        return cls(opened, opened.engine.serve(), space, store, name, shown, fetched, leftover)
 
     def documents(self, hits: Sequence[Hit]) -> dict[str, Mapping[str, Any]]:
         """By key, of those that were not removed since the index was built.
@@ -79,6 +72,11 @@ class Serving:
         fetched = self.store.documents(missing, self.fetched) if missing else {}
         known = {key(hit.id): hit.document or fetched.get(key(hit.id)) for hit in hits}
         return {name: document for name, document in known.items() if document is not None}
+
+    def notes(self) -> list[str]:
+        """What is to be known of every answer, as sentences."""
+        said = self.leftover.note() if self.leftover else ""
+        return [said] if said else []
 
     @property
     def one_chunk_each(self) -> bool:
@@ -97,83 +95,4 @@ def _space(opened: Opened, space_id: str) -> EmbeddingSpace:
         f"the index of {opened.name} holds vectors of the space {space_id}, but the "
         f"embedder would put the query into {mine.id} ({why}): run the pipeline with this "
         "embedder first, or search with the one that made the index"
-    )
-
-
-class Follower:
-    """The newest state of an index, however long it is held.
-
-    Args:
-        opened: The pipeline as its settings have it; it stays open for as long as this is used.
-        in_background: Look in a thread of its own, so that no search waits for a new version.
-        pinned: Stay in the space that the pipeline is opened in, whichever serves.
-    """
-
-    def __init__(self, opened: Opened, *, in_background: bool, pinned: bool = False) -> None:
-        self._opened, self._pinned = opened, pinned
-        self._lock = threading.Lock()
-        self._serving: Serving | None = None
-        self._looked = float("-inf")
-        self._closed = threading.Event()
-        if in_background:
-            name = f"searcher-{opened.name}"
-            threading.Thread(target=self._follow, name=name, daemon=True).start()
-
-    def current(self) -> Serving:
-        """The newest, seen no longer than `STALE_SECONDS` ago.
-
-        Raises:
-            QueryRefused: As `Serving.of`; likewise what follows.
-            SearchIndexError: There is none that can be read.
-            DeploymentError: The deployment is out of reach.
-        """
-        serving = self._serving
-        if serving is not None and time.monotonic() - self._looked < STALE_SECONDS:
-            return serving
-        return self._look()
-
-    def close(self) -> None:
-        self._closed.set()
-        self._serving = None
-
-    def _look(self) -> Serving:
-        with self._lock:
-            serving = self._serving
-            if serving is not None and time.monotonic() - self._looked < LOOK_SECONDS:
-                return serving  # another thread just looked
-            begun = time.monotonic()
-            if serving is None or self._newer(serving):
-                # What is refused now must not be answered from before.
-                self._serving = None
-                self._serving = serving = Serving.of(self._now())
-            self._looked = begun
-            return serving
-
-    def _now(self) -> Opened:
-        opened = self._opened.again()
-        return opened if self._pinned else opened.serving
-
-    def _newer(self, serving: Serving) -> bool:
-        if not self._pinned:
-            spaces = self._opened.registry.of_pipelines
-            serves = spaces.get(self._opened.name, self._opened.base_key).serving
-            if serves not in (None, serving.space.id):
-                return True
-        entry = self._opened.registry.indexes.get(serving.key)
-        return entry is None or _identity(entry) != _identity(serving.index.entry)
-
-    def _follow(self) -> None:
-        while not self._closed.wait(LOOK_SECONDS):
-            with suppress(EmbeddingsError, PyMongoError):
-                self._look()  # else the next search looks for itself, and says what is wrong
-
-
-def _identity(entry: IndexEntry) -> tuple[object, ...]:
-    return (
-        entry.engine,
-        entry.space_id,
-        entry.version,
-        entry.definition,
-        entry.text_definition,
-        entry.fingerprint,
     )

@@ -12,7 +12,7 @@ from assets.work.opened import Opened
 from pipelines.framework.catalog import as_pipeline, missing_variables, open_pipeline
 from pipelines.framework.instance import check_home, instance_home
 from pipelines.framework.pipeline import EmbeddingPipeline
-from pipelines.operations.doctor import models, workspace
+from pipelines.operations.doctor import models, spaces, workspace
 from pipelines.operations.doctor.finding import Finding, explained, problem
 from pipelines.operations.doctor.workspace import Sought
 from resources.batch_store.files import Files
@@ -98,6 +98,9 @@ def examine(
                 yield explained(models.CATALOGUE, opened, models.look_up)
                 if online and "embedder" not in missing.values():
                     yield explained(models.ONLINE, opened, models.ask)
+            sound = all(each.state != "problem" for each in found)
+            if topic == "MongoDB" and sound and not opened.mongodb.asleep:
+                yield from spaces.look(opened)
         # What has been told once need not be told again.
         if "MongoDB" in looks and all(each.state == "ok" for each in found):
             yield explained("pre-flight", opened, _preflight)
@@ -236,7 +239,9 @@ def _preflight(opened: Opened) -> Finding:
     if opened.mongodb.asleep:
         opened.check_settings()
         return Finding("pre-flight", "ok", "the settings fit; the server is asked by the first run")
-    opened.check()
+    opened.main.check()
+    if opened.candidate is not None:
+        opened.candidate.check()
     return Finding("pre-flight", "ok", "nothing here would stop a run before it reads the source")
 
 

@@ -3,7 +3,7 @@
 from assets.work.opened import Opened
 from pipelines.operations.doctor.finding import Finding
 from resources.embedders.provider import Provider
-from resources.models import catalogue
+from resources.models import catalogue, lifecycle
 
 CATALOGUE, ONLINE = "catalogue", "online"
 
@@ -30,9 +30,8 @@ def look_up(opened: Opened) -> Finding:
             f"is it spelt as the provider has it (`embeddings models`; `embeddings doctor --online`"
             f" asks)? One of your own goes into the file that {catalogue.VARIABLE} names",
         )
-    if entry.status != "active":
-        said = f": its maker recommends {entry.successor}" if entry.successor else ""
-        return Finding(CATALOGUE, "note", f"{name} is {entry.status}{said}")
+    if old := lifecycle.outdated(entry.provider, entry.model):
+        return Finding(CATALOGUE, "note", f"{provider.kind}/{old}", old.way_out(opened.name))
     return Finding(CATALOGUE, "ok", f"{name}, {entry.status}")
 
 

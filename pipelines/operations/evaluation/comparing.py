@@ -7,6 +7,7 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
+from assets.work.configured import RESOURCES
 from assets.work.evaluating.candidates import BASELINE, Asked, Candidate
 from assets.work.evaluating.comparing import Comparing
 from assets.work.evaluating.figures import Changed, Compared, Row
@@ -15,6 +16,7 @@ from assets.work.evaluating.sample import Sample
 from assets.work.opened import Opened
 from pipelines.framework.catalog import as_pipeline, open_pipeline
 from pipelines.framework.pipeline import EmbeddingPipeline
+from pipelines.framework.run_config import resource_values
 from pipelines.operations.evaluation.changed import changed
 from pipelines.operations.evaluation.trec import RunFiles
 from resources.core.errors import ConfigurationError, EmbeddingsError, EvaluationError
@@ -106,11 +108,18 @@ def _opened(
 ) -> Candidate:
     try:
         o = stack.enter_context(open_pipeline(pipeline, [*overrides, *files], log=log))
+        if name == BASELINE and not _asks(overrides):
+            o = o.serving  # what people search, whatever the pipeline's own files ask for by now
         return Candidate(name, [str(file) for file in files], o)
     except EmbeddingsError as error:
         if not files:
             raise
         raise type(error)(f"candidate {name}: {error}") from error
+
+
+def _asks(overrides: Files) -> bool:
+    """Whether they choose how the pipeline as it stands is embedded."""
+    return bool(resource_values(overrides, RESOURCES)["embedder"])
 
 
 def _files(candidate: str | Path | Files) -> Files:

@@ -47,10 +47,11 @@ def search(
         EmbeddingsError: No index yet, no server, no key.
     """
     found = as_pipeline(pipeline)
-    settings = _settings(found, overrides)
+    space = options.pop("space", None)
+    settings = _settings(found, overrides, space)
 
     def opened(stack: ExitStack) -> Searcher:
-        return stack.enter_context(open_searcher(found, overrides, follow=False))
+        return stack.enter_context(open_searcher(found, overrides, follow=False, space=space))
 
     with _kept.searcher(settings, opened) as (searcher, was_open):
         try:
@@ -69,7 +70,9 @@ def close() -> None:
     _kept.close()
 
 
-def _settings(pipeline: EmbeddingPipeline, overrides: Sequence[str | Path]) -> str:
+def _settings(
+    pipeline: EmbeddingPipeline, overrides: Sequence[str | Path], space: str | None
+) -> str:
     """Another string whenever anything changes that a searcher is opened by."""
     parts = [
         pipeline.name,
@@ -77,6 +80,7 @@ def _settings(pipeline: EmbeddingPipeline, overrides: Sequence[str | Path]) -> s
         find_project(),
         pipeline.texts(overrides),
         sorted(os.environ.items()),
+        space,
     ]
     return hashlib.sha256(repr(parts).encode()).hexdigest()
 

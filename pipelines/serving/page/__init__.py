@@ -7,7 +7,7 @@ from functools import cache
 from pathlib import Path
 
 FOLDER = Path(__file__).parent
-SCRIPTS = ("dom.js", "state.js", "compare.js", "hits.js", "main.js")
+SCRIPTS = ("dom.js", "state.js", "spaces.js", "compare.js", "hits.js", "main.js")
 
 
 @dataclass(frozen=True)

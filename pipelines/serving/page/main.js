@@ -59,20 +59,25 @@ async function describe() {
   about.className = "about";
   about.replaceChildren();
   if (!name) return;
-  if (!details.has(name)) {
-    about.textContent = `Opening ${name}: its model and its index are loaded once …`;
+  const space = form.elements.space.value;
+  const key = JSON.stringify([name, space]);
+  const current = () => form.elements.pipeline.value === name && form.elements.space.value === space;
+  if (!details.has(key)) {
+    about.textContent = `Opening ${space || name}: its model and its index are loaded once …`;
     try {
-      details.set(name, await ask(`/pipelines/${encodeURIComponent(name)}`));
+      const of = space ? `?space=${encodeURIComponent(space)}` : "";
+      details.set(key, await ask(`/pipelines/${encodeURIComponent(name)}${of}`));
     } catch (error) {
-      if (form.elements.pipeline.value === name) {
+      if (current()) {
         about.className = "about bad";
         about.textContent = error.message;
       }
       return;
     }
   }
-  if (form.elements.pipeline.value !== name) return;
-  const found = details.get(name);
+  if (!current()) return;
+  const found = details.get(key);
+  offerSpaces(found.spaces);
   const why = Object.entries(found.modes).filter(([, reason]) => reason);
   const line = `${plural(found.vectors, "vector")} of ${found.dimensions} dimensions by ${found.model} · engine ${found.engine} · ${found.index}`;
   about.replaceChildren(line);
@@ -129,6 +134,7 @@ function modes(found) {
 // --- asking
 
 async function search() {
+  if (form.elements.compare.value === "space" && !spaces.length) await describe();
   const state = readForm();
   asking?.abort();
   asking = new AbortController();
@@ -154,6 +160,12 @@ function sidesOf(state) {
       { title: "Exact", name: "exact", body: bodyOf(state, own, { exact: true }) },
       { title: "Approximate", name: "approximate", body: bodyOf(state, own, { exact: false }) },
     ];
+  }
+  if (state.compare === "space") {
+    return [state.space, state.against].map((space) => {
+      const name = spaceName(space);
+      return { title: name, name, body: bodyOf(state, own, { space }) };
+    });
   }
   if (state.compare === "pipeline") {
     return [own, state.other].map((name) => ({ title: name, name, body: bodyOf(state, name) }));
@@ -181,7 +193,8 @@ function show(sides, replies, state) {
   let marks = [[], []];
   if (two && replies.every((reply) => !(reply instanceof Error))) {
     const [left, right] = replies.map((reply) => reply.answers[0].hits);
-    const bySource = state.compare === "pipeline" && state.pipeline !== state.other;
+    // Another pipeline, or another space, may cut its texts in other ways.
+    const bySource = state.compare === "space" || (state.compare === "pipeline" && state.pipeline !== state.other);
     const found = compared(left, right, bySource);
     parts.push(summaryOf(found, sides[0].name, sides[1].name, bySource));
     marks = ["left", "right"].map((side, at) =>
@@ -193,6 +206,19 @@ function show(sides, replies, state) {
       : column(sides[at].title, reply, marks[at]));
   parts.push(make("div", two ? "columns two" : "columns", columns));
   results.replaceChildren(...parts);
+  noticeFlip(sides, replies);
+}
+
+/** Another space serves than what the page was told: it asks again what there is. */
+function noticeFlip(sides, replies) {
+  const name = form.elements.pipeline.value;
+  const known = details.get(JSON.stringify([name, form.elements.space.value]));
+  const flipped = known && sides.some(({ body }, at) =>
+    body.pipeline === name && !body.space && !(replies[at] instanceof Error)
+    && replies[at].answers[0].space !== servingOf(known.spaces, known.space));
+  if (!flipped) return;
+  details.clear();
+  describe();
 }
 
 function welcome() {
@@ -213,6 +239,7 @@ function chooser(name) {
   button.type = "button";
   button.addEventListener("click", () => {
     form.elements.pipeline.value = name;
+    forgetSpaces();
     describe();
     form.elements.query.focus();
   });
@@ -227,6 +254,7 @@ function refresh() {
   byId("set").hidden = !count;
   byId("set").textContent = String(count);
   form.querySelector(".other").hidden = state.compare !== "pipeline";
+  showSpaces(state.compare);
   apart();
   for (const each of form.querySelectorAll(".hybrid")) each.hidden = state.mode !== "hybrid";
 }
@@ -264,8 +292,9 @@ form.addEventListener("submit", (event) => {
   submit();
 });
 form.addEventListener("change", (event) => {
+  if (event.target.name === "pipeline") forgetSpaces();
   refresh();
-  if (event.target.name === "pipeline") describe();
+  if (event.target.name === "pipeline" || event.target.name === "space") describe();
   // What has been asked is asked again in the other way; a filter waits for its Enter.
   if (form.elements.query.value.trim() && !["query", "filter"].includes(event.target.name)) submit();
 });

@@ -2,9 +2,10 @@
 
 const form = byId("form");
 const FIELDS = [
-  "pipeline", "other", "query", "mode", "compare", "limit", "filter", "num_candidates", "min_score",
+  "pipeline", "other", "space", "against", "query", "mode", "compare", "limit", "filter", "num_candidates", "min_score",
   "diversity", "expand", "vector_weight", "text_weight",
 ];
+const CHOICES = ["pipeline", "other", "space", "against"];
 const TICKS = { exact: false, group_by_source: false, rerank: true };
 const DEFAULTS = { mode: "vector", compare: "", limit: "10" };
 const BEHIND = [
@@ -21,15 +22,15 @@ function readForm() {
 function fillForm(state) {
   for (const name of FIELDS) {
     const value = state[name] ?? DEFAULTS[name] ?? "";
-    if (name !== "pipeline" && name !== "other") form.elements[name].value = value;
-    else if (value) choose(form.elements[name], value);
+    if (!CHOICES.includes(name)) form.elements[name].value = value;
+    else if (value || name === "space" || name === "against") choose(form.elements[name], value);
   }
   for (const [name, usual] of Object.entries(TICKS)) {
     form.elements[name].checked = name in state ? state[name] : usual;
   }
 }
 
-/** A pipeline that is not there any more is shown all the same: asking it says so. */
+/** What is not there any more is shown all the same: asking it says so. */
 function choose(select, value) {
   if (![...select.options].some((option) => option.value === value)) {
     select.append(new Option(value, value));
@@ -41,6 +42,8 @@ function toAddress(state) {
   const found = new URLSearchParams();
   for (const name of FIELDS) {
     if (name === "other" && state.compare !== "pipeline") continue;
+    if (name === "against" && state.compare !== "space") continue;
+    if (name === "space" && state.compare === "pipeline") continue;
     if (state[name] && state[name] !== DEFAULTS[name]) found.set(name, state[name]);
   }
   for (const [name, usual] of Object.entries(TICKS)) {
@@ -78,7 +81,9 @@ function bodyOf(state, pipeline, changes = {}) {
     if (state[name] !== usual) body[name] = state[name];
   }
   if (state.filter.trim()) body.filter = parsedFilter(state.filter);
+  if (state.space && state.compare !== "pipeline") body.space = state.space;
   Object.assign(body, changes);
+  if (!body.space) delete body.space;
   if (body.exact) delete body.num_candidates;
   return body;
 }

@@ -5,7 +5,7 @@ Source of states: MongoDB's `$listSearchIndexes` and mongot's status mapping. `q
 builds the new one.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -15,7 +15,13 @@ from pymongo.collection import Collection
 from pymongo.errors import OperationFailure
 
 from resources.core.errors import SearchIndexError
-from resources.mongodb.deployment import NO_SEARCH, UNAUTHORIZED, lacks_search, server_message
+from resources.mongodb.deployment import (
+    NO_SEARCH,
+    UNAUTHORIZED,
+    is_atlas,
+    lacks_search,
+    server_message,
+)
 from resources.search_index.mongodb.definition import TYPE
 
 NAMESPACE_NOT_FOUND, HOST_UNREACHABLE = 26, 6
@@ -23,6 +29,7 @@ THREE_WAYS = (
     "use Atlas, the Atlas Local image (see README), or MongoDB Community 8.2 or later with "
     "mongot; or choose `engine: local`"
 )
+ATLAS_LIMITS = "a free cluster takes 3 search indexes, a flex cluster 10"
 MAX_COLLECTIONS = 200
 _SYSTEM = ("admin", "local", "config", "__mdb_internal_search")
 
@@ -141,6 +148,10 @@ def already_exists(error: OperationFailure) -> bool:
     return error.code == 68 or "already exists" in text or "duplicate index" in text
 
 
+def _counted(there: Sequence[str]) -> str:
+    return f"{len(there)}, {', '.join(there)}" if there else "none that this user can see"
+
+
 @contextmanager
 def index_errors(collection: Collection, name: str) -> Iterator[None]:
     """What the server answers to an index command, as a sentence with a way out.
@@ -159,10 +170,11 @@ def _index_error(error: OperationFailure, collection: Collection, name: str) -> 
     if at_limit(error):
         database = collection.database
         there = deployment_indexes(database.client, database.name)
+        limits = f" ({ATLAS_LIMITS})" if is_atlas(database.client) else ""
         return (
             f"the deployment takes no further search index ({text}); it has "
-            f"{', '.join(there) or 'none that this user can see'}: remove one, for example with "
-            "`embeddings index drop PIPELINE --name NAME`, or choose a larger cluster"
+            f"{_counted(there)}{limits}: remove one, for example with `embeddings index drop "
+            "PIPELINE --name NAME`, or choose a larger cluster"
         )
     if lacks_search(error):
         return f"{NO_SEARCH}: {THREE_WAYS}"

@@ -11,6 +11,7 @@ from resources.core.errors import SearchIndexError
 from resources.mongodb.deployment import is_atlas
 from resources.mongodb.lease import Lease
 from resources.search_index.mongodb.lifecycle import (
+    ATLAS_LIMITS,
     IndexState,
     already_exists,
     deployment_indexes,
@@ -18,7 +19,6 @@ from resources.search_index.mongodb.lifecycle import (
 )
 from resources.search_index.mongodb.waiting import IndexWait
 
-ATLAS_LIMITS = "a free cluster takes 3 search indexes, a flex cluster 10"
 Differences = Callable[[Mapping[str, Any], Mapping[str, Any]], Sequence[str]]
 
 

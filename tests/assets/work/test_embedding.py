@@ -15,6 +15,7 @@ from assets.work.embedding import Embedded, _UnderWay, embed, embed_plan
 from assets.work.opened import Opened
 from assets.work.plan import Plan, PlanWriter
 from assets.work.planning import Part, batch_id
+from assets.work.versions import code_of_batches
 from resources.batch_store.store import BatchStore
 from resources.core.chunks import Chunk, hash_text, size_of
 from resources.core.errors import LeaseError, ProviderError
@@ -240,6 +241,7 @@ def test_what_a_batch_took_is_written_down_with_it_and_in_the_ledger(bench: Benc
             "throttled_seconds": 0.5,
             "truncated": 1,
             "versions": {"library": "1.2"},
+            "code": code_of_batches(),
             "settings": {"tier": "slow"},
         }
         assert bench.registry.ledger.unrecorded([part.batch]) == []

@@ -26,6 +26,7 @@ from assets.work.planning import Counts
 from pipelines import cli
 from pipelines.cli import (
     audit,
+    compare,
     doctor,
     evaluate,
     history,
@@ -42,6 +43,7 @@ from pipelines.cli import (
     status,
     streams,
     terminal,
+    withdrawal,
 )
 from pipelines.cli.options import say_error, say_unseen
 from pipelines.framework import brief, console
@@ -50,17 +52,27 @@ from pipelines.operations.audit import Audit
 from pipelines.operations.audit import Finding as AuditFinding
 from pipelines.operations.doctor import Finding
 from pipelines.operations.history import PastRun
-from pipelines.operations.lineage import ModelSummary, VectorLineage
+from pipelines.operations.lineage import (
+    InSpace,
+    Resting,
+    SourceNow,
+    Summed,
+    VectorLineage,
+    Withdrawal,
+    Withdrawn,
+)
 from pipelines.operations.models_for import Choice, Ranked
-from pipelines.operations.plan import DryRun
+from pipelines.operations.plan import DryRun, LanePlan
 from pipelines.operations.quarantined import InQuarantine
 from pipelines.operations.queries import Listed
 from pipelines.operations.search import SearchAnswer, SearchHit
 from pipelines.operations.several import Unseen
 from pipelines.operations.spaces import Listed as SpaceListed
 from pipelines.operations.spaces import Spaces
+from pipelines.operations.spaces.comparing import Comparison, Side
+from pipelines.operations.spaces.comparing import Row as Pair
 from pipelines.operations.spending import Spending, Spent
-from pipelines.operations.status import IndexStatus, LastRun, PipelineStatus
+from pipelines.operations.status import IndexStatus, LastRun, PipelineStatus, SpaceStatus
 from resources.core.errors import EmbeddingsError
 from resources.core.space import EmbeddingSpace
 from resources.evaluation.judged import JudgedQuery, Judgement
@@ -160,7 +172,11 @@ SHOWS: dict[str, Callable[[str], object]] = {
         text,
         DryRun(
             Counts(replaced_spaces={text: 1}), 1, 0, text, text, Estimate(1, 2, None), None, {},
-            {text: text}, text,
+            text, text, missing={text: text}, refused=text, overruled=[text],
+            candidate=LanePlan(
+                Counts(replaced_spaces={text: 1}), 1, 0, text, text, Estimate(1, 2, None), None, {},
+                text, text, True,
+            ),
         ),
     ),
     "spend": lambda text: spend._show(
@@ -168,7 +184,7 @@ SHOWS: dict[str, Callable[[str], object]] = {
         ["day"],
     ),
     "audit": lambda text: audit.show(
-        text, Audit(1, 1, 1, 1, [AuditFinding(text, 1, text, text)])
+        text, Audit(text, text, [text], 1, 1, 1, 1, [AuditFinding(text, 1, text, text)])
     ),
     "doctor": lambda text: [
         doctor._show(Finding(text, "problem", text, text)),
@@ -195,18 +211,37 @@ SHOWS: dict[str, Callable[[str], object]] = {
         [
             PipelineStatus(
                 text, text, text, 1, 1, IndexStatus("ready", text, 1, 1),
-                LastRun(text, text, NOW, NOW, text), 1.0, 1.0, 0.0, True, [text],
+                LastRun(text, text, NOW, NOW, text), 1.0, 1.0, 0.0, True, text, 1,
+                [SpaceStatus(text, text, "ready", text, 1, 1, 1, 1, 1)], [text], [text],
             )
         ]
     ),
     "history": lambda text: history._show(
-        text, [PastRun(text, "failed", NOW, 1.0, text, text, text, why=text)]
+        text, [PastRun(text, "failed", NOW, 1.0, text, text, text, text, why=text)]
     ),
-    "lineage": lambda text: lineage._show_models(
-        text, [ModelSummary(text, text, 1, NOW, NOW, SPACE)]
+    "lineage": lambda text: lineage._show_summed(
+        text,
+        [Summed(text, text, "serving", text, text, text, 1, 1, 1, NOW, NOW, SPACE, text, text)],
     ),
     "lineage of one": lambda text: lineage._show_vector(
-        VectorLineage({text: text}, {"model": text, "run": text}, SPACE, {"versions": {text: text}})
+        VectorLineage(
+            {text: text}, {"model": text, "run": text}, SPACE, {"versions": {text: text}},
+            source_id=text, path=text, excerpt=text, place={"start": text}, batch_file=text,
+            run_url=text, spaces=[InSpace(text, text, f"{text}.", "ready", text, text, NOW, False)],
+            source=SourceNow("unknown", text),
+        )
+    ),
+    "lineage --model": lambda text: withdrawal.show(
+        Withdrawal(
+            text, [Withdrawn(text, text, "legacy", text, text, text)], False,
+            [
+                Resting(
+                    text, text, False, text, text, "serving", text, text, 1, True, text, False, 1,
+                    0.5, 1.0,
+                )
+            ],
+            [text], {},
+        )
     ),
     "search": lambda text: search.show(
         SearchAnswer(
@@ -215,6 +250,13 @@ SHOWS: dict[str, Callable[[str], object]] = {
             SPACE, text, text, 0.1, text, {text: text}, notes=[text],
         ),
         explain=True,
+    ),
+    "compare": lambda text: compare.show(
+        Comparison(
+            text, text, 10, Side(text, text, text, text, 0.1, [text]),
+            Side(text, text, text, text, 0.1, []), [Pair(text, text, (1, None), (0.5, None))],
+            0.5, None, 0,
+        )
     ),
     "queries list": lambda text: queries._show(
         Listed(
@@ -250,13 +292,17 @@ SHOWS: dict[str, Callable[[str], object]] = {
 }  # fmt: skip
 
 
+SHORTENED = ("search", "compare")
+"""Whose texts are cut in a terminal."""
+
+
 @pytest.mark.parametrize("name", SHOWS)
 @settings(max_examples=25)
 @given(text=MEANT, width=st.none() | st.integers(20, 160))
 def test_whatever_it_says_it_is_shown_and_does_nothing(name: str, text: str, width: int | None):
     shown = printed(lambda: SHOWS[name](text), width)
     assert not OBEYED.search(shown)
-    if width is None or name != "search":  # whose texts are shortened in a terminal
+    if width is None or name not in SHORTENED:
         assert squeezed(plain(text)) in squeezed(shown)
 
 

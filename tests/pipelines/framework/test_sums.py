@@ -118,6 +118,7 @@ def check(films: Workshop, corpus: Corpus, outcome: RunOutcome) -> None:
         "embedding_batches": counts.source - corpus.poison,
         "stored_vectors": stored,
         "search_index": stored,
+        "candidate_space": 0,
     }
     bad = corpus.rejected + refused
     noun = "chunks" if outcome.planned.chunked else "records"

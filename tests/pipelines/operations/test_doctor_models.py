@@ -39,7 +39,7 @@ def asked(folder: Path, provider: dict[str, Any]) -> Finding:
     [
         ({"voyage": {"model": "voyage-4"}}, "ok", "voyage/voyage-4, active"),
         ({"voyage": {"model": "voyage-4-lrage"}}, "note", "voyage/voyage-4-lrage is not in it"),
-        ({"voyage": {"model": "voyage-3.5"}}, "note", "is legacy: its maker recommends voyage-4"),
+        ({"voyage": {"model": "voyage-3.5"}}, "note", "is legacy, to be deprecated on 2027-06-01"),
         ({"openai": {"model": "nobody", "dimensions": 8}}, "note", "price, width and limits"),
         ({"openai": {"model": "renamed", "space": "text-embedding-3-small"}}, "ok", "renamed"),
         ({"sentence_transformers": {"model": "who/knows"}}, "note", "limits and prompts are not"),

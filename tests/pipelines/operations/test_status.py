@@ -161,6 +161,14 @@ def test_what_the_settings_ask_for_now_is_compared(town: Town):
     narrow = {"sentence_transformers": {"model": town.model, "dimensions": 32}}
     row = of("films", town.config("narrow", embedder={"provider": narrow}))
     assert row.index
+    assert (row.index.state, row.wrong) == ("ready", ())
+    assert "the settings ask for static-32-" in row.notes[0]
+    assert "builds it beside" in row.notes[0]
+    replacing = town.config(
+        "replacing", embedder={"provider": narrow}, model_change={"mode": "replace"}
+    )
+    row = of("films", replacing)
+    assert row.index
     assert row.index.state == "stale"
     assert "the settings ask for static-32-" in row.wrong[0]
 

@@ -1,11 +1,13 @@
 import secrets
 from collections.abc import Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import pytest
 
+from tests.conftest import Servers
 from tests.search_node import search_node
+from tests.two_spaces import TwoSpaces, two_spaces
 from tests.workshop import Workshop
 
 KINDS = ("film", "play", "song")
@@ -39,3 +41,26 @@ def _films(folder: Path, uri: str, model: str, engine: str) -> Iterator[Workshop
     yield made
     made.client.drop_database(made.database)
     made.client.close()
+
+
+@contextmanager
+def built(folder: Path, uri: str, model: str, engine: str) -> Iterator[TwoSpaces]:
+    """Those texts in two spaces."""
+    with contextmanager(_films)(folder, uri, model, engine) as shop:
+        yield two_spaces(shop)
+
+
+@pytest.fixture(scope="package")
+def _two(
+    tmp_path_factory: pytest.TempPathFactory, _servers: Servers, static_model: str
+) -> Iterator[TwoSpaces]:
+    folder = tmp_path_factory.mktemp("two")
+    with built(folder, _servers.uri("mongod"), static_model, "local") as found:
+        yield found
+
+
+@pytest.fixture
+def two(_two: TwoSpaces) -> TwoSpaces:
+    """The first serves; whoever changes more than that sets it right again."""
+    _two.serve(_two.first)
+    return _two

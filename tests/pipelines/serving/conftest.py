@@ -35,7 +35,7 @@ def workshops(
 ) -> Iterator[list[Workshop]]:
     """Two pipelines over the same documents, which have been run, each with a model of its own.
 
-    Only the first has full text.
+    Only the first has full text; the second has another space beside the one that serves.
     """
     uri = _servers.uri("mongod")
     made = []
@@ -50,6 +50,9 @@ def workshops(
         run = workshop.run()
         assert run.success, run.failures
         made.append(workshop)
+    beside = {"provider": {"sentence_transformers": {"model": static_model}}}
+    run = made[1].run(config={"resources": {"embedder": {"config": beside}}})
+    assert run.success, run.failures
     yield made
     for workshop in made:
         for name in (workshop.database, f"{workshop.database}_empty"):

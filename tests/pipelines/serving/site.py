@@ -75,6 +75,12 @@ class Site:
         assert reply.status == 200, reply.body
         return reply.json["answers"][0]["hits"]
 
+    def spaces(self, name: str) -> list[dict[str, Any]]:
+        """Of a pipeline, that can be asked."""
+        reply = self.get(f"/pipelines/{name}")
+        assert reply.status == 200, reply.body
+        return reply.json["spaces"]
+
     def found(self, **parameters: Any) -> Reply:
         return self.get(f"/search?{urlencode(parameters, doseq=True)}")
 

@@ -168,3 +168,27 @@ def test_many_threads_get_the_answers_to_their_own_questions(site: Site):
     with ThreadPoolExecutor(16) as pool:
         for wanted, got in pool.map(first, range(96)):
             assert got == wanted
+
+
+def test_another_space_is_asked_by_its_id(site: Site):
+    serving, other = site.spaces("others")
+    assert [serving["state"], other["state"]] == ["serving", "ready"]
+    assert other["incomplete"] == ""
+    begins = other["id"][:12]
+    for reply in (
+        site.post({"pipeline": "others", "query": MOTH, "space": other["id"]}),
+        site.found(pipeline="others", query=MOTH, space=begins),
+    ):
+        (answer,) = reply.json["answers"]
+        assert answer["space"] == other["id"]
+        assert {hit["lineage"]["space"] for hit in answer["hits"]} == {other["id"]}
+    (answer,) = site.found(pipeline="others", query=MOTH).json["answers"]
+    assert answer["space"] == serving["id"]
+    details = site.get(f"/pipelines/others?space={begins}").json
+    assert (details["space"], details["model"]) == (other["id"], other["model"])
+    for refused in (
+        site.found(pipeline="others", query=MOTH, space="nothing"),
+        site.get("/pipelines/others?space=nothing"),
+    ):
+        assert refused.status == 400
+        assert f"{serving['id']} (serving), {other['id']} (ready)" in refused.error

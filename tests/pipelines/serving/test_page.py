@@ -164,6 +164,43 @@ def test_exact_stands_beside_approximate_and_two_pipelines_beside_one_another(
             assert badge == f"{'↑' if was > at else '↓'} {abs(was - at)}"
 
 
+def test_another_space_is_asked_and_two_stand_beside_one_another(page: "Page", site: Site):
+    page.goto(f"{site.url}/#pipeline=films")
+    page.get_by_text("by static").wait_for()
+    assert page.get_by_label("Space", exact=True).is_hidden(), "there is one"
+    page.goto("about:blank")
+    page.goto(f"{site.url}/#pipeline=others&query=moth&limit=4")
+    serving, other = site.spaces("others")
+    assert (serving["state"], other["state"]) == ("serving", "ready")
+    choice = page.get_by_label("Space", exact=True)
+    choice.wait_for()
+    assert choice.locator("option").all_inner_texts() == [
+        "whichever serves", f"{serving['id']} (serving)", f"{other['id']} (ready)",
+    ]  # fmt: skip
+    choice.select_option(other["id"])
+    page.locator(".facts", has_text=other["id"]).first.wait_for(state="attached")
+    page.locator(".about", has_text=f"__{other['id']}").wait_for()
+    assert f"space={other['id']}" in page.url
+    wanted = [
+        [str(hit["id"]) for hit in site.searched(pipeline="others", query="moth", limit=4, **space)]
+        for space in ({}, {"space": other["id"]})
+    ]
+    assert ids(page) == wanted[1]
+    choice.select_option("")
+    page.get_by_role("radio", name="Two spaces").check()
+    page.locator(".column h2", has_text=other["id"]).wait_for()
+    page.wait_for_selector("[aria-busy]", state="detached")
+    assert [ids(page, 0), ids(page, 1)] == wanted
+    assert page.locator(".column h2").all_inner_texts() == [serving["id"], other["id"]]
+    shared = set(wanted[0]) & set(wanted[1])
+    assert f"{len(shared)} of 4 documents in both" in page.locator(".summary").inner_text()
+    # Whoever is sent the address sees the same.
+    shared_url = page.url
+    page.goto("about:blank")
+    page.goto(shared_url)
+    assert [ids(page, 0), ids(page, 1)] == wanted
+
+
 def test_a_mode_is_chosen_where_the_index_has_it_and_else_says_why(page: "Page", site: Site):
     page.goto(f"{site.url}/#pipeline=films&query=porch lamp moth")
     assert ids(page)[0] == "moth"
@@ -199,7 +236,17 @@ def test_what_stands_in_a_document_does_nothing(page: "Page", site: Site):
     for link in page.locator("main a").all():
         assert str(link.get_attribute("href")).startswith(DAGSTER)
     # Nor what stands in an address that somebody was sent.
-    for name in ("query", "pipeline", "filter", "mode", "limit", "other", "compare"):
+    for name in (
+        "query",
+        "pipeline",
+        "filter",
+        "mode",
+        "limit",
+        "other",
+        "compare",
+        "space",
+        "against",
+    ):
         page.goto("about:blank")
         page.goto(f"{site.url}/#pipeline=films&{name}=%3Cimg src=x onerror=window.harmed=1%3E")
         page.locator("#pipeline:not([disabled])").wait_for()
@@ -234,6 +281,10 @@ def test_the_policy_stops_what_might_get_in_all_the_same(browser: "Browser", sit
 def test_it_fits_the_screen(browser: "Browser", site: Site, width: int, scheme: str):
     context = browser.new_context(viewport={"width": width, "height": 800}, color_scheme=scheme)
     page = context.new_page()
+    page.goto(f"{site.url}/#pipeline=others&query=dragon&compare=space&expand=1")
+    assert ids(page, 1)
+    assert page.evaluate("() => document.documentElement.scrollWidth - innerWidth") <= 0
+    page.goto("about:blank")
     page.goto(f"{site.url}/#pipeline=films&other=others&query=dragon&compare=pipeline&expand=1")
     assert ids(page, 1)
     assert page.evaluate("() => document.documentElement.scrollWidth - innerWidth") <= 0

@@ -387,7 +387,7 @@ def test_a_format_decides_what_is_stored_and_what_can_be_copied(
     for copied, _ in copies.values():
         assert np.array_equal(copied, vector(0))
     if rescore:
-        assert np.array_equal(store.fine_vectors(["a"])[key("a")], vector(0))
+        assert np.array_equal(store.fine_vectors(["a"], "space-a")[key("a")], vector(0))
         assert "embedding_rescore" not in store.documents(["a"])[key("a")]
 
 

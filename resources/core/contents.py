@@ -1,0 +1,26 @@
+"""A digest of what a stream held, whatever its order."""
+
+import hashlib
+
+_BYTES = 16
+_MODULUS = 1 << (8 * _BYTES)
+
+
+class Contents:
+    """Two streams of the same things, each as often, have the same digest."""
+
+    def __init__(self) -> None:
+        self._sum = 0
+
+    def add(self, *parts: str) -> None:
+        """One thing, named by its parts."""
+        made = hashlib.blake2b(digest_size=_BYTES)
+        for part in parts:
+            # Of each its length too, or ("ab", "c") would be ("a", "bc").
+            data = part.encode("utf-8", "surrogatepass")
+            made.update(len(data).to_bytes(8, "big"))
+            made.update(data)
+        self._sum = (self._sum + int.from_bytes(made.digest(), "big")) % _MODULUS
+
+    def digest(self) -> str:
+        return f"{self._sum:0{2 * _BYTES}x}"
