@@ -57,18 +57,26 @@ def promote(
         ),
     ] = None,
     why: Annotated[
-        bool, typer.Option("--why", help="Print what the gate found, also where it passes.")
+        bool, typer.Option("--why", help="Print the table of what the gate found.")
     ] = False,
     as_json: AsJson = False,
     config: Configs = None,
 ) -> None:
     """Let another space serve: searches switch within a second, once the gate lets it through."""
+    from assets.work.changing.promoting import Stopped
     from pipelines.operations.spaces import promote as change
     from pipelines.operations.spaces.as_json import flipped_as_json
 
     with sentences():
-        with progress_apart(as_json):
-            done = change(pipeline, space, force=force, overrides=config or [], log=_say_progress)
+        try:
+            with progress_apart(as_json):
+                done = change(
+                    pipeline, space, force=force, overrides=config or [], log=_say_progress
+                )
+        except Stopped as error:
+            if why and not as_json:
+                show_verdict(error.verdict)
+            raise
         if as_json:
             print_json(flipped_as_json(done))
             return

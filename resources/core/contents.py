@@ -14,12 +14,9 @@ class Contents:
 
     def add(self, *parts: str) -> None:
         """One thing, named by its parts."""
-        made = hashlib.blake2b(digest_size=_BYTES)
-        for part in parts:
-            # Of each its length too, or ("ab", "c") would be ("a", "bc").
-            data = part.encode("utf-8", "surrogatepass")
-            made.update(len(data).to_bytes(8, "big"))
-            made.update(data)
+        # Of each its length too, or ("ab", "c") would be ("a", "bc").
+        whole = "".join([f"{len(part)}:{part}" for part in parts])
+        made = hashlib.blake2b(whole.encode("utf-8", "surrogatepass"), digest_size=_BYTES)
         self._sum = (self._sum + int.from_bytes(made.digest(), "big")) % _MODULUS
 
     def digest(self) -> str:

@@ -37,7 +37,13 @@ def test_a_first_run_makes_everything(films):
             "one_space",
             "vectors_as_embedded",
             "all_stored",
+            "model_is_current",
             "index_is_complete",
+            "candidate_batches_are_sound",
+            "candidate_is_one_space",
+            "candidate_is_all_stored",
+            "candidate_index_is_complete",
+            "may_serve",
         ],
         True,
     )

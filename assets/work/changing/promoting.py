@@ -19,6 +19,18 @@ from resources.registry.pipeline_spaces import Change, SpaceEntry
 FORCE = '`--force "reason"` lets it serve all the same'
 
 
+class Stopped(SpaceError):
+    """The gate stops it.
+
+    Attributes:
+        verdict: All that it has found.
+    """
+
+    def __init__(self, message: str, verdict: Verdict) -> None:
+        super().__init__(message)
+        self.verdict = verdict
+
+
 def promote(o: Opened, wanted: str, *, force: str | None = None, by: str = "") -> Flipped:
     """Let a space serve.
 
@@ -46,7 +58,7 @@ def promote(o: Opened, wanted: str, *, force: str | None = None, by: str = "") -
         raise SpaceError(f"{against[0]} ({FORCE})")
     verdict = judged(o, entry)
     if not verdict.passed:
-        raise SpaceError(f"{entry.space_id} of {o.name} may not serve: {verdict} ({FORCE})")
+        raise Stopped(f"{entry.space_id} of {o.name} may not serve: {verdict} ({FORCE})", verdict)
     return replace(_promoted(o, entry, str(verdict), by, verdict.notes), verdict=verdict)
 
 

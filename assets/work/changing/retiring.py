@@ -66,7 +66,7 @@ def retire(o: Opened, wanted: str, *, force: str | None = None, by: str = "") ->
             _note(o, entry, force, by)
         index = lane.index_key
         # Others may keep vectors of theirs at this path, and search them by this index.
-        if lane.store.other_owner({}) is None:
+        if lane.store.other_owner({"space": {"$ne": None}}) is None:
             lane.drop_index()
         taken = _take_away(lane)
         batches = _remove_batches(lane)

@@ -1,11 +1,18 @@
 """`rollback`: the way back to the space that served before, at once."""
 
+from contextlib import suppress
+
+from pymongo.errors import ExecutionTimeout
+
 from assets.work.changing.behind import behind
 from assets.work.changing.flipping import Flipped, flip, moment
 from assets.work.changing.standing import index_of, without_variables
 from assets.work.opened import Opened
 from resources.core.errors import EmbeddingsError, SpaceError
 from resources.registry.pipeline_spaces import Change, SpaceEntry
+
+SECONDS = 20
+"""That counting may take."""
 
 
 def rollback(o: Opened, *, why: str = "", by: str = "") -> Flipped:
@@ -28,7 +35,15 @@ def rollback(o: Opened, *, why: str = "", by: str = "") -> Flipped:
     before = o.record.entry(o.record.serving)
     done = flip(o, Change("rolled back", entry.space_id, by=by, why=why))
     notes = [standing.why] if standing.why else []
-    found = behind(lane, o.lying(before)) if before else None
+    found = None
+    if before:
+        with suppress(ExecutionTimeout):  # it serves already: what is counted is only told
+            found = behind(lane, o.lying(before), seconds=SECONDS)
+    if found is None:
+        notes.append(
+            f"how stale {entry.space_id} is cannot be counted chunk by chunk; it was complete last "
+            f"at {moment(entry.complete_at or entry.built)}"
+        )
     notes += _told(o, entry)
     return Flipped(o.name, o.record.serving, entry.space_id, done, behind=found, notes=tuple(notes))
 

@@ -34,8 +34,8 @@ def check_idle(o: Opened, lane: Opened) -> None:
     who = holder(o.client, o.mongodb.registry, lane.lane, o.finished)
     if who:
         raise SpaceError(
-            f"{who}: wait for it to end (`embeddings status {o.name}`), or end it with "
-            f"`embeddings stop {o.name}`; then ask again"
+            f"{who}: wait for it to end (`embeddings status {o.name}`), or terminate it in the "
+            "Dagster UI; then ask again"
         )
 
 

@@ -53,7 +53,7 @@ class _Known:
 def _judged(o: Opened, entry: SpaceEntry, served: SpaceEntry | None, known: _Known) -> Verdict:
     gate = o.model_change.gate
     candidate = o.in_space(entry)
-    serving = o.in_space(served) if served else None
+    serving = o.serving if served else None
     if not known.add(
         holding.coverage(candidate, entry, serving), holding.index(index_of(candidate))
     ):
@@ -64,6 +64,7 @@ def _judged(o: Opened, entry: SpaceEntry, served: SpaceEntry | None, known: _Kno
     queries = queries_of(o)
     if not o.evaluation.chosen:
         # A reranker would read the very words that are looked for.
+        candidate, serving = candidate.again(), serving.again()
         for lane in (candidate, serving):
             vars(lane)["evaluation"] = o.evaluation.model_copy(update={"rerank": False})
     embed([candidate, serving], queries)

@@ -29,7 +29,7 @@ def test_numbers_are_numbers_and_texts_of_documents_are_in_tables(
             for e in done.get_asset_materialization_events() if e.asset_key}  # fmt: skip
     assert len(made) == 5
     checks = done.get_asset_check_evaluations()
-    assert len(checks) == 11
+    assert len(checks) == 12
     for check in checks:
         made[check.check_name] = check.metadata
         assert "![" not in (check.description or "")

@@ -21,7 +21,8 @@ from assets.work.budget import Estimate
 from assets.work.changing.flipping import Flipped
 from assets.work.changing.retiring import Retired
 from assets.work.evaluating import figures
-from assets.work.gating import Row, Verdict
+from assets.work.gating import Row as GateRow
+from assets.work.gating import Verdict
 from assets.work.planning import Counts
 from pipelines import cli
 from pipelines.cli import (
@@ -70,7 +71,7 @@ from pipelines.operations.several import Unseen
 from pipelines.operations.spaces import Listed as SpaceListed
 from pipelines.operations.spaces import Spaces
 from pipelines.operations.spaces.comparing import Comparison, Side
-from pipelines.operations.spaces.comparing import Row as Pair
+from pipelines.operations.spaces.comparing import Row as ComparedRow
 from pipelines.operations.spending import Spending, Spent
 from pipelines.operations.status import IndexStatus, LastRun, PipelineStatus, SpaceStatus
 from resources.core.errors import EmbeddingsError
@@ -254,7 +255,8 @@ SHOWS: dict[str, Callable[[str], object]] = {
     "compare": lambda text: compare.show(
         Comparison(
             text, text, 10, Side(text, text, text, text, 0.1, [text]),
-            Side(text, text, text, text, 0.1, []), [Pair(text, text, (1, None), (0.5, None))],
+            Side(text, text, text, text, 0.1, []),
+            [ComparedRow(text, text, (1, None), (0.5, None))],
             0.5, None, 0,
         )
     ),
@@ -281,7 +283,7 @@ SHOWS: dict[str, Callable[[str], object]] = {
     "promote": lambda text: spaces.show_flipped(
         Flipped(text, text, text, Change("promoted", text, why=text), notes=(text,))
     ),
-    "promote --why": lambda text: spaces.show_verdict(Verdict(text, text, [Row(*[text] * 4)])),
+    "promote --why": lambda text: spaces.show_verdict(Verdict(text, text, [GateRow(*[text] * 4)])),
     "retire": lambda text: spaces.show_retired(
         Retired(text, text, 1, 1, text, SpaceEntry(text), resumed=True)
     ),

@@ -90,7 +90,7 @@ def test_both_ways_expose_the_same(folder: Folder):
     assert together["jobs"] == sorted([*apart[0]["jobs"], *apart[1]["jobs"]])
     assert together["schedules"] == {**apart[0]["schedules"], **apart[1]["schedules"]}
     assert len(together["assets"]) == 2 * OURS
-    assert len(together["checks"]) == 20
+    assert len(together["checks"]) == 24
 
 
 def test_pipelines_of_a_shared_location_meet_in_their_source(folder: Folder):
