@@ -1,5 +1,6 @@
 """What a run notes of the space that it works on: that it is begun, and how far it has come."""
 
+from dataclasses import replace
 from typing import Any
 
 from assets.work.opened import Opened
