@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from pipelines.framework.catalog import open_pipeline
-from resources.core.errors import QueryRefused
+from resources.core.errors import EmbeddingsError
 from tests.models import build_static_model
 from tests.workshop import Run, Workshop
 
@@ -62,17 +62,34 @@ def test_it_is_searched_before_any_run_and_another_model_touches_nothing(
     assert states(earlier) == {first: "serving"}
     before = earlier.stored()
     beside = done(earlier.run(config=with_model(other)))
-    assert "is not written down" in beside.stored_vectors["left as it is"]
+    assert beside.embedding_batches["embedded"] == 0
     assert all(beside.checks.values())
     after = earlier.stored()
     for name, row in before.items():
         assert {field: after[name][field] for field in row} == row
     assert sorted(states(earlier).values()) == ["ready", "serving"]
     assert earlier.search("text 3").space.id == first
-    # Who has only the other model cannot ask the one that serves, and is told so.
+    # How to ask the one that serves is written down by now.
     earlier.configure({"embedder": {"provider": {"sentence_transformers": {"model": other}}}})
-    with pytest.raises(QueryRefused, match=first):
+    assert earlier.search("text 3").space.id == first
+
+
+def test_where_nobody_says_how_the_old_one_is_embedded_it_is_left_as_it_is(
+    earlier: Workshop, other: str
+):
+    first = earlier.search("text 3").space.id
+    before = earlier.stored()
+    earlier.configure({"embedder": {"provider": {"sentence_transformers": {"model": other}}}})
+    with pytest.raises(EmbeddingsError, match=first):
         earlier.search("text 3")
+    beside = done(earlier.run())
+    assert "is not written down" in beside.stored_vectors["left as it is"]
+    # Nothing can be compared with what cannot be asked.
+    assert [name for name, passed in beside.checks.items() if not passed] == ["may_serve"]
+    after = earlier.stored()
+    for name, row in before.items():
+        assert {field: after[name][field] for field in row} == row
+    assert sorted(states(earlier).values()) == ["ready", "serving"]
 
 
 def test_a_run_with_the_same_settings_writes_down_how_and_then_both_are_kept(
