@@ -33,7 +33,7 @@ def build_candidate_space(about: About, prefix: str) -> dg.AssetsDefinition:
     def candidate_space(context: dg.AssetExecutionContext) -> dg.MaterializeResult:
         """The space that the settings want beside the one that serves: nothing, as a rule."""
         with opened(context, pipeline, prefix, candidate=True) as o:
-            if o.settings is o:
+            if o.candidate is None:
                 found = alongside(o)
                 tagging.nothing(context)
                 return dg.MaterializeResult(

@@ -61,7 +61,7 @@ def opened(
             stack.enter_context(_way_out(found))
         lane = (found.candidate or found) if candidate else found.kept
         kept.append(lane)
-        idle = lane.left_alone or (candidate and lane is found)
+        idle = lane.left_alone or (candidate and found.candidate is None)
         if hold and not idle and isinstance(context, dg.AssetExecutionContext):
             stack.enter_context(_held(context, lane))
         yield lane

@@ -177,6 +177,7 @@ def compare(
         chunker=source.chunking.describe(),
         why_not=why_not,
         cut_is_fine=embedder.truncates,
+        fields_are=store.fields_are,
     ) as planner:
         found = Comparison(planner.counts, [], scope)
         for apart in planner.add(chunks()):

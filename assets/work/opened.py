@@ -16,10 +16,12 @@ from resources.batch_store.store import BatchStore
 from resources.core.chunks import Chunk
 from resources.core.errors import ConfigurationError
 from resources.core.lane import Finished, Lane, unknown
+from resources.core.lineage import lineage_path
 from resources.core.once import once
 from resources.core.space import EmbeddingSpace
 from resources.core.store_key import StoreKey, placed
 from resources.core.written import as_written, block
+from resources.embedders import members
 from resources.embedders.resource import EmbedderResource
 from resources.evaluation.judged import QuerySet
 from resources.evaluation.queries.provider import Where
@@ -97,6 +99,31 @@ class Opened(Configured):
         )
         vars(made).update({name: vars(self)[name] for name in keep & vars(self).keys()})
         return made
+
+    @once
+    def embedder(self) -> EmbedderResource:
+        """The chosen one; in a space of its own where another of its family is embedded anew."""
+        chosen: EmbedderResource = self._resource("embedder")
+        if not self.model_change.re_embed or not members.family(chosen):
+            return chosen
+        own = members.of_its_own(chosen)
+        begun = self.record.entry(own.space().id)
+        serving = self.record.entry(self.record.serving)
+        if begun is not None and not begun.retired:
+            return own
+        if serving is None or serving.space_id != chosen.space().id:
+            return chosen
+        made = set(serving.models)
+        if not made and serving.embedder is not None:
+            made = {str(next(iter(serving.embedder.values())).get("model"))}
+        return own if made - {chosen.facts().model} else chosen
+
+    def members(self) -> str:
+        """`documents by voyage-4-large, queries by voyage-4-lite`; empty where it is one model."""
+        entry = self.record.entry(self.space.id)
+        if entry is None or not members.family(self.embedder):
+            return ""
+        return members.described(entry.models, self.embedder.facts().model)
 
     # --- its spaces
 
@@ -373,13 +400,17 @@ class Opened(Configured):
 
     @once
     def store(self) -> VectorStore:
-        return self.vector_store.open(
+        found = self.vector_store.open(
             self.client,
             self.source,
             self.space,
             self.name,
             scale_of=self.registry.spaces.int8_scale,
         )
+        serving = self.record.entry(self.record.serving)
+        if serving is not None and serving.place != self.place and not found.in_place:
+            found.beside = lineage_path(serving.path(self.base_key.path))
+        return found
 
     @once
     def batches(self) -> BatchStore:

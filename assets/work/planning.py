@@ -120,6 +120,7 @@ class Planner(Generic[S]):
         chunker: Name of the way in which documents are cut, with its settings.
         why_not: Says why a chunk may not be stored where something is already.
         cut_is_fine: A vector of only the beginning of a text will do.
+        fields_are: Whether what a stored chunk carries is as it should be.
     """
 
     def __init__(
@@ -133,6 +134,9 @@ class Planner(Generic[S]):
         why_not: Callable[[Chunk, S], str] = lambda chunk, state: "",
         max_bytes: int = WINDOW_BYTES,
         cut_is_fine: bool = False,
+        fields_are: Callable[[S, Chunk], bool] = lambda state, chunk: (
+            (state.fields_hash or "") == chunk.fields_hash
+        ),
     ) -> None:
         self.counts = Counts()
         self._space_id = space_id
@@ -141,6 +145,7 @@ class Planner(Generic[S]):
         self._chunker = chunker
         self._why_not = why_not
         self._cut_is_fine = cut_is_fine
+        self._fields_are = fields_are
         self._window = window
         self._max_bytes = max_bytes
         self._matched = 0
@@ -226,7 +231,7 @@ class Planner(Generic[S]):
             elif state.chunker != self._chunker:
                 counts.rechunked += 1
                 work.append(("refresh", "", chunk))
-            elif (state.fields_hash or "") != chunk.fields_hash:
+            elif not self._fields_are(state, chunk):
                 counts.refreshed += 1
                 work.append(("refresh", "", chunk))
             else:

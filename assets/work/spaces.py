@@ -1,10 +1,12 @@
 """What a run notes of the space that it works on: that it is begun, and how far it has come."""
 
+from dataclasses import replace
 from typing import Any
 
 from assets.work.opened import Opened
 from resources.core.errors import ConfigurationError
 from resources.core.moment import now
+from resources.embedders import members
 from resources.registry.pipeline_spaces import Change, PipelineRecord, SpaceEntry
 
 _COUNTED = ("vectors", "bytes", "chunks", "missing")
@@ -23,7 +25,8 @@ def begin(o: Opened) -> None:
         # A pipeline from before its spaces were written down.
         noted = spaces.get(o.name, key)
         if not noted.version:
-            spaces.enter(o.name, key, old, place="")
+            same = o.embeds(old)
+            spaces.enter(o.name, key, replace(old, **o.written()) if same else old, place="")
             told = Change("first", old.space_id, run=o.run, why="it was there already")
             known = {f"spaces.{old.space_id}.{name}": getattr(old, name) for name in _COUNTED}
             known[f"spaces.{old.space_id}.built"] = now()
@@ -63,6 +66,8 @@ def complete(o: Opened, indexed: int) -> SpaceEntry:
         "quarantined": held,
         "missing": max(0, counts["source"] - min(stored, indexed) - held),
     }
+    if members.family(o.embedder):
+        found["models"] = o.store.models(o.space.id)
     if not found["missing"]:
         found["complete_at"] = now()
     spaces = o.registry.of_pipelines

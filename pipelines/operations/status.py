@@ -21,7 +21,7 @@ from resources.core.progress import duration
 from resources.core.space import EmbeddingSpace
 from resources.core.store_key import StoreKey
 from resources.embedders.sentence_transformers import SentenceTransformersProvider
-from resources.models import lifecycle
+from resources.models import catalogue, lifecycle
 from resources.models.model_folder import is_on_disk
 from resources.registry.indexes import IndexEntry
 from resources.registry.pipeline_spaces import State
@@ -218,6 +218,9 @@ class Seen:
             other = f"it holds the space {space_id}, and the settings ask for {wanted}: run it"
             index = replace(index, state="stale", why=why or other)
         model = space.model if space else None
+        if space and len(catalogue.members(space.provider, space.model)) > 1:
+            said = opened.serving.members()
+            model = f"{space.model} ({said})" if said else space.model
         lane = Lane(opened.name, space_id, place=o.place) if space_id else opened.name
         others = tuple(_others(opened, space_id, wanted))
         return _Stored(

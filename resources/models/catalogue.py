@@ -196,6 +196,15 @@ def family(provider: str, model: str) -> str:
     return entry.space if entry else model
 
 
+def members(provider: str, space: str) -> list[str]:
+    """Models whose vectors lie in one space."""
+    return [
+        entry.model
+        for entry in load_catalogue().values()
+        if (entry.provider, entry.space, entry.task) == (provider, space, "embed")
+    ]
+
+
 def cost_usd(provider: str, model: str, tokens: int) -> float | None:
     """List price of so many tokens, free ones not deducted; None where no price is known."""
     price = usd_per_million(provider, model)

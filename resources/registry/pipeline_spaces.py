@@ -35,6 +35,7 @@ class SpaceEntry:
             the names of variables; None where an earlier version has not noted it.
         chunking: Likewise, how documents are cut.
         apart: Its chunks are documents of their own, as another chunker has cut them.
+        models: That made its vectors, where models of one family share the space.
         built: When it was complete for the first time.
         since: When it came to the state it is in.
         run: That worked on it last.
@@ -54,6 +55,7 @@ class SpaceEntry:
     embedder: Mapping[str, Any] | None = None
     chunking: Mapping[str, Any] | None = None
     apart: bool = False
+    models: Sequence[str] = ()
     built: datetime | None = None
     since: datetime | None = None
     run: str = ""

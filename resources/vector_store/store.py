@@ -31,6 +31,8 @@ from resources.vector_store import layout as layouts
 from resources.vector_store.ownership import Occupant, why_not_ours, why_not_shared
 
 TEXT_FIELD, SOURCE_FIELD = "text", "source_id"
+UNWRITTEN = "unwritten"
+"""In place of a hash of carried fields: those that are there go with the space that serves."""
 MARKS = ("text_hash", "stored_as", "batch", "at", "token")
 MARKS_BATCH = 20_000
 
@@ -70,7 +72,11 @@ class VectorStore:
     Attributes:
         format: How vectors are stored here; of int8 with its scale, where one is fixed already.
         text_shape: Where a document here has the text that was embedded, or would be now.
+        beside: Where the lineage lies of the space that serves, where this is another one: in a
+            document with such a vector, text and carried fields are that one's.
     """
+
+    beside: str | None = None
 
     def __init__(
         self,
@@ -200,6 +206,17 @@ class VectorStore:
             states[key(document["_id"])] = StoredState(foreign=foreign, occupant=there)
         return states
 
+    def served(self, ids: Sequence[Any]) -> dict[str, tuple[str | None, str]]:
+        """Of which text and fields the vectors of the space that serves are, by key."""
+        if self.beside is None:
+            return {}
+        names = [f"{self.beside}.{name}" for name in ("text_hash", "fields_hash")]
+        mine = {f"{self.beside}.pipeline": self.pipeline}
+        found = self.collection.find({"_id": {"$in": list(ids)}, **mine}, dict.fromkeys(names, 1))
+        return {
+            key(row["_id"]): (at_path(row, names[0]), at_path(row, names[1]) or "") for row in found
+        }
+
     def why_not(self, chunk: Chunk, state: StoredState) -> str:
         """Why a chunk may not be written where something is already; empty where it may."""
         if state.owner is not None and state.owner != self.pipeline:
@@ -212,6 +229,12 @@ class VectorStore:
                 "or let `vector_store: {adopt: true}` replace it"
             )
         return self.why_not_shared(chunk, state.occupant) if state.occupant else ""
+
+    def fields_are(self, state: StoredState, chunk: Chunk) -> bool:
+        """Whether what a stored chunk carries is as it should be, or another space's to write."""
+        if self.beside and state.fields_hash == UNWRITTEN:
+            return True
+        return (state.fields_hash or "") == chunk.fields_hash
 
     def why_unreadable(self, chunk: Chunk) -> str:
         """Why the framework that the documents are laid out for could not read this one."""
@@ -307,6 +330,13 @@ class VectorStore:
         """Ids of the spaces of all vectors at this path, whichever pipeline made them."""
         found = self.collection.distinct(f"{self.lineage_path}.space")
         return [name for name in found if name is not None]
+
+    def models(self, space_id: str) -> list[str]:
+        """Models that made vectors of one space at this path, in order."""
+        found = self.collection.distinct(
+            f"{self.lineage_path}.model", {f"{self.lineage_path}.space": space_id}
+        )
+        return sorted(name for name in found if name is not None)
 
     def count_by_model(self) -> list[dict[str, Any]]:
         """Vectors of this path by space and model: `{space, model, vectors, first, last}`."""

@@ -26,6 +26,7 @@ from resources.vector_store.remover import VectorRemover
 from resources.vector_store.store import (
     SOURCE_FIELD,
     TEXT_FIELD,
+    UNWRITTEN,
     StoredState,
     VectorStore,
 )
@@ -57,6 +58,8 @@ class _Change:
         if state is None or state.owner != store.pipeline:
             # There may be no vector any more beside which fields could be refreshed.
             return not self.vector
+        if store.beside and state.fields_hash == UNWRITTEN:
+            state = dataclasses.replace(state, fields_hash=self.chunk.fields_hash)
         if not self.vector:
             return state.fields_hash == self.chunk.fields_hash
         lineage = self.values[store.lineage_path]
@@ -213,6 +216,7 @@ class VectorWriter(VectorRemover):
         makes = not store.in_place
         states = store.stored(ids) if suspicious or (makes and wanted[0].vector) else {}
         shared = store.occupants(ids) if suspicious and makes else {}
+        served = store.served(ids) if makes else {}
         ready: list[_Change] = []
         writes: list[Write] = []
         for change in wanted:
@@ -230,18 +234,21 @@ class VectorWriter(VectorRemover):
             if state is None and makes and change.vector:
                 writes.append(InsertOne(self._document(change)))
             else:
-                writes.append(self._update(change, there))
+                writes.append(self._update(change, there, served.get(key(change.chunk.id))))
         return ready, writes
 
-    def _update(self, change: "_Change", there: Occupant | None) -> UpdateOne:
+    def _update(
+        self, change: "_Change", there: Occupant | None, served: tuple[str | None, str] | None
+    ) -> UpdateOne:
         store, chunk = self._store, change.chunk
-        update: dict[str, Any] = {"$set": dict(change.values)}
+        update: dict[str, Any] = {"$set": self._noted(change, served)}
         found, gone = self._free(chunk.id), [*change.gone]
         if not change.vector:
             found = {**self._fenced(chunk.id), **store.mine}
-        if not store.in_place:
-            if change.vector:
-                update["$set"] |= {TEXT_FIELD: chunk.text, SOURCE_FIELD: chunk.source_id}
+        if not store.in_place and served is None:
+            if store.beside:  # unless the space that serves has come there since
+                found[f"{store.beside}.space"] = None
+            update["$set"] |= {TEXT_FIELD: chunk.text, SOURCE_FIELD: chunk.source_id}
             # Whole fields, so that one which changed its shape, or lost a part, is as it is now.
             update["$set"] |= change.fields
             if there is None or there.pipelines <= {store.pipeline}:
@@ -254,6 +261,15 @@ class VectorWriter(VectorRemover):
         if gone:
             update["$unset"] = dict.fromkeys(gone, "")
         return UpdateOne(found, update)
+
+    def _noted(self, change: "_Change", served: tuple[str | None, str] | None) -> dict[str, Any]:
+        """The vector with its lineage, which says where text and fields are not the chunk's own."""
+        chunk, lineage = change.chunk, self._store.lineage_path
+        if served in (None, (chunk.text_hash, chunk.fields_hash)):
+            return dict(change.values)
+        if not change.vector:
+            return {**change.values, f"{lineage}.fields_hash": UNWRITTEN}
+        return {**change.values, lineage: {**change.values[lineage], "fields_hash": UNWRITTEN}}
 
     def mark(self, paths: Sequence[str] = ()) -> int:
         """Say of documents stored before there was a mark that they are ours, where they are.

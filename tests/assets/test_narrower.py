@@ -9,8 +9,13 @@ import numpy as np
 import pytest
 
 from pipelines.framework.catalog import open_pipeline
+from pipelines.operations.spaces.listing import spaces
 from resources.core.vectors import from_bson
+from resources.embedders.members import family, of_its_own
+from resources.embedders.resource import EmbedderResource
+from resources.embedders.voyage import VoyageProvider
 from resources.models.cutting import cut
+from resources.registry.pipeline_spaces import Change
 from tests.providers.voyage import VoyageServer
 from tests.workshop import Run, Workshop
 
@@ -167,3 +172,59 @@ def test_another_way_to_store_or_to_search_is_no_other_space(
     with open_pipeline(workshop.pipeline) as o:
         assert [entry.place for entry in o.record.entries()] == [""]
     assert not [name for name in workshop.stored()[3] if "__" in name]
+
+
+def as_member(workshop: Workshop, api: VoyageServer, model: str, **model_change: object) -> None:
+    use(workshop, api, NARROW, model=model)
+    workshop.configure({"model_change": model_change})
+
+
+def test_models_of_one_family_share_a_space_unless_it_is_to_be_embedded_anew(
+    workshop: Workshop, voyage_api: VoyageServer
+):
+    as_member(workshop, voyage_api, "voyage-4-large")
+    workshop.write(documents(6))
+    run(workshop)
+    asked = len(voyage_api.requests)
+    # Queries by another member: documents stay as they are.
+    as_member(workshop, voyage_api, "voyage-4-lite")
+    made = run(workshop)
+    assert made.candidate_space["candidate"].startswith("none")
+    assert len(voyage_api.requests) == asked
+    answer = workshop.search("text number 3", limit=1)
+    assert voyage_api.requests[-1].model == "voyage-4-lite"
+    assert answer.hits[0].lineage["model"] == "voyage-4-large"
+    said = "documents by voyage-4-large, queries by voyage-4-lite"
+    (found,) = spaces(workshop.pipeline).spaces
+    assert found.members == said
+    with open_pipeline(workshop.pipeline) as o:
+        assert o.serving.members() == said
+        shared = o.serving.space.id
+    as_member(workshop, voyage_api, "voyage-4-lite", re_embed=True)
+    made = run(workshop).candidate_space
+    assert made["embedded"] == 6
+    assert voyage_api.requests[-1].model == "voyage-4-lite"
+    with open_pipeline(workshop.pipeline) as o:
+        assert o.record.serving == shared
+        assert o.candidate is not None
+        own = o.candidate.space.id
+        assert own.startswith("voyage-4-lite-")
+        assert o.registry.of_pipelines.serve(o.record, Change("promoted", own, by="a test"))
+    asked = len(voyage_api.requests)
+    again = run(workshop)
+    assert again.candidate_space["candidate"].startswith("none")
+    assert len(voyage_api.requests) == asked
+    assert workshop.search("text number 3", limit=1).space.id == own
+    # Who wants the family's space goes on with that.
+    as_member(workshop, voyage_api, "voyage-4-large", re_embed=True)
+    assert run(workshop).candidate_space["candidate"] == shared
+
+
+@pytest.mark.parametrize("model", ["voyage-4", "voyage-4-lite"])
+def test_a_member_that_the_family_is_called_by_has_a_space_of_its_own_too(model: str):
+    embedder = EmbedderResource(provider=VoyageProvider(model=model, api_key="k"))
+    own = of_its_own(embedder)
+    assert own.space().id != embedder.space().id
+    assert (own.facts().model, own.space().dimensions) == (model, 1024)
+    assert len(family(embedder)) == 4
+    assert family(own) == ()

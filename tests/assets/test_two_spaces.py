@@ -313,3 +313,36 @@ def test_spaces_that_are_cut_in_another_way_are_not_compared_chunk_by_chunk(
     (row,) = (row for row in rows(run.candidate_space["spaces"]) if row["state"] == "ready")
     assert row["behind"].startswith("its documents are cut in another way")
     assert {key(name) for name in shop.stored()} >= {key(row["_id"]) for row in DOCUMENTS}
+
+
+def test_a_piece_of_text_that_both_cut_out_keeps_its_place_in_each(
+    shop: Workshop, openai_api: OpenAIServer
+):
+    """The last paragraph is one chunk for both: the third of the one, the fourth of the other."""
+    chunked = {"chunking": {"recursive": {"size": 40, "overlap": 0}}}
+    text = f"First things first.\n\n{'Second to none, but. ' * 3}\n\nAt last."
+    shop.configure({"source": chunked, "vector_store": {"allow_delete": True}})
+    shop.write([{"_id": n, "text": f"{n}. {text}"} for n in range(3)])
+    assert shop.run().success
+    before = shop.stored()
+    wants_large(shop, openai_api)
+    shop.configure({"source": {"chunking": {"recursive": {"size": 20, "overlap": 0}}}})
+    run = shop.run()
+    assert run.success, run.failures
+    after = shop.stored()
+    assert {name: after[name] for name in before} == before
+    space = run.candidate_space["candidate"]
+    own = [name for name, row in after.items() if f"embedding__{space}" in row]
+    assert len(own) == run.candidate_space["chunks"]
+    assert not set(own) & before.keys()
+    assert {row["text"] for name, row in after.items() if name in own} & {
+        row["text"] for row in before.values()
+    }, "some texts are chunks of both"
+    assert shop.run().candidate_space["vectors written"] == 0
+    with open_pipeline(shop.pipeline) as o:
+        assert o.registry.of_pipelines.serve(o.record, Change("promoted", space))
+    tonight = shop.run()
+    assert tonight.success, tonight.failures
+    assert tonight.stored_vectors["vectors written"] == 0
+    assert tonight.source_documents["unchanged"] == len(own)
+    assert {name: after[name] for name in before} == before

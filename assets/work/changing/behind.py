@@ -54,6 +54,8 @@ def behind(this: Opened, other: Opened, *, seconds: float = 0) -> Behind | None:
     """
     if this.source.chunking != other.source.chunking:
         return None
+    if this.apart != other.apart:
+        return None  # what they cut alike are two documents
     mine, theirs = this.store, other.store
     space, text = f"${mine.lineage_path}.space", f"${mine.lineage_path}.text_hash"
     there = {"$eq": [space, this.space.id]}

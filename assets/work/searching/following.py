@@ -196,11 +196,15 @@ class Follower:
         if state is not None and seen.identity == state.seen.identity:
             self._unable = None
             return None
-        target = self._target(opened, record, seen)
         if state is not None and self._stays(opened, record, seen, state):
-            return target
+            try:
+                return self._target(opened, record, seen)
+            except EmbeddingsError as error:
+                self._unable = _Unable(seen.identity, self._why_not(seen, error))
+                return None
         self._unable = None
         try:
+            target = self._target(opened, record, seen)
             embedder = self._held(target)
         finally:
             # What is refused now must not be answered from before; nor are two versions of an
@@ -286,7 +290,7 @@ class Follower:
                 self._let_go(state)
                 raise
         except Exception as error:  # whatever it is: there is one that can be asked
-            self._unable = _Unable(seen.identity, self._why_not(target, seen, error))
+            self._unable = _Unable(seen.identity, self._why_not(seen, error))
             return
         with self._looking:
             # Others may have changed it meanwhile: what is true now counts.
@@ -298,9 +302,9 @@ class Follower:
                 return
         self._let_go(state)
 
-    def _why_not(self, target: Opened, seen: Seen, error: Exception) -> str:
+    def _why_not(self, seen: Seen, error: Exception) -> str:
         if isinstance(error, PyMongoError):
-            error = explain(error, target.mongodb.describe())
+            error = explain(error, self._opened.mongodb.describe())
         why = str(error) if isinstance(error, EmbeddingsError) else f"{type(error).__name__}"
         state = self._state
         before = f"; this is answered in {state.serving.space.id}" if state else ""

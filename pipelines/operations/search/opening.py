@@ -10,7 +10,7 @@ from assets.work.configured import RESOURCES
 from assets.work.opened import Opened
 from assets.work.searching import Searcher
 from assets.work.searching.choosing import chosen
-from pipelines.framework.catalog import open_pipeline
+from pipelines.framework.catalog import missing_variables, open_pipeline
 from pipelines.framework.pipeline import EmbeddingPipeline
 from pipelines.framework.run_config import resource_values
 from resources.mongodb.deployment import explain
@@ -39,7 +39,10 @@ def open_searcher(
             embedder among the overrides is not that of the space, is said when something is asked.
     """
     given = "provider" in resource_values(overrides, RESOURCES)["embedder"]
-    with open_pipeline(pipeline, overrides) as opened, ExitStack() as stack:
+    # Another space may serve than that of the settings, whose embedder is not asked for then.
+    missing = {} if given else missing_variables(pipeline, overrides)
+    later = [name for name, key in missing.items() if key == "embedder"]
+    with open_pipeline(pipeline, overrides, later=later) as opened, ExitStack() as stack:
         pinned = space is not None
         at = opened if space is None else _in_space(opened, space)
         searcher = Searcher(at, stack, follow=follow, pinned=pinned, given=given)

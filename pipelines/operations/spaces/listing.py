@@ -7,6 +7,7 @@ from pathlib import Path
 from assets.work.opened import Opened
 from pipelines.framework.pipeline import EmbeddingPipeline
 from pipelines.operations.spaces.changing import opened_to_change
+from resources.embedders.members import described
 from resources.registry.pipeline_spaces import Change, SpaceEntry, State, placed
 
 
@@ -18,6 +19,7 @@ class Listed:
         path: Where its vectors lie in a document.
         index: Name of its index.
         wanted: The settings want it: the next run works on it.
+        members: Who embeds documents and who queries, where these are models of one family.
     """
 
     entry: SpaceEntry
@@ -25,6 +27,7 @@ class Listed:
     path: str
     index: str
     wanted: bool
+    members: str = ""
 
 
 @dataclass(frozen=True)
@@ -74,6 +77,7 @@ def spaces(
 def _listed(o: Opened, entry: SpaceEntry) -> Listed:
     place = entry.place
     lanes = o.lanes
+    how = next(iter((entry.embedder or {}).values()), {})
     wanted = place == (lanes.place if lanes.candidate is None else lanes.candidate)
     return Listed(
         entry,
@@ -81,4 +85,5 @@ def _listed(o: Opened, entry: SpaceEntry) -> Listed:
         entry.path(o.base_key.path),
         placed(o.search_index.name, place),
         wanted and not entry.retired,
+        described(entry.models, str(how.get("model"))) if entry.models else "",
     )

@@ -14,6 +14,8 @@ from assets.work.searching.following import Follower
 from assets.work.searching.queries import QueryEmbedder
 from pipelines.operations.search import SearchAnswer, open_searcher, search
 from resources.core.errors import ConfigurationError, ProviderError, QueryRefused
+from resources.registry.indexes import Indexes
+from resources.registry.pipeline_spaces import PipelineSpaces
 from tests.conftest import Servers
 from tests.pipelines.search.conftest import built
 from tests.search_node import search_node
@@ -298,7 +300,18 @@ def test_what_the_yaml_says_is_not_asked_for_what_serves(two: TwoSpaces, monkeyp
         two.shop.configure({"embedder": before})
 
 
-def test_a_variable_of_the_space_that_serves_is_named(two: TwoSpaces, monkeypatch):
+def test_a_variable_that_only_the_settings_need_is_not_asked_for(two: TwoSpaces):
+    name = f"KEY_{secrets.token_hex(4)}".upper()
+    before = dict(two.shop.settings["embedder"])
+    how = {"openai": {"model": "text-embedding-3-small", "api_key": {"env": name}}}
+    two.shop.configure({"embedder": {"provider": how}})
+    try:
+        assert check_of_one(search(two.shop.pipeline, "the film")) == two.first
+    finally:
+        two.shop.configure({"embedder": before})
+
+
+def test_a_variable_of_the_space_that_serves_is_named(two: TwoSpaces):
     name = f"KEY_{secrets.token_hex(4)}".upper()
     how = {"openai": {"model": "text-embedding-3-small", "api_key": {"env": name}}}
     with two.registry() as (_, record):
@@ -312,3 +325,29 @@ def test_a_variable_of_the_space_that_serves_is_named(two: TwoSpaces, monkeypatc
             search(two.shop.pipeline, "the film")
     finally:
         two.note(two.second, embedder=before)
+
+
+def test_a_question_reads_nothing_of_the_registry_and_a_look_two_documents(
+    two: TwoSpaces, monkeypatch
+):
+    monkeypatch.setattr(following, "STALE_SECONDS", 600)
+    reads: list[str] = []
+    for kind in (PipelineSpaces, Indexes):
+        get = kind.get
+
+        def noted(self: Any, *of: Any, get: Any = get) -> Any:
+            reads.append(type(self).__name__)
+            return get(self, *of)
+
+        monkeypatch.setattr(kind, "get", noted)
+    with open_searcher(two.shop.pipeline, follow=False) as searcher:
+        searcher.search("the film")
+        searcher.search("the film", space=two.second)
+        reads.clear()
+        for _ in range(20):
+            searcher.search("the film")
+            searcher.search("the film", space=two.first)
+            searcher.search("the film", space=two.second)
+        assert reads == []
+        searcher._follower.look(anew=True)
+        assert sorted(reads) == ["Indexes", "PipelineSpaces"]
