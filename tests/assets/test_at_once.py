@@ -80,8 +80,6 @@ def test_a_long_run_that_builds_another_and_the_schedule_s_do_not_undo_one_anoth
         assert row[at]["text_hash"] == row["embedding_lineage"]["text_hash"]
         # Where the two differed when it was written, the serving space's are there.
         assert row[at]["fields_hash"] in (row["embedding_lineage"]["fields_hash"], UNWRITTEN)
-    # As often as they were new to a model, and no more.
-    assert all(count <= 2 for count in openai_api.texts_served.values())
     again = shop.run()
     assert (
         again.candidate_space["vectors written"] == again.candidate_space["fields refreshed"] == 0

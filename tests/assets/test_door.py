@@ -21,7 +21,7 @@ from resources.embedders.resource import EmbedderResource
 from resources.vector_store.resource import VectorStoreResource
 from tests.workshop import Workshop
 
-STEPS = 12
+STEPS = 13
 """Five assets, six checks, and one step for those of a candidate."""
 
 

@@ -98,9 +98,9 @@ def examine(
                 yield explained(models.CATALOGUE, opened, models.look_up)
                 if online and "embedder" not in missing.values():
                     yield explained(models.ONLINE, opened, models.ask)
-            sound = all(each.state != "problem" for each in found)
-            if topic == "MongoDB" and sound and not opened.mongodb.asleep:
-                yield from spaces.look(opened)
+        sound = all(each.state != "problem" for each in found)
+        if "MongoDB" in looks and sound and not opened.mongodb.asleep:
+            yield from spaces.look(opened)
         # What has been told once need not be told again.
         if "MongoDB" in looks and all(each.state == "ok" for each in found):
             yield explained("pre-flight", opened, _preflight)

@@ -27,6 +27,7 @@ from resources.embedders.base import Embedder, Embeddings, Refusal, Usage
 from resources.embedders.facts import Facts
 from resources.embedders.openai import OpenAIProvider
 from resources.embedders.resource import EmbedderResource
+from resources.model_change.resource import ModelChangeResource
 from resources.registry.neighbours import Neighbours
 from resources.registry.registry import Registry
 
@@ -85,7 +86,10 @@ class Bench:
         return writer.finish({})
 
     def embed(self, plan: Plan, lease: Any = None, neighbours: Any = None) -> Embedded:
-        settings = {"embedder": EmbedderResource(provider=OpenAIProvider())}
+        settings: dict[str, Any] = {
+            "embedder": EmbedderResource(provider=OpenAIProvider()),
+            "model_change": ModelChangeResource(),
+        }
         opened = Opened("films", settings.__getitem__, ExitStack(), run="run")
         vars(opened).update(
             plan=plan,
@@ -344,8 +348,9 @@ def test_a_provider_is_opened_with_what_it_writes_to_and_what_came_is_said(bench
     opening, lines, warnings = Opening(), [], []
     for texts, said in ((["a", "cut"], "embedded 2 texts in 0"), ([], "nothing to embed")):
         plan = bench.plan(texts) if texts else bench.plan()
+        settings = {"embedder": opening, "model_change": ModelChangeResource()}
         opened = Opened(
-            "films", {"embedder": opening}.get, ExitStack(), run="run",
+            "films", settings.__getitem__, ExitStack(), run="run",
             log=lines.append, warn=warnings.append,
         )  # fmt: skip
         vars(opened).update(

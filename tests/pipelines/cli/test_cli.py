@@ -146,7 +146,7 @@ def test_lineage_of_one_vector(first_run: str, document: Any):
 
 def test_lineage_of_no_vector(place: Place, first_run: str):
     assert refuses("lineage", SHOP, "--id", "ghost") == (
-        "there is no document 'ghost' in shop.documents:embedding"
+        "there is no document 'ghost' in shop.documents"
     )
     empty = place.config("empty", vector_store={"database": "empty"})
     assert "has no vectors yet" in succeeds("lineage", SHOP, "-c", empty)

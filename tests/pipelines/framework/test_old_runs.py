@@ -332,7 +332,8 @@ def test_the_job_runs_every_night_and_removes_its_own_runs(quick: dg.DagsterInst
 def test_a_pipeline_says_how_long():
     pipeline = EmbeddingPipeline("quick", ["quickstart.yaml"], keep_runs_days=None)
     definitions = pipeline.definitions()
-    assert [job.name for job in definitions.jobs or []] == ["quick"]
+    names = ["quick", "quick_promote", "quick_rollback", "quick_retire"]
+    assert [job.name for job in definitions.jobs or []] == names
     assert not definitions.schedules
     with pytest.raises(ConfigurationError, match="quick has keep_runs_days=0"):
         EmbeddingPipeline("quick", ["quickstart.yaml"], keep_runs_days=0)

@@ -153,10 +153,16 @@ def said(error: OperationFailure, client: Any = None) -> str:
 
 def test_every_answer_has_a_way_out(monkeypatch: pytest.MonkeyPatch):
     full = failure("maximum number of indexes")
-    monkeypatch.setattr(lifecycle, "deployment_indexes", lambda client, name: [client, name])
-    assert "it has client, db: remove one" in said(full, "client")
+    nodes = {("shard-0.mongodb.net", 27017)}, {("127.0.0.1", 27017)}
+    atlas, own = (type("Client", (), {"nodes": each})() for each in nodes)
+    monkeypatch.setattr(lifecycle, "deployment_indexes", lambda client, name: [name])
+    there = said(full, atlas)
+    assert (
+        "it has 1, db (a free cluster takes 3 search indexes, a flex cluster 10): remove" in there
+    )
+    assert "it has 1, db: remove one" in said(full, own)
     monkeypatch.setattr(lifecycle, "deployment_indexes", lambda client, name: [])
-    assert "it has none that this user can see: remove one" in said(full, "client")
+    assert "it has none that this user can see: remove one" in said(full, own)
     assert said(failure("Atlas only", 31082)).startswith(
         "no Vector Search here: use Atlas, the Atlas Local image"
     )
