@@ -25,7 +25,7 @@ dev: $(VENV)/.demo  ## the Dagster UI on http://127.0.0.1:3000
 	@$(BIN)/python -m pipelines.framework.dev -h 127.0.0.1 -p $(or $(PORT),3000)
 
 test: $(VENV)/.dev  ## all tests; what is missing on this machine is skipped, saying why
-	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder $(ARGS)
+	$(BIN)/python -m pytest -n 3 --dist loadfile --no-loadscope-reorder $(ARGS)
 
 proofs: $(VENV)/.dev  ## what takes minutes to show: 60 kills, long histories, a browser, a daemon, a wheel
 	$(BIN)/python -m pytest -m proof $(ARGS)

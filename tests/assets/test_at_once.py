@@ -50,6 +50,7 @@ def of_serving(shop: Workshop) -> dict[Any, dict[str, Any]]:
     }
 
 
+@pytest.mark.proof
 def test_a_long_run_that_builds_another_and_the_schedule_s_do_not_undo_one_another(
     shop: Workshop, openai_api: OpenAIServer
 ):
