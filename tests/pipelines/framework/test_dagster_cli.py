@@ -88,19 +88,21 @@ def test_job_execute_then_materialize_with_another_model(bench: Bench, static_mo
     assert (run.job_name, run.status) == ("quickstart", dg.DagsterRunStatus.SUCCESS)
     assert bench.metadata("search_index")["vectors indexed"] == 6
 
-    # another fragment after it: the model alone changes, everything else stays as it was
+    # another fragment after it: the model alone changes, and its space is built beside the first
     static = write_config(
         bench.folder / "static.yaml",
         embedder={"provider": {"sentence_transformers": {"model": static_model}}},
     )
     second = dagster(*ASSETS, "-c", few, "-c", SERVER, "-c", static, env=bench.env)
     assert second.returncode == 0, second.stdout
-    stored = bench.stored()
-    assert {document["embedding_lineage"]["model"] for document in stored} == {"static"}
-    assert {len(document["embedding"].as_vector().data) for document in stored} == {64}
-    assert bench.metadata("source_documents")["to embed"] == 6
-    assert bench.metadata("embedding_batches")["model"] == "static"
-    assert "6 vectors of the space all-minilm-l6-v2-384-" in second.stdout
+    made = bench.metadata("candidate_space")
+    path = f"embedding__{made['candidate']}"
+    for before, document in zip(stored, bench.stored(), strict=True):
+        assert {name: document[name] for name in before} == before
+        assert document[f"{path}_lineage"]["model"] == "static"
+        assert len(document[path].as_vector().data) == 64
+    assert bench.metadata("source_documents")["to embed"] == 0
+    assert made["embedded"] == 6
     assert len(bench.runs()) == 2
 
 
