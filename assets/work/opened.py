@@ -248,7 +248,7 @@ class Opened(Configured):
         """
         if self.settings is not self:
             return self.settings.in_space(entry)
-        if entry.space_id in self._known_as(entry.place, self.embedder_space):
+        if self.embeds(entry):
             return self.at(entry.place)
         if entry.embedder is None:
             raise ConfigurationError(
@@ -269,8 +269,9 @@ class Opened(Configured):
 
     def embeds(self, entry: SpaceEntry) -> bool:
         """Whether the embedder of the settings is of that space."""
-        settings = self.settings
-        return entry.space_id in settings._known_as(entry.place, settings.embedder_space)  # noqa: SLF001
+        if self.settings is not self:
+            return self.settings.embeds(entry)
+        return entry.space_id in self._known_as(entry.place, self.embedder_space)
 
     def lying(self, entry: SpaceEntry) -> "Opened":
         """In one of the pipeline's spaces as it lies there: nothing here asks a model.
