@@ -55,8 +55,17 @@ def lanes(record: PipelineRecord, wanted: Collection[str], change: ModelChangeRe
         return Lanes(None, serving.place)
     if known is not None:
         return Lanes(serving, serving.place, known.place)
-    place = min(wanted, key=len) if record.at("") else ""
-    return Lanes(serving, serving.place, place)
+    # What is left of a space that is retired is in nobody's way, and goes on where it lies.
+    left = record.left(wanted)
+    if left is not None:
+        return Lanes(serving, serving.place, left.place)
+    return Lanes(serving, serving.place, _free(record, min(wanted, key=len)))
+
+
+def _free(record: PipelineRecord, space_id: str) -> str:
+    """A place where no space of the pipeline is: its own may be taken by one that replaced it."""
+    names = ("", space_id, *(f"{space_id}-{n}" for n in range(2, len(record.spaces or {}) + 3)))
+    return next(name for name in names if not record.occupied(name))
 
 
 def adopted(

@@ -91,7 +91,9 @@ def _noted(o: Opened, record: PipelineRecord, entry: SpaceEntry) -> bool:
     """Write down that it is complete, if that is new; False where others changed the record."""
     spaces, built = o.registry.of_pipelines, f"spaces.{entry.space_id}.built"
     replaced = record.others_at(entry)
-    gone: dict[str, Any] = {f"spaces.{name}.retired": True for name in replaced}
+    gone: dict[str, Any] = {}
+    for name in replaced:  # none of its vectors is left, and its index is the other's
+        gone |= {f"spaces.{name}.retired": True, f"spaces.{name}.cleared": now()}
     if record.serving is None or record.serving in replaced:
         event = "first" if record.serving is None else "promoted"
         why = "" if record.serving is None else "it has replaced the one before at its path"

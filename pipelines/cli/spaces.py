@@ -219,14 +219,16 @@ def show_verdict(verdict: "Verdict") -> None:
 
 def show_retired(done: "Retired") -> None:
     say(
-        "{space} of {pipeline} is retired: {vectors:,} vectors, {batches:,} embedding batches and "
-        "the index {index} are gone",
+        "{space} of {pipeline} is retired: {vectors:,} vectors{index} and {batches:,} embedding "
+        "batches are gone",
         space=done.space_id,
         pipeline=done.pipeline,
         vectors=done.vectors,
         batches=done.batches,
-        index=done.index,
+        index=f", the index {done.index}" if done.index else "",
     )
+    if not done.index:
+        say("[dim]its index stays: others have vectors at its path[/dim]")
     if done.resumed:
         say("[dim]it went on where an earlier attempt had ended[/dim]")
 

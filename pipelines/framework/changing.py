@@ -80,7 +80,7 @@ def build_changing_jobs(pipeline: str, prefix: str) -> Sequence[dg.JobDefinition
                 "retired": done.space_id,
                 "vectors": done.vectors,
                 "embedding batches": done.batches,
-                "index": done.index,
+                "index": done.index or "stays: others have vectors at its path",
             }
         )
 

@@ -6,7 +6,7 @@ is in the document with it, and then in `pipeline_space_history`, which only gro
 the history first writes down what a process that died in between has not.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields, replace
 from datetime import datetime
 from typing import Any, Literal
@@ -145,6 +145,16 @@ class PipelineRecord:
         """The space that is there now."""
         return next((e for e in self.entries() if e.place == place and not e.retired), None)
 
+    def occupied(self, place: str) -> bool:
+        """Whether a space is there, or what is left of one that is retired and not yet gone."""
+        return any(e.place == place and not (e.retired and e.cleared) for e in self.entries())
+
+    def left(self, wanted: Collection[str]) -> SpaceEntry | None:
+        """A space of these ids that is retired and not yet gone, and whose place is its own."""
+        found = (self.entry(name) for name in sorted(wanted))
+        gone = (e for e in found if e and e.retired and not e.cleared)
+        return next((e for e in gone if self.at(e.place) is None), None)
+
 
 class PipelineSpaces:
     """All of a deployment."""
@@ -191,8 +201,7 @@ class PipelineSpaces:
                 continue
             at = place
             if at is None:
-                there = record.at("")
-                free = there is None or record.serving is None
+                free = record.serving is None or not record.occupied("")
                 at = "" if free else entry.space_id
             values: dict[str, Any] = {}
             found = replace(
@@ -201,7 +210,9 @@ class PipelineSpaces:
             values[f"spaces.{entry.space_id}"] = asdict(found)
             there = record.at(at)
             if there is not None and record.serving is None:
-                values[f"spaces.{there.space_id}.retired"] = True  # it never served
+                # It never served, and what there is of it is replaced.
+                values[f"spaces.{there.space_id}.retired"] = True
+                values[f"spaces.{there.space_id}.cleared"] = now()
             if self._set(record, values):
                 return found
 

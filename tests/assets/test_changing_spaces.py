@@ -351,6 +351,28 @@ def test_it_may_serve_by_itself_once_the_gate_lets_it_through(changing: Changing
     assert last.why.startswith("the gate lets it through")
 
 
+@on_one_server
+def test_what_is_left_of_a_retired_space_is_in_nobodys_way(
+    changing: Changing, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    workshop, first, second = changing.shop, changing.first, changing.second
+    promote(workshop.pipeline, second)
+
+    def killed(lane: Any) -> int:
+        raise OSError("killed")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(retiring, "_take_away", killed)
+        with pytest.raises(OSError, match="killed"):
+            retire(workshop.pipeline, first, force="soon")
+    third = workshop.run(config=with_model(str(build_static_model(tmp_path / "third", seed=8))))
+    assert third.success, third.failures
+    assert third.candidate_space["embedded"] == 20
+    gone = retire(workshop.pipeline, first)
+    assert (gone.vectors, gone.resumed) == (20, True)
+    assert sorted(states(workshop).values()) == ["ready", "retired", "serving"]
+
+
 class Killed(BaseException):
     """As a signal that nobody expects."""
 

@@ -8,7 +8,10 @@ from typing import Any
 
 import pytest
 
+from pipelines import retire
 from pipelines.framework.catalog import open_pipeline
+from pipelines.operations.search import warm
+from resources.core.errors import SpaceError
 from resources.vector_store.writer import VectorWriter
 from tests.models import build_static_model
 from tests.search_node import search_node
@@ -133,6 +136,13 @@ def test_a_replacement_is_gated_goes_on_after_a_kill_and_serves_when_it_is_compl
     assert at_path(workshop) == {second: 30}
     assert spaces(workshop) == (second, {first: "retired", second: "serving"})
     assert searched(workshop, second, "") == [30] * 3
+    with pytest.raises(SpaceError, match="is gone already"):
+        retire(workshop.pipeline, first)
+    with open_pipeline(workshop.pipeline) as o:  # as an earlier version has left it
+        o.registry.of_pipelines.note(o.record, first, cleared=None)
+    assert retire(workshop.pipeline, first).index == "", "the other one is searched by it"
+    warm.close()
+    assert searched(workshop, second, "") == [30] * 3
     with open_pipeline(workshop.pipeline) as o:
         told = o.registry.of_pipelines.history("films")
         assert [(each.event, each.space_id, each.before) for each in told] == [
@@ -150,6 +160,9 @@ def test_in_the_middle_there_is_a_way_back(
     with broken_off(monkeypatch, 3):
         assert not workshop.run(config=replacing(others[64], allow_replace=True)).success
     assert len(at_path(workshop)) == 2
+    begun = next(name for name in at_path(workshop) if name != first)
+    with pytest.raises(SpaceError, match=f"has begun to replace {first}, which serves"):
+        retire(workshop.pipeline, begun)
     # Tonight's run has the settings of before: it asks nobody's leave, and pays for nothing.
     tonight = workshop.run()
     assert tonight.success, tonight.failures

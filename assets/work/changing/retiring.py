@@ -28,7 +28,7 @@ class Retired:
     Attributes:
         vectors: Taken away now; fewer than `entry.vectors` where an earlier attempt took some.
         batches: Embedding batches removed.
-        index: Key of its index.
+        index: Key of its index; empty where that stays, since others are searched by it.
         entry: As it is noted now.
         resumed: An earlier attempt had begun it.
     """
@@ -61,17 +61,20 @@ def retire(o: Opened, wanted: str, *, force: str | None = None, by: str = "") ->
     _check_state(o, entry, force)
     lane = o.lying(entry)
     check_idle(o, lane)
+    spaces = o.registry.of_pipelines
     with lane.work():
         if not entry.retired:
             _note(o, entry, force, by)
-        index = lane.index_key
-        # Others may keep vectors of theirs at this path, and search them by this index.
-        if lane.store.other_owner({"space": {"$ne": None}}) is None:
+        # Others may have vectors at this path, which are searched by this index: another pipeline,
+        # or the space of this one that replaces it where it lies, or is replaced by it.
+        others = spaces.get(o.name, o.base_key).others_at(entry)
+        index = ""
+        if not others and lane.store.other_owner({"space": {"$ne": None}}) is None:
+            index = lane.index_key
             lane.drop_index()
         taken = _take_away(lane)
         batches = _remove_batches(lane)
         lane.registry.quarantine.forget(lane.lane)
-    spaces = o.registry.of_pipelines
     spaces.note(o.record, entry.space_id, cleared=now())
     left = spaces.get(o.name, o.base_key).entry(entry.space_id) or entry
     return Retired(o.name, entry.space_id, taken, batches, index, left, entry.retired)
@@ -86,6 +89,12 @@ def _check_state(o: Opened, entry: SpaceEntry, force: str | None) -> None:
         )
     if entry.cleared:
         raise SpaceError(f"{name} of {o.name} is gone already, since {moment(entry.cleared)}")
+    if not entry.retired and record.serving in record.others_at(entry):
+        raise SpaceError(
+            f"{name} has begun to replace {record.serving}, which serves {o.name}, in its place: "
+            f"`embeddings run {o.name}` with the settings of {record.serving} puts its vectors "
+            "back, from the batches, and retires the other; with its own it goes on"
+        )
     if name != record.previous or force is not None:
         return
     days = o.model_change.retire_after_days
