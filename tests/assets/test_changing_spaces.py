@@ -352,6 +352,19 @@ def test_it_may_serve_by_itself_once_the_gate_lets_it_through(changing: Changing
 
 
 @on_one_server
+def test_a_part_of_the_source_is_no_coverage(changing: Changing, tmp_path: Path):
+    workshop, first, second = changing.shop, changing.first, changing.second
+    config = with_model(str(build_static_model(tmp_path / "third", seed=8)), promote="auto")
+    config["resources"]["source"] = {"config": {"limit": 5}}
+    run = workshop.run(config=config)
+    assert run.success, run.failures
+    assert not run.checks["may_serve"]
+    (third,) = set(states(workshop)) - {first, second}
+    with pytest.raises(SpaceError, match=r"gate stops it: coverage .* 15 have no vector in it"):
+        promote(workshop.pipeline, third)
+
+
+@on_one_server
 def test_what_is_left_of_a_retired_space_is_in_nobodys_way(
     changing: Changing, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):

@@ -28,7 +28,7 @@ def coverage(candidate: Opened, entry: SpaceEntry, serving: Opened | None) -> Ro
         said += f", {held:,} in quarantine ({', '.join(names)}{more})"
     if missing:
         said += f", {missing:,} without a vector"
-    lag = _lag(candidate, entry, serving)
+    lag = _lag(candidate, entry, serving, held)
     lost = max(0, lag.missing - held) if lag else 0
     if lag and (lost or lag.changed or lag.gone):
         said += f"; it lags behind what serves: {lag}"
@@ -43,12 +43,23 @@ def coverage(candidate: Opened, entry: SpaceEntry, serving: Opened | None) -> Ro
     )
 
 
-def _lag(candidate: Opened, entry: SpaceEntry, serving: Opened | None) -> Behind | None:
-    """How far it is behind what serves, which later runs may have kept up to date alone."""
+def _lag(candidate: Opened, entry: SpaceEntry, serving: Opened | None, held: int) -> Behind | None:
+    """How far it is behind what serves, which later runs may have kept up to date alone.
+
+    Args:
+        candidate: In the space.
+        entry: As it is noted.
+        serving: In the one that serves; None where none does.
+        held: Chunks of the candidate that stand in quarantine.
+    """
     if serving is None:
         return None
     other = candidate.record.entry(candidate.record.serving)
-    if other and entry.complete_at and other.complete_at and entry.complete_at >= other.complete_at:
+    later = bool(
+        other and entry.complete_at and other.complete_at and entry.complete_at >= other.complete_at
+    )
+    # A run that did not read the source to its end has met all that it looked at, and no more.
+    if later and entry.vectors + held >= serving.store.count():
         return None
     return behind(candidate, serving)
 
