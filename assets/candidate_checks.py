@@ -13,7 +13,7 @@ from assets.checks import all_stored, batches_are_sound, index_is_complete, one_
 from assets.failing import StepFailed
 from assets.opened import opened, required
 from assets.report import candidate
-from assets.work.changing.promoting import judged, promoted_by_itself
+from assets.work.changing.promoting import held_back, judged, promoted_by_itself
 from assets.work.gating import Verdict
 from assets.work.opened import Opened
 from resources.core.errors import SpaceError
@@ -109,6 +109,9 @@ def gate(o: Opened, failed: Sequence[str]) -> dg.AssetCheckResult:
 def _next(o: Opened, entry: SpaceEntry, verdict: Verdict) -> str:
     if o.model_change.promote != "auto":
         return f"`embeddings promote {o.name} {entry.space_id}` lets it serve"
+    held = held_back(o, entry)
+    if held:
+        return held
     try:
         promoted_by_itself(o, entry, verdict)
     except SpaceError as error:

@@ -349,6 +349,13 @@ def test_it_may_serve_by_itself_once_the_gate_lets_it_through(changing: Changing
     last = spaces(workshop.pipeline, history=True).history[-1]
     assert last.by == f"run {let.run_id}, by `promote: auto`"
     assert last.why.startswith("the gate lets it through")
+    # Who goes back is not overruled by tonight's run.
+    rollback(workshop.pipeline, why="odd answers", by="bob@host")
+    tonight = workshop.run(config=with_model(changing.other, promote="auto"))
+    assert tonight.success, tonight.failures
+    assert states(workshop) == {first: "serving", second: "previous"}
+    promote(workshop.pipeline, second)
+    assert states(workshop) == {second: "serving", first: "previous"}
 
 
 @on_one_server

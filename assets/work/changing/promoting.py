@@ -14,7 +14,7 @@ from assets.work.changing.standing import (
 from assets.work.gating import Verdict, judge
 from assets.work.opened import Opened
 from resources.core.errors import SpaceError
-from resources.registry.pipeline_spaces import Change, SpaceEntry
+from resources.registry.pipeline_spaces import FLIPS, Change, SpaceEntry
 
 FORCE = '`--force "reason"` lets it serve all the same'
 
@@ -67,6 +67,24 @@ def judged(o: Opened, entry: SpaceEntry) -> Verdict:
     verdict = judge(o, entry)
     o.registry.of_pipelines.note(o.record, entry.space_id, gate=str(verdict))
     return verdict
+
+
+def held_back(o: Opened, entry: SpaceEntry) -> str:
+    """Why a candidate waits for a person although the gate lets it through; empty where it does
+    not: who has gone back from it is not to be overruled by the next run.
+    """
+    record = o.record
+    told = o.registry.of_pipelines.history(o.name)
+    flips = (e for e in reversed(told) if e.event in FLIPS and e.store == str(record.store))
+    last = next((e for e in flips if entry.space_id in (e.space_id, e.before)), None)
+    if last is None or last.event != "rolled back" or last.before != entry.space_id:
+        return ""
+    if entry.built and last.at and last.at < entry.built:  # it has been made anew since
+        return ""
+    return (
+        f"{last.by or 'somebody'} went back from it at {moment(last.at)}, so it does not serve by "
+        f"itself again: `embeddings promote {o.name} {entry.space_id}` lets it"
+    )
 
 
 def promoted_by_itself(o: Opened, entry: SpaceEntry, verdict: Verdict) -> Flipped:
