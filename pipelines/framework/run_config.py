@@ -150,14 +150,19 @@ def text_of(path: str | Path) -> str:
     """What stands in a run config: a path as given, or relative to `configs/`.
 
     Raises:
-        ConfigurationError: It is missing.
+        ConfigurationError: It is missing, or nothing to read.
     """
     root = find_project()
     own = root / "configs" if root else CONFIGS
     file = next((at for folder in (Path(), own, CONFIGS) if (at := folder / path).exists()), None)
     if file is None:
         raise ConfigurationError(f"there is no run config {path}, neither here nor in {own}")
-    return file.read_text(encoding="utf-8")
+    try:
+        return file.read_text(encoding="utf-8")
+    except OSError as error:  # a folder, or somebody else's
+        raise ConfigurationError(
+            f"the run config {path} cannot be read: {error.strerror or error}"
+        ) from error
 
 
 def merge(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:

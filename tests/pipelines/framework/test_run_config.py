@@ -138,6 +138,11 @@ def test_a_missing_file_is_named():
         read_run_config("nowhere.yaml")
 
 
+def test_a_folder_is_no_run_config(tmp_path):
+    with pytest.raises(ConfigurationError, match=f"the run config {tmp_path} cannot be read"):
+        read_run_config(tmp_path)
+
+
 def test_later_files_win_and_mappings_merge():
     base = {"a": {"b": 1, "c": [1, 2]}, "d": 1}
     assert merge(base, {"a": {"c": [3]}, "e": 2}) == {"a": {"b": 1, "c": [3]}, "d": 1, "e": 2}
