@@ -57,6 +57,7 @@ def opened(
     """
     with _entered(context, pipeline, prefix) as (found, stack, kept):
         found.check_settings()
+        found.check_lanes()
         if not candidate:
             stack.enter_context(_way_out(found))
         lane = (found.candidate or found) if candidate else found.kept

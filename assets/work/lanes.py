@@ -3,7 +3,6 @@
 from collections.abc import Collection
 from dataclasses import dataclass, replace
 
-from resources.core.errors import ConfigurationError
 from resources.model_change.resource import ModelChangeResource
 from resources.registry.indexes import IndexEntry
 from resources.registry.pipeline_spaces import PipelineRecord, SpaceEntry
@@ -19,11 +18,13 @@ class Lanes:
             once it is complete, or goes where vectors are replaced.
         place: Of the main one.
         candidate: Place of the space that is wanted beside it; None where there is no such.
+        refused: Why no run may work on them; who only looks, or changes which one serves, may.
     """
 
     main: SpaceEntry | None
     place: str = ""
     candidate: str | None = None
+    refused: str = ""
 
 
 def lanes(record: PipelineRecord, wanted: Collection[str], change: ModelChangeResource) -> Lanes:
@@ -33,9 +34,6 @@ def lanes(record: PipelineRecord, wanted: Collection[str], change: ModelChangeRe
         record: The spaces that there are.
         wanted: Ids by which the space that the settings name may be known.
         change: What is to be done about another one.
-
-    Raises:
-        ConfigurationError: It is to replace the one that serves, and lies beside it already.
     """
     serving = record.entry(record.serving)
     if serving is None:
@@ -47,11 +45,13 @@ def lanes(record: PipelineRecord, wanted: Collection[str], change: ModelChangeRe
     known = next((e for e in beside if e.space_id in wanted), None)
     if change.mode == "replace":
         if known is not None:
-            raise ConfigurationError(
+            why = (
                 f"the space {known.space_id} of {record.pipeline} lies beside the one that serves "
                 f"already: let it serve (`embeddings promote {record.pipeline} {known.space_id}`), "
-                "or retire it before `model_change: {mode: replace}` puts it in the other's place"
+                f"or retire it (`embeddings retire {record.pipeline} {known.space_id}`) before "
+                "`model_change: {mode: replace}` puts it in the other's place"
             )
+            return Lanes(serving, serving.place, known.place, why)
         return Lanes(None, serving.place)
     if known is not None:
         return Lanes(serving, serving.place, known.place)

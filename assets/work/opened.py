@@ -155,6 +155,15 @@ class Opened(Configured):
         known = self._known_as(serving.place if serving else "", self.embedder_space)
         return lanes(self.record, known, self.model_change)
 
+    def check_lanes(self) -> None:
+        """Refuse to work on spaces that stand in each other's way.
+
+        Raises:
+            ConfigurationError: They do.
+        """
+        if self.settings.lanes.refused:
+            raise ConfigurationError(self.settings.lanes.refused)
+
     @once
     def main(self) -> "Opened":
         """In the space that serves, or is to: what a run keeps up to date first."""
@@ -481,6 +490,7 @@ class Opened(Configured):
     def check(self) -> None:
         """The pre-flight: refuse what would stop a run, before it reads or spends anything."""
         self.check_settings()
+        self.check_lanes()
         self._check_beside()
         self.batches.check_writable()
         preflight.check_deployment(

@@ -8,7 +8,8 @@ from typing import Any
 
 import pytest
 
-from pipelines import retire
+from pipelines import promote, retire, rollback
+from pipelines import spaces as listing
 from pipelines.framework.catalog import open_pipeline
 from pipelines.operations.search import warm
 from resources.core.errors import SpaceError
@@ -179,6 +180,7 @@ def test_what_replacing_had_begun_may_be_built_beside(
 ):
     assert workshop.run().success
     first, _ = spaces(workshop)
+    assert first is not None
     wanted = replacing(others[64], allow_replace=True)
     with broken_off(monkeypatch, 3):
         assert not workshop.run(config=wanted).success
@@ -193,3 +195,12 @@ def test_what_replacing_had_begun_may_be_built_beside(
     refused = workshop.run(config=again)
     assert not refused.success
     assert "lies beside the one that serves already" in refused.failures[0]
+    # Settings that no run can follow keep nobody from looking, or from either way out.
+    workshop.configure({key: each["config"] for key, each in again["resources"].items()})
+    (ready,) = (name for name, state in states.items() if state == "ready")
+    listed = {each.entry.space_id: each.wanted for each in listing(workshop.pipeline).spaces}
+    assert listed == {first: False, ready: True}
+    promote(workshop.pipeline, ready, force="now")
+    rollback(workshop.pipeline)
+    assert retire(workshop.pipeline, ready, force="now").vectors == 30
+    assert searched(workshop, first, "") == [30] * 3
