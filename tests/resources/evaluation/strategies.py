@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from typing import Any
 
+from bson.datetime_ms import DatetimeMS
 from hypothesis import strategies as st
 
 from resources.core.keys import key
@@ -26,6 +27,8 @@ def _is_id(value: Any) -> bool:
     try:
         storable_id(value, "it", is_bson=True)
     except BadRecord:
+        return False
+    if isinstance(value, DatetimeMS):  # before the year 1, or after 9999: SecantusDB takes none
         return False
     return not isinstance(value, dict) or not any(name.startswith("$") for name in value)
 
