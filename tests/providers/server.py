@@ -201,12 +201,12 @@ class ProviderServer(ABC):
         self._calls.append(request)
         arrived = False
         try:
-            body = b""
             if path == "/embeddings":
-                body, arrived = await http.read(), True
+                await http.read()  # it keeps what it has read, for `_reply`
+                arrived = True
                 self.in_flight += 1
                 self.max_concurrency = max(self.max_concurrency, self.in_flight)
-            reply = await self._reply(http, request, body, authorized=authorized)
+            reply = await self._reply(http, request, authorized=authorized)
             return await self._send(http, request, reply)
         except asyncio.CancelledError:
             request.abandoned = request.fault is None and request.status is None
@@ -220,13 +220,11 @@ class ProviderServer(ABC):
         finally:
             self.in_flight -= arrived
 
-    async def _reply(
-        self, http: web.Request, request: Request, data: bytes, *, authorized: bool
-    ) -> Reply:
+    async def _reply(self, http: web.Request, request: Request, *, authorized: bool) -> Reply:
         behaviour = self.behaviour
         try:
             if request.path == "/embeddings":
-                self._read(request, data)
+                self._read(request, await http.read())
             if not authorized:
                 raise self.scripted(401, request)
             if behaviour.quota and request.path == "/embeddings":
