@@ -36,7 +36,8 @@ ARGUMENTS = [
     "--disable-background-networking", "--disable-component-update",
 ]  # fmt: skip
 PATIENCE = 300_000  # milliseconds; how long the UI may take on a busy machine
-ASSETS = [*about.ASSETS, about.QUALITY]
+EVERYWHERE = [*about.ASSETS, about.CANDIDATE]
+ASSETS = [*EVERYWHERE, about.QUALITY]
 """Of the quickstart, whose searches are measured."""
 
 pytestmark = [
@@ -252,7 +253,7 @@ def _messages(run: dict[str, Any]) -> str:
 
 def _launch_airbnb(dagster: Dagster, page: "Page") -> None:
     page.set_default_timeout(PATIENCE)
-    _open_graph(dagster, page, "airbnb", about.ASSETS)
+    _open_graph(dagster, page, "airbnb", EVERYWHERE)
     page.get_by_role("button", name="Materialize all").click()
     page.get_by_text("Launched run").wait_for()
     page.close()
@@ -305,6 +306,9 @@ def _the_asset_pages_show_their_metadata(dagster: Dagster, page: "Page") -> None
     _preview(page, "vectors by space", ["model", "vectors"], "sentence-transformers/")
     page.get_by_text("quickstart.documents", exact=True).first.wait_for()
     page.get_by_text("who made the vector").first.wait_for()
+
+    page.goto(f"{dagster.url}/assets/quickstart/candidate_space")
+    assert _row(page, "candidate").startswith("none: ")
 
     page.goto(f"{dagster.url}/assets/quickstart/search_quality")
     assert float(_row(page, "ndcg@10")) > 0.7

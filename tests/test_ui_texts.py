@@ -130,7 +130,7 @@ def dagster(
 def test_texts_of_documents_do_nothing(dagster: Dagster, page: "Page", trap: Trap):
     dagster.wait_for("locations loaded", dagster.locations, 200)
     keys = [node["assetKey"]["path"] for node in dagster.query(ASSETS)["assetNodes"]]
-    assert len(keys) == 5
+    assert len(keys) == 6
     shown = ""
     for key in keys:
         address = "/".join(quote(part, safe="") for part in key)

@@ -101,6 +101,7 @@ def _assets(
             "model": embedded.model,
             "embedded": embedded.embedded,
             "reused": counts.reused,
+            "narrowed": embedded.narrowed,
             "refused": embedded.refused,
             "refusals": embedded.refusals,
             "truncated": embedded.truncated,

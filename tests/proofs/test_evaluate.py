@@ -54,7 +54,8 @@ class Paid:
         self.shop.write(DOCUMENTS)
         queries = write_jsonl(folder / "queries.jsonl", QUERIES)
         self.shop.configure({"evaluation": {"queries": {"jsonl": {"path": str(queries)}}}})
-        run = self.shop.run("source_documents", "embedding_batches", "stored_vectors")
+        # Whole, so that the space serves, and a run with another model builds it beside.
+        run = self.shop.run()
         assert run.success, run.failures
         self.candidate = write_paid(
             self.shop, self.server, max_texts=REQUEST, concurrency=CONCURRENCY

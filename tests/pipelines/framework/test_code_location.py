@@ -220,7 +220,7 @@ def in_the_ui(context: WorkspaceProcessContext, job: str) -> list[DagsterRun]:
         plan = entry.code_location.get_execution_plan(
             of_server, each.run_config, step_keys_to_execute=None, known_state=None
         )
-        assert len(plan.step_keys_in_plan) == 10
+        assert len(plan.step_keys_in_plan) == 13
     return runs
 
 

@@ -109,22 +109,28 @@ def check(films: Workshop, corpus: Corpus, outcome: RunOutcome) -> None:
         assert counts.source + corpus.rejected == len(corpus.rows)
     # What is to be worked on is embedded or reused.
     work = counts.new + counts.changed + counts.cut + counts.reformatted
-    assert work == counts.to_embed + counts.reused
+    assert work == counts.to_embed + counts.reused + counts.narrowed
     assert outcome.embedded.embedded + outcome.embedded.refused == counts.to_embed
     assert outcome.stored.written.vectors == work - (corpus.poison - counts.held) - corpus.banned
+    if outcome.candidate:
+        beside = outcome.candidate.entry
+        assert (beside.chunks, beside.vectors) == (counts.source, stored)
+        assert (beside.missing, beside.quarantined) == (0, corpus.poison)
     # What each asset holds, whatever the run did.
     assert rows == {
         "source_documents": counts.source,
         "embedding_batches": counts.source - corpus.poison,
         "stored_vectors": stored,
         "search_index": stored,
-        "candidate_space": 0,
+        "candidate_space": outcome.candidate.entry.vectors if outcome.candidate else 0,
     }
     bad = corpus.rejected + refused
     noun = "chunks" if outcome.planned.chunked else "records"
     assert said.startswith(f"{bad} of {counts.source + corpus.rejected} {noun} ")
     # And what a person or a program reads.
     told_all = outcome.to_json()
+    batches = told_all["embedding_batches"]
+    assert work == sum(batches[each] for each in ("embedded", "refused", "reused", "narrowed"))
     source = told_all["source_documents"]
     assert sum(source["is"].values()) == source["chunks"]
     assert told_all["quarantine"]["entries"] == len(films.quarantine())
@@ -174,9 +180,14 @@ def test_the_numbers_of_every_kind_of_run_add_up(
     # Another chunker leaves the chunks of what is short as they are.
     changed = again(source={"chunking": {"recursive": {"size": 300, "overlap": 0}}})
     assert (changed["rechunked"] > 0) is bool(seed % 2)
-    # Another space, in which nobody has refused anything yet.
+    # Another space is built beside the one that serves, of which nothing changes.
     use(films, openai_api, dimensions=32)
     changed = again()
+    there = sum(changed.values()) - held
+    assert changed == dict.fromkeys(changed, 0) | {"held": held, "unchanged": there}
+    # Or in its place: a space in which nobody has refused anything yet.
+    use(films, openai_api, dimensions=16)
+    changed = again(model_change={"mode": "replace", "allow_replace": True})
     assert changed["changed"] > 0
     assert changed["unchanged"] == 0
 

@@ -61,7 +61,9 @@ class Moved:
 
 
 @pytest.fixture(scope="module")
-def promoted(town: Town, tmp_path_factory: pytest.TempPathFactory) -> tuple[str, str, str]:
+def promoted(
+    town: Town, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[tuple[str, str, str]]:
     model = str(build_static_model(tmp_path_factory.mktemp("moved") / "other", seed=7))
     town.add(NAME, evaluation={"queries": {"generated": {"sample": 5}}})
     town.write(NAME, [*DOCUMENTS, {"_id": "empty", "text": ""}])
@@ -74,7 +76,8 @@ def promoted(town: Town, tmp_path_factory: pytest.TempPathFactory) -> tuple[str,
         first, serving = states["serving"], states["ready"]
         assert o.registry.of_pipelines.serve(record, Change("promoted", serving, by="a test"))
     execution.run(NAME)
-    return first, serving, model
+    yield first, serving, model
+    (town.folder / "pipelines" / f"{NAME}.py").unlink()
 
 
 @pytest.fixture(scope="module", params=["unchanged", "changed"])
