@@ -20,12 +20,14 @@ from resources.core.lineage import lineage_path
 from resources.core.once import once
 from resources.core.space import EmbeddingSpace
 from resources.core.store_key import StoreKey, placed
+from resources.core.vectors import VectorFormat
 from resources.core.written import as_written, block
 from resources.embedders import members
 from resources.embedders.resource import EmbedderResource
 from resources.evaluation.judged import QuerySet
 from resources.evaluation.queries.provider import Where
 from resources.mongodb.lease import Lease, held
+from resources.registry.indexes import IndexEntry
 from resources.registry.neighbours import Neighbours, neighbours
 from resources.registry.pipeline_spaces import PipelineRecord, SpaceEntry
 from resources.registry.registry import Registry
@@ -347,6 +349,21 @@ class Opened(Configured):
         vars(made)["search_index"] = index.model_copy(update={"name": placed(index.name, place)})
         vars(made).update(resources or {})
         return made
+
+    def as_indexed(self, made: IndexEntry) -> "Opened":
+        """The same over vectors as an index was built from them, whatever the settings would have
+        the next run make of them.
+        """
+        if made.stored_as is None or made.similarity is None:
+            return self
+        found = VectorFormat.parse(self.space.element, made.stored_as)
+        kept = {"dtype": found.dtype, "rescore": found.rescore or "none", "layout": found.layout}
+        other = self.again()
+        other.settings = self.settings
+        vars(other)["vector_store"] = self.vector_store.model_copy(update=kept)
+        by = {"similarity": made.similarity}
+        vars(other)["search_index"] = self.search_index.model_copy(update=by)
+        return other
 
     @once
     def where(self) -> Where:

@@ -8,6 +8,7 @@ from pymongo.collection import Collection
 
 from resources.core.moment import now
 from resources.core.store_key import StoreKey
+from resources.core.vectors import Similarity
 from resources.mongodb.lease import Lease
 
 
@@ -18,6 +19,8 @@ class IndexEntry:
     Attributes:
         engine: That serves it.
         store: Key of the store, as it is written.
+        stored_as: How the vectors were stored that it was built from, and the `similarity` it
+            compares them by; None where an earlier version has not noted it.
         version: Of the local index's files, or of the server's definition where it tells.
         indexed: Vectors in it when it was built.
         fingerprint: Of all that makes a local index out of date.
@@ -33,6 +36,8 @@ class IndexEntry:
     store: str
     version: Any
     indexed: int
+    stored_as: str | None = None
+    similarity: Similarity | None = None
     fingerprint: str | None = None
     declaration: Mapping[str, Any] | None = None
     definition: Mapping[str, Any] | None = None

@@ -194,7 +194,9 @@ class _Search:
         assert self.fine is not None
         assert store.format.rescore
         finer = store.fine_vectors([hit.id for hit in hits], self.serving.space.id)
-        if self.serving.leftover and len(finer) < len(hits):
+        coarse = [hit.id for hit in hits if key(hit.id) not in finer]
+        # What is gone has neither; a run that stores them otherwise leaves the one.
+        if coarse and store.indexed_vectors(coarse, self.serving.space.id):
             self.notes.append("the finer vectors are being replaced: the first order stands")
             return list(hits[:limit])
         return rescored(hits, self.fine, finer, store.format.rescore, limit)

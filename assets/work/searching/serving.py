@@ -50,6 +50,7 @@ class Serving:
                 f"`embeddings run {opened.name}`"
             )
         space = _space(opened, entry.space_id)
+        opened = opened.as_indexed(entry)
         store = opened.store
         if store.format.unscaled:
             raise QueryRefused(

@@ -80,6 +80,8 @@ def identity_of(entry: IndexEntry) -> tuple[object, ...]:
         entry.engine,
         entry.space_id,
         entry.version,
+        entry.stored_as,
+        entry.similarity,
         entry.definition,
         entry.text_definition,
         entry.fingerprint,

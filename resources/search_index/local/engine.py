@@ -92,6 +92,7 @@ class LocalEngine(SearchEngine):
         entry = self._registry.indexes.get(self._key)
         before = self._opened(entry, log)
         if entry is not None and before is not None and entry.fingerprint == fingerprint:
+            self._record(before, fingerprint, lease)
             return self._report(before, stored, start)
         retexted = before is None
         if before is None and entry is not None:
@@ -279,6 +280,8 @@ class LocalEngine(SearchEngine):
             store=str(self._store.key),
             version=made.name,
             indexed=len(made),
+            stored_as=str(self._store.format),
+            similarity=self._declared.similarity,
             fingerprint=fingerprint,
             declaration=self._declaration,
         )

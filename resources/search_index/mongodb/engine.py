@@ -70,6 +70,8 @@ class MongoDBEngine(SearchEngine):
             store=str(self._store.key),
             version=state.version,
             indexed=indexed,
+            stored_as=str(self._store.format),
+            similarity=self._declared.similarity,
             definition=dict(state.definition),
             text_definition=dict(text_state.definition) if text_state else None,
         )
