@@ -1,22 +1,18 @@
-"""A pipeline, opened: what its settings lead to, each part once and only when it is asked for."""
+"""A pipeline, opened: in whichever of its spaces, each part once and only when it is asked for."""
 
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import ExitStack, contextmanager, suppress
+from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import replace
 from typing import Any
 
 from pydantic import ValidationError
-from pymongo import MongoClient
 
 from assets.work import preflight
-from assets.work.configured import RESOURCES, Configured
+from assets.work.configured import RESOURCES
 from assets.work.lanes import Lanes, adopted, lanes
-from assets.work.plan import Plan, plan_of_run
-from resources.batch_store.store import BatchStore
+from assets.work.parts import Parts
 from resources.core.chunks import Chunk
 from resources.core.errors import ConfigurationError
-from resources.core.lane import Finished, Lane, unknown
-from resources.core.lineage import lineage_path
 from resources.core.once import once
 from resources.core.space import EmbeddingSpace
 from resources.core.store_key import StoreKey, placed
@@ -24,68 +20,31 @@ from resources.core.vectors import VectorFormat
 from resources.core.written import as_written, block
 from resources.embedders import members
 from resources.embedders.resource import EmbedderResource
-from resources.evaluation.judged import QuerySet
-from resources.evaluation.queries.provider import Where
-from resources.mongodb.lease import Lease, held
 from resources.registry.indexes import IndexEntry
-from resources.registry.neighbours import Neighbours, neighbours
 from resources.registry.pipeline_spaces import PipelineRecord, SpaceEntry
-from resources.registry.registry import Registry
-from resources.rerankers.base import Reranker
-from resources.rerankers.provider import Stored
-from resources.search_index.engine import SearchEngine
 from resources.sources.resource import SourceResource
-from resources.vector_store.store import VectorStore
 
 
-class Opened(Configured):
-    """What everything that is done with a pipeline goes through.
+class Opened(Parts):
+    """What everything that is done with a pipeline goes through, in one of its spaces.
 
-    Args:
-        name: Of the pipeline.
-        resource: Gives a resource by its key.
-        stack: Closes what was opened.
-        run: Id of the Dagster run, or of whoever else is at work; empty for who only looks.
-        log: Takes lines of progress.
-        warn: Takes what a person should notice.
-        finished: Tells whether another run has ended; None where that is not known.
-        given: By a resource's key, what a run's config says on top of its settings' defaults.
-
-    Attributes:
-        lease: While the pipeline is held: see `work`.
-        holds: Whether it is.
-        settings: The pipeline as its settings have it, where this is one of its spaces.
-        place: Of the space that this works on: see `SpaceEntry`.
+    Made from a pipeline's settings it is that pipeline as they have it, whatever serves; from there
+    one goes on to the space that is wanted: see `main`, `candidate`, `serving`, `in_space`.
     """
 
-    lease: Lease
-    holds = False
-    place = ""
+    opened_from: "Opened | None" = None
 
-    def __init__(
-        self,
-        name: str,
-        resource: Callable[[str], Any],
-        stack: ExitStack,
-        *,
-        run: str = "",
-        log: Callable[[str], None] = lambda line: None,
-        warn: Callable[[str], None] = lambda line: None,
-        finished: Finished = unknown,
-        given: Callable[[str], Mapping[str, Any]] = lambda key: {},
-    ) -> None:
-        self.name, self.run, self.log, self.warn = name, run, log, warn
-        self.finished = finished
-        self.settings = self
-        self._stack = stack
-        super().__init__(resource, given)
+    @property
+    def settings(self) -> "Opened":
+        """The pipeline as its settings have it."""
+        return self.opened_from or self
 
     def again(self) -> "Opened":
         """The same, for what the deployment says now: its settings and the client are kept."""
         renewed = self._copy({*RESOURCES, "reranker", "client", "batches"})
         renewed.place = self.place
-        if self.settings is not self:
-            renewed.settings = self.settings.again()
+        if self.opened_from is not None:
+            renewed.opened_from = self.opened_from.again()
         return renewed
 
     def _copy(self, keep: set[str]) -> "Opened":
@@ -244,6 +203,14 @@ class Opened(Configured):
         return replace(chunk, id=f"{chunk.id}{self.apart}") if self.apart else chunk
 
     @property
+    def beside(self) -> str | None:
+        """Path of the space that serves, where this one lies beside it in the same documents."""
+        serving = self.record.entry(self.record.serving)
+        if serving is None or serving.place == self.place:
+            return None
+        return serving.path(self.base_key.path)
+
+    @property
     def replacing(self) -> str | None:
         """Id of a space that was begun where this one serves, to replace its vectors."""
         entry = self.record.entry(self.space.id)
@@ -343,7 +310,7 @@ class Opened(Configured):
         if not place and not resources:
             return self
         made = self._copy({*RESOURCES, "reranker", "client", "batches", "registry"})
-        made.settings, made.place = self, place
+        made.opened_from, made.place = self, place
         store, index = self.vector_store, self.search_index
         vars(made)["vector_store"] = store.model_copy(update={"path": placed(store.path, place)})
         vars(made)["search_index"] = index.model_copy(update={"name": placed(index.name, place)})
@@ -359,150 +326,11 @@ class Opened(Configured):
         found = VectorFormat.parse(self.space.element, made.stored_as)
         kept = {"dtype": found.dtype, "rescore": found.rescore or "none", "layout": found.layout}
         other = self.again()
-        other.settings = self.settings
+        other.opened_from = self.opened_from
         vars(other)["vector_store"] = self.vector_store.model_copy(update=kept)
         by = {"similarity": made.similarity}
         vars(other)["search_index"] = self.search_index.model_copy(update=by)
         return other
-
-    @once
-    def where(self) -> Where:
-        """What judged queries may be read from."""
-        registry = self.client[self.mongodb.registry]
-        return Where(self.name, self.client, registry, self.source)
-
-    @once
-    def judged_queries(self) -> QuerySet:
-        """That tell how good searches are.
-
-        Raises:
-            EvaluationError: There are none.
-        """
-        return self.evaluation.open(self.where)
-
-    def open_reranker(self, *, stored: bool = True) -> Reranker | None:
-        """The reranker over the stored texts, its bill kept; None where nothing is reranked.
-
-        Every call opens another; each is closed with everything else that was opened.
-
-        Args:
-            stored: What it reads is stored; else it is handed over, which not all of them take.
-
-        Raises:
-            EmbeddingsError: The settings cannot be used.
-        """
-        chosen = self.reranker
-        if not chosen.chosen:
-            return None
-        facts, meter = chosen.facts(), None
-        if facts.paid:
-            meter = self.registry.reranked.meter(self.name, facts, self.warn)
-            self._stack.callback(meter.close)
-        where = Stored(self.store.collection, self.store.text_shape) if stored else None
-        found = chosen.open(where, meter)
-        if found is not None:
-            self._stack.callback(found.close)
-        return found
-
-    @once
-    def client(self) -> MongoClient:
-        return self._stack.enter_context(self.mongodb.connect())
-
-    @once
-    def registry(self) -> Registry:
-        return Registry(self.client, self.mongodb.registry)
-
-    @once
-    def embedder_space(self) -> EmbeddingSpace:
-        """The space as the embedder names it; asks no server."""
-        return self.embedder.space()
-
-    @once
-    def space(self) -> EmbeddingSpace:
-        """The same as the store knows it: only a provider's address makes a difference there."""
-        space = self.embedder_space
-        if not space.endpoint:
-            return space
-        return self.registry.stores.settled_space(space, self.vector_store.key(self.source))
-
-    @once
-    def store(self) -> VectorStore:
-        found = self.vector_store.open(
-            self.client,
-            self.source,
-            self.space,
-            self.name,
-            scale_of=self.registry.spaces.int8_scale,
-        )
-        serving = self.record.entry(self.record.serving)
-        if serving is not None and serving.place != self.place and not found.in_place:
-            found.beside = lineage_path(serving.path(self.base_key.path))
-        return found
-
-    @once
-    def batches(self) -> BatchStore:
-        return self.batch_store.open()
-
-    @property
-    def lane(self) -> Lane:
-        return Lane(self.name, self.space.id, place=self.place)
-
-    @once
-    def plan(self) -> Plan:
-        """The plan that the run made, or chose at its first step; outside a run the newest."""
-        return plan_of_run(
-            self.batches, self.lane, self.embedder_space, self.run, pin=self.holds, log=self.log
-        )
-
-    @once
-    def neighbours(self) -> Neighbours:
-        return neighbours(
-            self.store, self.client, self.registry, self.space, cut=self.embedder.truncates
-        )
-
-    @property
-    def index_key(self) -> str:
-        return self.vector_store.key(self.source).index(self.search_index.name)
-
-    @once
-    def engine(self) -> SearchEngine:
-        """What serves the index: `engine: auto` keeps to the engine that made it."""
-        made = self.registry.indexes.get(self.index_key)
-        return self._engine(made.engine if made else None, lambda line: None)
-
-    @once
-    def wanted_engine(self) -> SearchEngine:
-        """What an index that is made now gets; the log is told why."""
-        return self._engine(None, self.log)
-
-    def drop_index(self) -> None:
-        """Remove the index of this space, whichever engine made it; it may be gone already.
-
-        Raises:
-            SearchIndexError: The server refuses.
-        """
-        made = self.registry.indexes.get(self.index_key)
-        engine = self._engine(made.engine if made else None, lambda line: None)
-        engine.drop()
-        self.registry.indexes.forget(self.index_key)
-
-    def _engine(self, served_by: str | None, log: Callable[[str], None]) -> SearchEngine:
-        return self.search_index.open(
-            self.client,
-            store=self.store,
-            batches=self.batches,
-            registry=self.registry,
-            space=self.space,
-            pipeline=self.name,
-            served_by=served_by,
-            log=log,
-        )
-
-    def check_settings(self) -> None:
-        """Refuse what contradicts itself, before a server is asked: see `preflight`."""
-        preflight.check_settings(
-            self.source, self.vector_store, self.search_index, self.embedder_space
-        )
 
     def check(self) -> None:
         """The pre-flight: refuse what would stop a run, before it reads or spends anything."""
@@ -531,32 +359,3 @@ class Opened(Configured):
             "for metadata, so that none can be built beside; replace the vectors with "
             "`model_change: {mode: replace}`, or name another `collection` in vector_store"
         )
-
-    @contextmanager
-    def work(self, *, last: bool = True, one_process: bool = True) -> Iterator[None]:
-        """Hold the pipeline: one run at a time.
-
-        Args:
-            last: Nothing of the run comes after this.
-            one_process: All that the run does is done in this process.
-
-        Raises:
-            LeaseError: Another run holds it.
-        """
-        with held(
-            self.client,
-            self.mongodb.registry,
-            self.lane,
-            self.run,
-            seconds=self.mongodb.lease_seconds,
-            wait_seconds=self.mongodb.lease_wait_seconds,
-            last=last,
-            one_process=one_process,
-            finished=self.finished,
-            log=self.log,
-        ) as self.lease:
-            self.holds = True
-            try:
-                yield
-            finally:
-                self.holds = False
