@@ -92,7 +92,8 @@ class LocalEngine(SearchEngine):
         entry = self._registry.indexes.get(self._key)
         before = self._opened(entry, log)
         if entry is not None and before is not None and entry.fingerprint == fingerprint:
-            self._record(before, fingerprint, lease)
+            if entry.stored_as != str(self._store.format):  # of the same values, as an array
+                self._record(before, fingerprint, lease)
             return self._report(before, stored, start)
         retexted = before is None
         if before is None and entry is not None:
