@@ -34,6 +34,8 @@ ASSETS = ("source_documents", "embedding_batches", "stored_vectors", "search_ind
 """That every pipeline has, in their order."""
 CANDIDATE = "candidate_space"
 """After them: what a change of the embedding space is built in."""
+PROMOTED = "promoted"
+"""Metadata of a check on it: whether what was built serves from now on."""
 QUALITY = "search_quality"
 """After them, where judged queries are chosen; it changes nothing of what they made."""
 

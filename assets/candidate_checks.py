@@ -8,7 +8,7 @@ from typing import Any
 
 import dagster as dg
 
-from assets.about import CANDIDATE
+from assets.about import CANDIDATE, PROMOTED
 from assets.checks import all_stored, batches_are_sound, index_is_complete, one_space
 from assets.failing import StepFailed
 from assets.opened import opened, required
@@ -95,25 +95,27 @@ def gate(o: Opened, failed: Sequence[str]) -> dg.AssetCheckResult:
         why = "not judged: it is not complete, or another check failed"
         return dg.AssetCheckResult(passed=False, severity=warn, description=why)
     verdict = judged(o.settings, entry)
-    said = [str(verdict), *verdict.notes]
+    said, promoted = [str(verdict), *verdict.notes], False
     if verdict.passed:
-        said.append(_next(o, entry, verdict))
+        what, promoted = _next(o, entry, verdict)
+        said.append(what)
     return dg.AssetCheckResult(
         passed=verdict.passed,
         severity=warn,
         description="; ".join(said),
-        metadata=candidate.gate(verdict),
+        metadata={**candidate.gate(verdict), PROMOTED: promoted},
     )
 
 
-def _next(o: Opened, entry: SpaceEntry, verdict: Verdict) -> str:
+def _next(o: Opened, entry: SpaceEntry, verdict: Verdict) -> tuple[str, bool]:
+    """What comes of it, and whether the space serves from now on."""
     if o.model_change.promote != "auto":
-        return f"`embeddings promote {o.name} {entry.space_id}` lets it serve"
+        return f"`embeddings promote {o.name} {entry.space_id}` lets it serve", False
     held = held_back(o, entry)
     if held:
-        return held
+        return held, False
     try:
         promoted_by_itself(o, entry, verdict)
     except SpaceError as error:
-        return str(error)
-    return "it serves from now on (`promote: auto`)"
+        return str(error), False
+    return "it serves from now on (`promote: auto`)", True

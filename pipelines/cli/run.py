@@ -91,6 +91,8 @@ def _beside(outcome: "RunOutcome", built: "Candidate", pipeline: str, files: Seq
     facts({**_lane(built), "coverage": coverage})
     if entry.missing:
         say("it can serve once it is complete: run it again")
+    elif outcome.promoted:
+        say("it serves from now on: `promote: auto`")
     else:
         command = shlex.join(["embeddings", "promote", pipeline, entry.space_id, *files])
         say("to let it serve: [bold]{command}[/bold]", command=command)

@@ -11,7 +11,7 @@ from dagster._core.execution.execution_result import ExecutionResult
 from dagster._core.utils import make_new_run_id
 
 from assets import run_tags
-from assets.about import ASSETS, CANDIDATE, QUALITY
+from assets.about import ASSETS, CANDIDATE, PROMOTED, QUALITY
 from assets.report import Outcome, outcomes
 from assets.work.candidate import Candidate
 from assets.work.comparing import Planned
@@ -102,6 +102,10 @@ def run(
             for evaluation in result.get_asset_check_evaluations()
             if not evaluation.passed
         ],
+        promoted=any(
+            PROMOTED in evaluation.metadata and evaluation.metadata[PROMOTED].value is True
+            for evaluation in result.get_asset_check_evaluations()
+        ),
         notes=notes,
     )
 

@@ -24,6 +24,7 @@ class RunOutcome:
         candidate: What was built beside the space that serves, where another one is wanted; where
             that one is left as it is, the same as the assets before.
         failed_checks: Name and description of the checks that did not pass.
+        promoted: Whether the candidate serves from now on, by `promote: auto`.
         notes: What a person should know besides.
     """
 
@@ -36,6 +37,7 @@ class RunOutcome:
     measured: Measured | None
     candidate: Candidate | None
     failed_checks: list[tuple[str, str]]
+    promoted: bool = False
     notes: Sequence[str] = ()
 
     @property
@@ -56,14 +58,14 @@ class RunOutcome:
             "space": self.embedded.space.id,
             **_assets(self.planned, self.embedded, self.stored, self.indexed),
             **({"search_quality": quality(self.measured)} if self.measured else {}),
-            **({"candidate": beside(name, candidate)} if candidate else {}),
+            **({"candidate": beside(name, candidate, self.promoted)} if candidate else {}),
             "serving_left_alone": self.left_alone,
             "failed_checks": [{"check": name, "why": why} for name, why in self.failed_checks],
             "notes": list(self.notes),
         }
 
 
-def beside(pipeline: str, built: Candidate) -> dict[str, Any]:
+def beside(pipeline: str, built: Candidate, promoted: bool) -> dict[str, Any]:
     """What was built beside the space that serves, for programs."""
     entry = built.entry
     return {
@@ -77,7 +79,8 @@ def beside(pipeline: str, built: Candidate) -> dict[str, Any]:
         "quarantined": entry.quarantined,
         "bytes": entry.bytes,
         **_assets(built.planned, built.embedded, built.stored, built.indexed),
-        "next": following(pipeline, built),
+        "promoted": promoted,
+        "next": "" if promoted else following(pipeline, built),
     }
 
 
