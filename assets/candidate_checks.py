@@ -4,6 +4,7 @@ One step for all of them, since in most runs nothing is built.
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from inspect import getdoc
 from typing import Any
 
 import dagster as dg
@@ -56,7 +57,7 @@ def build_candidate_checks(pipeline: str, prefix: str) -> dg.AssetChecksDefiniti
         name=f"{asset.to_python_identifier()}_checks",
         specs=[
             dg.AssetCheckSpec(name, asset=asset, description=said)
-            for name, (said, _) in [*JUDGES.items(), (GATE, (gate.__doc__, gate))]
+            for name, (said, _) in [*JUDGES.items(), (GATE, (getdoc(gate), gate))]
         ],
         required_resource_keys=required(prefix),
     )

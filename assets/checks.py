@@ -1,6 +1,7 @@
 """Asset checks: each sits on the asset it judges, and says what to do where it fails."""
 
 from collections.abc import Callable, Sequence
+from inspect import getdoc
 from typing import Any
 
 import dagster as dg
@@ -34,7 +35,7 @@ def build_checks(pipeline: str, prefix: str) -> Sequence[dg.AssetChecksDefinitio
         @dg.asset_check(
             asset=dg.AssetKey([pipeline, asset]),
             name=judge.__name__,
-            description=judge.__doc__,
+            description=getdoc(judge),
             blocking=blocking,
             additional_deps=[dg.AssetKey([pipeline, after])] if after else None,
             required_resource_keys=required(prefix),

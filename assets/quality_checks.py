@@ -4,6 +4,7 @@ None of them blocks anything: vectors and index serve as they are.
 """
 
 from collections.abc import Callable, Mapping, Sequence
+from inspect import getdoc
 from typing import Any
 
 import dagster as dg
@@ -28,7 +29,7 @@ def build_quality_checks(pipeline: str, prefix: str) -> Sequence[dg.AssetChecksD
         @dg.asset_check(
             asset=dg.AssetKey([pipeline, QUALITY]),
             name=judge.__name__,
-            description=judge.__doc__,
+            description=getdoc(judge),
             required_resource_keys=required(prefix),
         )
         def check(context: dg.AssetCheckExecutionContext) -> Any:

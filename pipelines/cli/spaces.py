@@ -159,7 +159,7 @@ def show(found: "Spaces") -> None:
             each.path,
             each.index,
             entry.run[:8] or "-",
-            entry.gate or "-",
+            entry.gate.partition(": ")[0] or "-",
             style="dim" if each.state == "retired" else "",
         )
     listing.show()

@@ -56,6 +56,16 @@ def test_definitions_are_as_recorded(name, snapshot, monkeypatch):
     assert describe(defs) == snapshot
 
 
+def test_descriptions_are_text_and_no_block_of_code():
+    """The Dagster UI reads them as Markdown, where four spaces make one."""
+    graph = importlib.import_module("pipelines.quickstart").defs.resolve_asset_graph()
+    said = [graph.get(key).description for key in graph.get_all_asset_keys()]
+    said += [graph.get_check_spec(key).description for key in graph.asset_check_keys]
+    assert len(said) > 10
+    lines = [line for each in said if each for line in each.splitlines()]
+    assert not [line for line in lines if line.startswith("    ")]
+
+
 def test_the_pipelines_are_found_by_name():
     assert pipeline_names() == ["airbnb", "quickstart"]
     assert find_pipeline("quickstart") is find_pipeline("pipelines.quickstart")
