@@ -13,7 +13,7 @@ import dagster as dg
 import pymongo
 import pytest
 
-import assets.work.opened
+import assets.work.parts
 import resources.mongodb.clients
 from pipelines.framework.catalog import open_pipeline
 from pipelines.operations.search import search
@@ -51,7 +51,7 @@ def opens(monkeypatch) -> Counter[str]:
     counted(resources.mongodb.clients, "MongoClient", "client")
     counted(EmbedderResource, "space", "space")
     counted(VectorStoreResource, "open", "store")
-    counted(assets.work.opened, "plan_of_run", "plan")
+    counted(assets.work.parts, "plan_of_run", "plan")
     return counts
 
 
