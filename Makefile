@@ -28,7 +28,7 @@ test: $(VENV)/.dev  ## all tests; what is missing on this machine is skipped, sa
 	$(BIN)/python -m pytest -n 3 --dist loadfile --no-loadscope-reorder $(ARGS)
 
 proofs: $(VENV)/.dev  ## what takes minutes to show: 60 kills, long histories, a browser, a daemon, a wheel
-	$(BIN)/python -m pytest -m proof $(ARGS)
+	$(BIN)/python -m pytest -m proof -n 2 --dist loadfile --no-loadscope-reorder $(ARGS)
 
 mutants: $(VENV)/.dev  ## mutants of what decides over money and data, hours; see tests/mutants/README.md
 	$(BIN)/python -m tests.mutants.run $(ARGS)
