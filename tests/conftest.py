@@ -33,6 +33,14 @@ settings.register_profile(
 settings.load_profile("any machine")
 
 
+@pytest.fixture(scope="session", autouse=True)
+def home_of_tests(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """What the project's own runs have left in its `state/` is nothing that a test meets."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("EMBEDDINGS_HOME", str(tmp_path_factory.mktemp("home")))
+        yield
+
+
 @pytest.fixture(autouse=True)
 def nothing_stays_open() -> Iterator[None]:
     """A test of another file must not find a provider's connection that this one left."""

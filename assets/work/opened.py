@@ -102,10 +102,17 @@ class Opened(Parts):
         found = registry.of_pipelines.get(self.name, store)
         if found.version:
             return found
+        if self._anothers(store):
+            return found
         name = store.index(self.search_index.name)
         found = adopted(found, registry.stores.get(store), registry.indexes.get(name))
         told = {entry.space_id: self._told(entry) for entry in found.entries()}
         return replace(found, spaces=told) if told else found
+
+    def _anothers(self, store: StoreKey) -> bool:
+        """Whether another pipeline has noted what lies in a store as its own."""
+        records = self.registry.of_pipelines.all()
+        return any(each.store == store and each.pipeline != self.name for each in records)
 
     @once
     def lanes(self) -> Lanes:

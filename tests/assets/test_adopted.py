@@ -8,6 +8,8 @@ from typing import Any
 import pytest
 
 from pipelines.framework.catalog import open_pipeline
+from pipelines.framework.pipeline import EmbeddingPipeline
+from pipelines.operations.doctor.examining import examine
 from resources.core.errors import EmbeddingsError
 from tests.models import build_static_model
 from tests.workshop import Run, Workshop
@@ -140,3 +142,23 @@ def test_vectors_and_indexes_that_are_moved_are_made_from_what_is_there(
     beside = done(films.run(config=with_model(other)))
     assert beside.candidate_space["embedded"] == 8
     assert films.search("text 3").space.id == first
+
+
+def test_what_another_pipeline_has_noted_as_its_own_is_not_taken_over(films: Workshop, other: str):
+    """The store and the index have the names that this one's settings say as well."""
+    films.configure({"embedder": {"provider": {"sentence_transformers": {"model": other}}}})
+    beside = EmbeddingPipeline(name="stranger", configs=films.pipeline.configs)
+    with open_pipeline(beside) as o:
+        assert not list(o.record.entries())
+        assert o.candidate is None
+    found = {each.topic: each for each in examine(beside)}
+    assert found["spaces"].text == "none serves yet: the first run builds it"
+
+
+def test_where_it_is_not_known_how_a_space_is_embedded_doctor_says_so(
+    earlier: Workshop, other: str
+):
+    earlier.configure({"embedder": {"provider": {"sentence_transformers": {"model": other}}}})
+    found = {each.topic: each for each in examine(earlier.pipeline)}
+    assert found["serving model"].state == "problem"
+    assert "was not noted when it was made" in found["serving model"].text

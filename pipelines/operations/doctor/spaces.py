@@ -19,8 +19,8 @@ def look(opened: Opened) -> Iterator[Finding]:
     found = explained(TOPIC, opened, _spaces)
     yield found
     entry = opened.record.entry(opened.record.serving) if found.state != "problem" else None
-    if entry is not None and opened.serving.embedder is not opened.embedder:
-        yield explained(MODEL, opened.serving, _model)
+    if entry is not None and not opened.embeds(entry):
+        yield explained(MODEL, opened, lambda of: _model(of.serving))
 
 
 def _spaces(opened: Opened) -> Finding:
