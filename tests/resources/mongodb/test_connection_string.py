@@ -4,7 +4,7 @@ import string
 from urllib.parse import quote_plus
 
 import pytest
-from hypothesis import example, given, settings
+from hypothesis import assume, example, given, settings
 from hypothesis import strategies as st
 
 from resources.core.errors import DeploymentError
@@ -103,6 +103,8 @@ SCHEMES = st.sampled_from(
     SCHEMES, st.sampled_from(["ada", "", "a:b"]), PIECES, st.sampled_from(["@", ""]), HOSTS, TAILS
 )
 def test_no_password_is_told(scheme, user, password, at, host, tail):
+    # What follows the last `@` is a host by what a connection string is, and hosts are told.
+    assume(at or PASSWORD not in password.partition("@")[2])
     said = sentence(f"{scheme}{user}:{password}{at}{host}{tail}")
     assert PASSWORD not in said
     assert len(said.splitlines()) == 1
