@@ -122,8 +122,8 @@ def undelivered(alert: Alert, settings: AlertsResource) -> Iterator[str]:
     for what, variable, tell in ways:
         if variable is None:
             continue
+        address = os.environ.get(variable, "")
         try:
-            address = os.environ.get(variable, "")
             if not address:
                 raise ValueError(
                     f"{variable} is not set where the code location runs: set it there"

@@ -76,14 +76,14 @@ def scheduled_run(
     return None
 
 
-def metadata(home: str, asset: str) -> tuple[str, dict[str, Any]]:
-    """Run and metadata of the latest materialization."""
+def metadata(home: str, asset: str, run: str | None = None) -> tuple[str, dict[str, Any]]:
+    """Run and metadata of the latest materialization, or of a run's: a later one may be there."""
     with dg.DagsterInstance.from_config(home) as instance:
-        event = instance.get_latest_materialization_event(dg.AssetKey([NAME, asset]))
-        assert event is not None
-        assert event.asset_materialization is not None
-        found = event.asset_materialization.metadata
-        return event.run_id, {name: value.value for name, value in found.items()}
+        records = instance.fetch_materializations(dg.AssetKey([NAME, asset]), limit=100).records
+        found = next(each for each in records if run in (None, each.run_id))
+        assert found.asset_materialization is not None
+        values = found.asset_materialization.metadata
+        return found.run_id, {name: value.value for name, value in values.items()}
 
 
 @pytest.mark.skipif(os.name != "posix", reason="ends the daemon by its process group")
@@ -146,7 +146,7 @@ def ticked(tmp_path: Path, mongod_uri: str, static_model: str, receiver: Webhook
     alert = receiver.posted[0]
     assert (alert["pipeline"], alert["job"], alert["reason"]) == (BROKEN, BROKEN, "schedule")
     assert "source_documents: there is no file" in alert["sentence"]
-    made_by, embedded = metadata(home, "embedding_batches")
+    made_by, embedded = metadata(home, "embedding_batches", run.run_id)
     assert (made_by, embedded["embedded"]) == (run.run_id, 6)
     with pymongo.MongoClient(mongod_uri) as client:
         stored = client[NAME]["documents"].find().to_list()
