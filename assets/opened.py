@@ -12,13 +12,16 @@ from pydantic import ValidationError
 from assets import tagging
 from assets.about import ASSETS, CANDIDATE
 from assets.failing import StepFailed
+from assets.retrying import Tries
+from assets.time_limit import limited
 from assets.work.configured import RESOURCES
 from assets.work.heap import settled_heap
 from assets.work.opened import Opened
 from resources.core.config import StrictResource
 from resources.core.credentials import hidden, in_clear, in_settings, way_out, without_secrets
 from resources.core.errors import ConfigurationError, EmbeddingsError, ProviderError
-from resources.core.progress import voiced
+from resources.core.length import length
+from resources.core.progress import duration, voiced
 from resources.core.variables import unset
 
 Context = dg.AssetExecutionContext | dg.AssetCheckExecutionContext | dg.OpExecutionContext
@@ -53,9 +56,11 @@ def opened(
             as its settings have it, and nobody holds it.
 
     Raises:
+        RetryRequested: From the failure, where it may pass by itself.
         StepFailed: With the sentence of an error that a user can act on; not to be retried.
     """
-    with _entered(context, pipeline, prefix) as (found, stack, kept):
+    tries = Tries.of(context, getattr(context.resources, f"{prefix}runs"))
+    with _entered(context, pipeline, prefix, tries=tries) as (found, stack, kept):
         found.check_settings()
         found.check_lanes()
         if not candidate:
@@ -64,7 +69,7 @@ def opened(
         kept.append(lane)
         idle = lane.left_alone or (candidate and found.candidate is None)
         if hold and not idle and isinstance(context, dg.AssetExecutionContext):
-            stack.enter_context(_held(context, lane))
+            stack.enter_context(_held(context, lane, tries))
         yield lane
 
 
@@ -85,7 +90,12 @@ def opened_to_change(
 
 @contextmanager
 def _entered(
-    context: Context, pipeline: str, prefix: str, *, later: Collection[str] = ()
+    context: Context,
+    pipeline: str,
+    prefix: str,
+    *,
+    later: Collection[str] = (),
+    tries: Tries | None = None,
 ) -> Iterator[tuple[Opened, ExitStack, list[Opened]]]:
     """The pipeline, what closes what it opens, and a list of what else holds secrets.
 
@@ -94,8 +104,11 @@ def _entered(
         pipeline: Name of the pipeline.
         prefix: Of its resources' keys.
         later: Resources whose variables need not be set before they are used.
+        tries: Of the step, where it may have several.
     """
     tagging.begun(context, pipeline)
+    if tries and tries.settings.max_runtime:
+        tagging.limit(context, length(tries.settings.max_runtime))
 
     def resource(key: str) -> StrictResource:
         # Overrides by run config are in here, and in no resource that is nested in another.
@@ -113,6 +126,7 @@ def _entered(
         return (resources.get(prefix + key) or {}).get("config") or {}
 
     kept: list[Opened] = []
+    most = tries.settings.max_step_runtime if tries else None
 
     def secrets() -> set[str]:
         settings = [resource(key) for key in RESOURCES]
@@ -124,9 +138,10 @@ def _entered(
         context.log.info(hidden(line))
 
     with (
-        _explained(context, secrets),
+        _explained(context, secrets, tries),
         settled_heap(),
         voiced(tell, f"at work on {_subject(context)}") as log,
+        limited(most, _subject(context), context.log.warning),
         ExitStack() as stack,
     ):
         _nothing_in_clear(context.run.run_config)
@@ -155,7 +170,8 @@ def _way_out(found: Opened) -> Iterator[None]:
         raise kind(
             f"{error}; this is about the space {found.record.serving}, which serves while another "
             "one is built: `model_change: {config: {keep_serving: false}}` in the run's config "
-            "builds that one, and leaves the one that serves as it is"
+            "builds that one, and leaves the one that serves as it is",
+            passing=error.passing,
         ) from error
 
 
@@ -175,7 +191,7 @@ def _subject(context: Context) -> str:
 
 
 @contextmanager
-def _held(context: dg.AssetExecutionContext, found: Opened) -> Iterator[None]:
+def _held(context: dg.AssetExecutionContext, found: Opened, tries: Tries) -> Iterator[None]:
     layer = context.job_def.asset_layer
     selected = context.run.asset_selection or layer.selected_asset_keys
     node = layer.asset_graph.get(context.asset_key)
@@ -183,9 +199,11 @@ def _held(context: dg.AssetExecutionContext, found: Opened) -> Iterator[None]:
     names = [CANDIDATE] if context.asset_key.path[-1] == CANDIDATE else ASSETS
     ours = selected & {dg.AssetKey([found.name, asset]) for asset in names}
     last = not ours & node.child_keys
-    with found.work(last=last, one_process=_one_process(context)):
+    with found.work(last=last, one_process=_one_process(context), keep=tries.worth):
         if not ours & node.parent_keys:
             found.check()
+        elif tries.again:
+            found.check_newest()
         yield
 
 
@@ -212,11 +230,14 @@ def _nothing_in_clear(run_config: Mapping[str, Any]) -> None:
 def _explained(
     context: Context,
     secrets: Callable[[], Iterable[str]],
+    tries: Tries | None,
 ) -> Iterator[None]:
     """Errors as Dagster is to keep them: a sentence, and what else is told without secrets."""
+    again = False
     try:
         yield
     except EmbeddingsError as error:
+        again = tries is not None and tries.worth(error)
         raised = without_secrets(error, secrets())
         sentence = str(raised)
     except ValidationError as error:
@@ -233,4 +254,10 @@ def _explained(
         return
     # For who looks into it; the Dagster UI shows this level when asked to.
     context.log.debug(hidden("".join(traceback.format_exception(raised)), secrets()))
-    raise StepFailed(sentence, kind=type(raised).__name__) from raised
+    failed = StepFailed(sentence, kind=type(raised).__name__)
+    failed.__cause__ = raised
+    if tries is not None and again:
+        pause = duration(tries.pause.total_seconds())
+        context.log.warning(f"{sentence}; the step is tried again in {pause}")
+        raise tries.request(failed)
+    raise failed

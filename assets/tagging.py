@@ -1,10 +1,12 @@
 """Tags of a run, set while it works by the step that knows, whoever launched it."""
 
 from collections.abc import Mapping
+from datetime import timedelta
 from functools import lru_cache
 from typing import Any
 
 import dagster as dg
+from dagster._core.storage.tags import MAX_RUNTIME_SECONDS_TAG
 
 from assets import run_tags
 from assets.work.candidate import Candidate
@@ -43,6 +45,11 @@ def begun(context: Context, pipeline: str) -> None:
         results = (run_tags.EMBEDDED, run_tags.COST, run_tags.CHANGED)
         theirs = {name: "0" for name in results if name in run.tags}
         _say(context, {run_tags.PIPELINE: pipeline, run_tags.REASON: AGAIN, **theirs})
+
+
+def limit(context: Context, most: timedelta) -> None:
+    """Let Dagster's daemon end the run when it takes longer, whoever launched it."""
+    _say(context, {MAX_RUNTIME_SECONDS_TAG: f"{most.total_seconds():.0f}"})
 
 
 def reason(tags: Mapping[str, str]) -> str | None:

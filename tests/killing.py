@@ -156,6 +156,7 @@ class CutProxy:
         self.port: int = self._listener.getsockname()[1]
         self.left: int | None = None
         self.cuts = 0
+        self.down = False
         self._sockets: list[socket.socket] = []
         threading.Thread(target=self._accept, daemon=True).start()
 
@@ -165,6 +166,9 @@ class CutProxy:
                 client, _ = self._listener.accept()
             except OSError:
                 return
+            if self.down:
+                _close(client)
+                continue
             server = socket.create_connection(self._target)
             self._sockets += [client, server]
             for source, target in ((client, server), (server, client)):
@@ -187,6 +191,12 @@ class CutProxy:
         except OSError:
             pass
         for end in (source, target):
+            _close(end)
+
+    def fall(self) -> None:
+        """Close every connection, and every further one at once, until `down` is False again."""
+        self.down = True
+        for end in self._sockets:
             _close(end)
 
     def close(self) -> None:

@@ -62,6 +62,7 @@ class Workshop:
                 "vector_store": {"database": self.database, "collection": "vectors"},
                 "search_index": {"filter_fields": ["kind"]},
                 "batch_store": {"url": str(self.folder / "batch_store")},
+                "runs": {"retries": 0},
             }
         )
 

@@ -3,14 +3,17 @@
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from resources.alerts.resource import AlertsResource
 from resources.batch_store.resource import BatchStoreResource
 from resources.core.config import StrictResource
 from resources.core.once import once
 from resources.embedders.resource import EmbedderResource
 from resources.evaluation.resource import EvaluationResource
+from resources.freshness.resource import FreshnessResource
 from resources.model_change.resource import ModelChangeResource
 from resources.mongodb.resource import MongoDBResource
 from resources.rerankers.resource import RerankResource
+from resources.runs.resource import RunsResource
 from resources.search_index.resource import SearchIndexResource
 from resources.sources.resource import SourceResource
 from resources.vector_store.resource import VectorStoreResource
@@ -25,6 +28,9 @@ RESOURCES: dict[str, type[StrictResource]] = {
     "rerank": RerankResource,
     "evaluation": EvaluationResource,
     "model_change": ModelChangeResource,
+    "freshness": FreshnessResource,
+    "runs": RunsResource,
+    "alerts": AlertsResource,
 }
 """The same keys in every pipeline, so that any YAML fragment fits any of them."""
 

@@ -10,6 +10,7 @@ from assets.work import preflight
 from assets.work.configured import Configured
 from assets.work.plan import Plan, plan_of_run
 from resources.batch_store.store import BatchStore
+from resources.core.errors import LeaseError
 from resources.core.lane import Finished, Lane, unknown
 from resources.core.lineage import lineage_path
 from resources.core.once import once
@@ -208,13 +209,33 @@ class Parts(Configured):
             self.source, self.vector_store, self.search_index, self.embedder_space
         )
 
+    def check_newest(self) -> None:
+        """Refuse to go on by a plan after which another run has made one.
+
+        Raises:
+            LeaseError: One has, while this run was waiting and held nothing.
+        """
+        newest = self.batches.plans.newest(self.lane.name, shard=self.lane.shard)
+        if newest["id"] != self.plan.id:
+            raise LeaseError(
+                f"run {self.run} waited to try again, and run {newest['run']} has planned the work "
+                f"of {self.lane} since: this one goes no further, the newer one has it all"
+            )
+
     @contextmanager
-    def work(self, *, last: bool = True, one_process: bool = True) -> Iterator[None]:
+    def work(
+        self,
+        *,
+        last: bool = True,
+        one_process: bool = True,
+        keep: Callable[[BaseException], bool] = lambda error: False,
+    ) -> Iterator[None]:
         """Hold the pipeline: one run at a time.
 
         Args:
             last: Nothing of the run comes after this.
             one_process: All that the run does is done in this process.
+            keep: Whether the run goes on after an error, and holds it until then.
 
         Raises:
             LeaseError: Another run holds it.
@@ -230,6 +251,7 @@ class Parts(Configured):
             one_process=one_process,
             finished=self.finished,
             log=self.log,
+            keep=keep,
         ) as self.lease:
             self.holds = True
             try:

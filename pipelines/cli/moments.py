@@ -1,13 +1,10 @@
 """Days, months and lengths of time as options take them; days are UTC's, as in the ledgers."""
 
-import re
 from datetime import UTC, date, datetime, time, timedelta
 
 import typer
 
-_UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
-_LENGTH = re.compile(r"(?:\d+[smhdw])+", re.ASCII)
-_PART = re.compile(r"(\d+)([smhdw])", re.ASCII)
+from resources.core.length import length as parsed
 
 
 def length(text: str) -> timedelta:
@@ -16,14 +13,10 @@ def length(text: str) -> timedelta:
     Raises:
         typer.BadParameter: It is none.
     """
-    parts = _PART.findall(text) if _LENGTH.fullmatch(text.strip()) else []
     try:
-        found = sum((timedelta(**{_UNITS[unit]: int(n)}) for n, unit in parts), timedelta())
-    except OverflowError:
-        found = timedelta()
-    if not found:
-        raise typer.BadParameter(f"{text!r} is no length of time such as 26h, 90m, 7d or 1d12h")
-    return found
+        return parsed(text)
+    except ValueError as error:
+        raise typer.BadParameter(str(error)) from error
 
 
 def month(text: str) -> date:

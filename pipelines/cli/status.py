@@ -25,7 +25,8 @@ def status(
         typer.Option(
             parser=moments.length,
             metavar="LENGTH",
-            help="A pipeline whose last good run ended longer ago is not well: 26h, 90m, 7d.",
+            help="A pipeline whose last good run ended longer ago is not well: 26h, 90m, 7d. "
+            "[default: the pipeline's own `freshness: fail`]",
         ),
     ] = None,
     timeout: Annotated[

@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 from dagster._core.definitions.job_base import InMemoryJob
 from dagster._core.events import DagsterEvent, RunFailureReason
@@ -11,7 +10,7 @@ from dagster._core.execution.execution_result import ExecutionResult
 from dagster._core.utils import make_new_run_id
 
 from assets import run_tags
-from assets.about import ASSETS, CANDIDATE, PROMOTED, QUALITY
+from assets.about import PROMOTED
 from assets.report import Outcome, outcomes
 from assets.work.candidate import Candidate
 from assets.work.comparing import Planned
@@ -23,10 +22,11 @@ from pipelines.framework.catalog import as_pipeline, missing_variables
 from pipelines.framework.code_location import CodeLocation, code_location
 from pipelines.framework.dead_runs import fail_dead_runs, process_tag
 from pipelines.framework.instance import project_instance
+from pipelines.framework.laying import laid_on_top
 from pipelines.framework.location import resource_prefix
 from pipelines.framework.outcome import RunOutcome
-from pipelines.framework.pipeline import RESOURCES, EmbeddingPipeline
-from pipelines.framework.run_config import merge, read_run_config, resource_values
+from pipelines.framework.pipeline import EmbeddingPipeline
+from pipelines.framework.step_failures import step_failure
 from resources.core.errors import ConfigurationError, EmbeddingsError
 from resources.core.markdown import unescaped
 
@@ -66,15 +66,11 @@ def run(
     place, notes = _place(pipeline)
     # As the code location knows it, so that what runs here can be executed again there.
     prefix = resource_prefix(pipeline.name) if place and place.shared else ""
-    run_config: dict[str, Any] = {}
-    for file in overrides:
-        run_config = merge(run_config, read_run_config(file))
-    # Dagster would take two variants of a union, from two files, for both chosen.
-    given = resource_values(overrides, RESOURCES)
-    run_config["resources"] = {
-        prefix + key: {"config": config} for key, config in given.items() if config
-    }
+    run_config = laid_on_top(overrides, prefix)
     run_config.setdefault("loggers", {"brief": {}})
+    if "retries" not in pipeline.values(overrides)["runs"]:  # somebody waits, and can try again
+        runs = run_config["resources"].setdefault(f"{prefix}runs", {"config": {}})
+        runs["config"]["retries"] = 0
     job = pipeline.definitions(prefix).resolve_job_def(pipeline.name)
     with project_instance() as instance, outcomes() as found:
         fail_dead_runs(instance, job.name)
@@ -143,22 +139,6 @@ def _reason(result: ExecutionResult) -> str:
         if event.is_failure and event.message:
             return event.message
     return "; besides, ".join(said) or "the run failed; see it in the Dagster UI"
-
-
-def step_failure(event: DagsterEvent) -> str:
-    """What a step failed of, as a sentence that begins with its asset."""
-    step, data = (event.step_key or "").split("__", 1)[-1], event.step_failure_data
-    # A check's step is named after its asset too, and its sentence names the check.
-    asset = next((asset for asset in (*ASSETS, CANDIDATE, QUALITY) if step.startswith(asset)), step)
-    if data.user_failure_data and data.user_failure_data.description:
-        return f"{asset}: {data.user_failure_data.description}"
-    return f"{step}: {_innermost(data.error) if data.error else 'failed'}"
-
-
-def _innermost(error: Any) -> str:
-    while error.cause:
-        error = error.cause
-    return error.message.strip()
 
 
 def _interrupts(event: DagsterEvent) -> bool:

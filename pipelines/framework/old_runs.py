@@ -134,7 +134,7 @@ def _ended(instance: dg.DagsterInstance, pipeline: str, before: datetime) -> Ite
             cursor = page[-1].dagster_run.run_id
             for record in page:
                 ended = record.end_time or record.update_timestamp.timestamp()
-                if ended < before.timestamp() and _own(record.dagster_run, pipeline):
+                if ended < before.timestamp() and own(record.dagster_run, pipeline):
                     yield record
 
 
@@ -142,7 +142,8 @@ def _jobs(pipeline: str) -> tuple[str, ...]:
     return (pipeline, maintenance_job(pipeline), evaluation_job(pipeline))
 
 
-def _own(run: dg.DagsterRun, pipeline: str) -> bool:
+def own(run: dg.DagsterRun, pipeline: str) -> bool:
+    """Whether a run is of a pipeline and of none other, by its tag or by its assets."""
     named = run.tags.get(run_tags.PIPELINE)
     if named is not None or run.job_name != IMPLICIT_ASSET_JOB_NAME:
         return named in (None, pipeline)

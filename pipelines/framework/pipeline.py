@@ -12,9 +12,7 @@ from typing import Any
 import dagster as dg
 from dagster import ConfigurableResource
 
-from assets import run_tags
 from assets.about import (
-    QUALITY,
     About,
     Dependency,
     Settings,
@@ -33,12 +31,12 @@ from assets.search_quality import build_search_quality
 from assets.source_documents import build_source_documents
 from assets.stored_vectors import build_stored_vectors
 from assets.work.configured import RESOURCES
+from pipelines.framework.alerts import alerting
 from pipelines.framework.brief import brief_logger
 from pipelines.framework.changing import build_changing_jobs
-from pipelines.framework.maintenance import build_maintenance, daily
-from pipelines.framework.old_runs import evaluation_job
 from pipelines.framework.overruling import Overruled, overruled
 from pipelines.framework.run_config import build_resources, resource_values, text_of
+from pipelines.framework.scheduling import automation, build_jobs, timed
 from resources.core.errors import ConfigurationError
 from resources.evaluation.resource import EvaluationResource
 from resources.search_index.resource import SearchIndexResource
@@ -73,7 +71,10 @@ class EmbeddingPipeline:
         configs: YAML run configs, relative to `configs/`; a later one wins.
         schedule: When to embed again, as cron; None for never by itself.
         timezone: Of the schedule.
-        schedule_status: Whether the schedules run as soon as the code location is loaded.
+        schedule_status: Whether they, and what asks `automation_condition`, are on from the start.
+        schedule_configs: Run config fragments on top for the runs of `schedule`, as `-c`.
+        automation_condition: When to embed again, for who prefers Dagster's conditions: on
+            `source_documents`; the other assets go with it.
         keep_runs_days: How long Dagster remembers runs that changed nothing; a job of its own,
             `<name>_maintenance`, removes older ones every night. None: as long as it is there.
         owners: Whose the assets are: e-mail addresses, or teams as `team:search`.
@@ -95,6 +96,8 @@ class EmbeddingPipeline:
     schedule: str | None = None
     timezone: str = "UTC"
     schedule_status: dg.DefaultScheduleStatus = dg.DefaultScheduleStatus.STOPPED
+    schedule_configs: Sequence[str | Path] = ()
+    automation_condition: dg.AutomationCondition | None = None
     keep_runs_days: float | None = 30
     owners: Sequence[str] = ()
     tags: Mapping[str, str] = field(default_factory=dict)
@@ -167,96 +170,42 @@ class EmbeddingPipeline:
         (provider,) = values["embedder"].get("provider") or {"sentence_transformers": {}}
         evaluation = resources["evaluation"]
         assert isinstance(evaluation, EvaluationResource)
-        selection: dg.AssetSelection = dg.AssetSelection.groups(self.name)
-        quality = dg.AssetSelection.assets([self.name, QUALITY])
-        if evaluation.chosen and self.evaluation_schedule:
-            selection -= quality
-        job = dg.define_asset_job(
-            self.name,
-            selection=selection,
-            tags={run_tags.PIPELINE: self.name},
-            description=f"Embed what is new or changed in {self.name}, and bring its index up "
-            "to date.",
-        )
-        schedules = []
-        if self.schedule:
-            schedules.append(
-                dg.ScheduleDefinition(
-                    name=f"{self.name}_schedule",
-                    job=job,
-                    cron_schedule=self.schedule,
-                    execution_timezone=self.timezone,
-                    default_status=self.schedule_status,
-                    tags={run_tags.REASON: "schedule"},
-                    description="Re-embed what changed; costs seconds where nothing did.",
-                )
-            )
         about = self._about(resources)
-        jobs: list[Any] = [job, *build_changing_jobs(self.name, resource_prefix)]
-        if self.keep_runs_days is not None:
-            maintenance = build_maintenance(self.name, self.keep_runs_days)
-            jobs.append(maintenance)
-            schedules.append(daily(maintenance, self.timezone, self.schedule_status))
-        if self.evaluation_schedule:
-            jobs_of_it, schedule = self._evaluation(quality, evaluation)
-            jobs.append(jobs_of_it)
-            schedules.append(schedule)
+        jobs, schedules = build_jobs(self, evaluation, resource_prefix)
         return dg.Definitions(
-            assets=[
-                *([about.external] if about.external else []),
-                build_source_documents(
-                    about,
-                    resource_prefix,
-                    {_KINDS.get(origin, "file")},
-                    warnings=list(map(str, self.overruled())),
-                ),
-                build_embedding_batches(
-                    about, resource_prefix, {_KINDS.get(provider, provider), "parquet"}
-                ),
-                build_stored_vectors(about, resource_prefix),
-                build_search_index(about, resource_prefix),
-                build_candidate_space(about, resource_prefix),
-                *([build_search_quality(about, resource_prefix)] if evaluation.chosen else []),
-            ],
+            assets=timed(
+                self,
+                [
+                    *([about.external] if about.external else []),
+                    build_source_documents(
+                        about,
+                        resource_prefix,
+                        {_KINDS.get(origin, "file")},
+                        warnings=list(map(str, self.overruled())),
+                    ),
+                    build_embedding_batches(
+                        about, resource_prefix, {_KINDS.get(provider, provider), "parquet"}
+                    ),
+                    build_stored_vectors(about, resource_prefix),
+                    build_search_index(about, resource_prefix),
+                    build_candidate_space(about, resource_prefix),
+                    *([build_search_quality(about, resource_prefix)] if evaluation.chosen else []),
+                ],
+                resources["freshness"],
+            ),
             asset_checks=[
                 *build_checks(self.name, resource_prefix),
                 build_candidate_checks(self.name, resource_prefix),
                 *(build_quality_checks(self.name, resource_prefix) if evaluation.chosen else []),
             ],
-            jobs=jobs,
+            jobs=[*jobs, *build_changing_jobs(self.name, resource_prefix)],
             schedules=schedules,
+            sensors=[*automation(self), *alerting(self.name, resources["alerts"])],
             resources={resource_prefix + key: value for key, value in resources.items()},
             loggers={"console": dg.colored_console_logger, "brief": brief_logger},
             # The four assets follow one another: a process for each would only load the model and
             # connect again. Machines are divided between runs, by the run launcher.
             executor=dg.in_process_executor,
-        )
-
-    def _evaluation(
-        self, selection: dg.AssetSelection, evaluation: EvaluationResource
-    ) -> tuple[Any, dg.ScheduleDefinition]:
-        """The job that only measures, and when it does."""
-        if not evaluation.chosen:
-            raise ConfigurationError(
-                f"pipeline {self.name} has evaluation_schedule={self.evaluation_schedule!r}, but "
-                "its files choose no judged queries: add `evaluation: {config: {queries: …}}`, or "
-                "leave the schedule out"
-            )
-        name = evaluation_job(self.name)
-        job = dg.define_asset_job(
-            name,
-            selection=selection,
-            tags={run_tags.PIPELINE: self.name},
-            description=f"Measure how good searches of {self.name} are.",
-        )
-        return job, dg.ScheduleDefinition(
-            name=f"{name}_schedule",
-            job=job,
-            cron_schedule=self.evaluation_schedule or "",
-            execution_timezone=self.timezone,
-            default_status=self.schedule_status,
-            tags={run_tags.REASON: "schedule"},
-            description="Measure how good searches are; costs seconds where nothing changed.",
         )
 
     def _about(self, resources: Mapping[str, Any]) -> About:

@@ -28,8 +28,9 @@ CONFIGS = CODE_ROOT / "configs"
 """Fragments that come with this code, for projects that have none of their own by that name."""
 
 DEFINED = (
-    "name", "configs", "schedule", "timezone", "schedule_status", "keep_runs_days", "owners",
-    "tags", "deps", "freshness", "shards",
+    "name", "configs", "schedule", "timezone", "schedule_status", "schedule_configs",
+    "automation_condition", "keep_runs_days", "owners", "tags", "deps", "evaluation_schedule",
+    "shards",
 )  # fmt: skip
 """What only a pipeline's module can say."""
 
@@ -110,6 +111,12 @@ def _settings(
                 (),
                 f"`{key}` shapes the definitions, which are there before any run config is read: "
                 "give it to EmbeddingPipeline(…) in the pipeline's module",
+                key,
+            )
+        if key in classes:
+            raise _Misfit(
+                (),
+                f"`{key}` belongs under `resources:`, as `resources: {{{key}: {{config: …}}}}`",
                 key,
             )
     _only(content, {"resources", "execution", "loggers", "ops"}, ())

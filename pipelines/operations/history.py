@@ -15,8 +15,8 @@ import dagster as dg
 from assets import run_tags
 from assets.about import ASSETS, CANDIDATE
 from pipelines.framework.catalog import as_pipeline
-from pipelines.framework.execution import step_failure
 from pipelines.framework.pipeline import EmbeddingPipeline
+from pipelines.framework.step_failures import step_failure
 from pipelines.operations.runs import PAGE, RunRecord, State, records, runs_of
 
 EVENTS = 50

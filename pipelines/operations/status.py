@@ -21,6 +21,7 @@ from resources.core.progress import duration
 from resources.core.space import EmbeddingSpace
 from resources.core.store_key import StoreKey
 from resources.embedders.sentence_transformers import SentenceTransformersProvider
+from resources.freshness.resource import FreshnessResource
 from resources.models import catalogue, lifecycle
 from resources.models.model_folder import is_on_disk
 from resources.registry.indexes import IndexEntry
@@ -142,14 +143,28 @@ def status(
     Args:
         names: Of the pipelines; none for all of the project.
         overrides: YAML run configs merged on top of each pipeline's own.
-        max_age: A pipeline whose last good run is older than this is not well.
+        max_age: A pipeline whose last good run is older than this is not well; default: what its
+            `freshness` calls a failure.
         patience: Seconds to wait for each deployment.
     """
     pipelines = chosen(names)
     looks = Looks(pipelines, Seen(Spending()).look, overrides, patience)
     ran = _runs(pipelines)
     seen = looks.wait()
-    return [_judged(each, seen[each.name], ran(each), max_age) for each in pipelines]
+    return [
+        _judged(each, seen[each.name], ran(each), max_age or _promised(each, overrides))
+        for each in pipelines
+    ]
+
+
+def _promised(declared: Declared, overrides: Sequence[str | Path]) -> timedelta | None:
+    """How old the vectors of a pipeline may be, by its own `freshness`."""
+    try:
+        found = declared.pipeline and declared.pipeline.resources(overrides)["freshness"]
+        promised = found.promised if isinstance(found, FreshnessResource) else None
+    except EmbeddingsError:  # what is wrong with its settings is told by who opens it
+        return None
+    return promised and promised[1]
 
 
 # --- what its deployment says

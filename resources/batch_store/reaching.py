@@ -60,8 +60,9 @@ def reaching(root: str) -> Iterator[None]:
 def unreached(root: str, error: Exception) -> BatchStoreError:
     # A colon would divide the sentence for `doctor`.
     said = " ".join(str(error).split()).replace(": ", " ")[:200] or type(error).__name__
-    known = (way for words, way in _BY_WORDS.items() if words in said.lower())
+    known = next((way for words, way in _BY_WORDS.items() if words in said.lower()), None)
     return BatchStoreError(
         f"the batch store {redacted(root)} cannot be used ({hidden(said).rstrip('.')}): "
-        f"{next(known, _UNREACHED)}"
+        f"{known or _UNREACHED}",
+        passing=known is None,
     )

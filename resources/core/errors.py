@@ -17,9 +17,14 @@ from resources.core.credentials import hidden
 
 
 class EmbeddingsError(Exception):
-    """Base of everything this project raises on purpose; shows no secret, whoever worded it."""
+    """Base of everything this project raises on purpose; shows no secret, whoever worded it.
 
-    def __init__(self, *args: object) -> None:
+    Attributes:
+        passing: It may pass by itself, and nobody has to do anything: the same may work later.
+    """
+
+    def __init__(self, *args: object, passing: bool = False) -> None:
+        self.passing = passing
         super().__init__(*(hidden(each) if isinstance(each, str) else each for each in args))
 
 

@@ -179,7 +179,7 @@ def without_zeros(reply: Embeddings) -> Embeddings:
 
 def of_batch(error: ProviderError, key: object) -> ProviderError:
     """The error with the name of the batch it kept from being embedded."""
-    return ProviderError(f"{error} (embedding batch {key})")
+    return ProviderError(f"{error} (embedding batch {key})", passing=error.passing)
 
 
 UNIT_LENGTH_TOLERANCE = 1e-2

@@ -222,6 +222,8 @@ class Blame:
         if down:
             return sender.give_up(
                 f"{sender.in_a_row} requests in a row failed, the last: {failure}; the run stops, "
-                "and the next one goes on from here"
+                "and the next one goes on from here",
+                passing=True,
             )
-        return sender.give_up(f"{failure}; tried {failure.tries} times")
+        passing = failure.kind in ("transient", "throttled")
+        return sender.give_up(f"{failure}; tried {failure.tries} times", passing=passing)

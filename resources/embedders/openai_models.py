@@ -44,7 +44,10 @@ def confirm(provider: "OpenAIProvider") -> str:
             ) from error
         except openai.OpenAIError as error:
             failed = of_openai_sdk(error, provider.api_key, OPENAI_KEY)
-            raise ProviderError(f"{where} does not confirm {provider.model}: {failed}") from error
+            raise ProviderError(
+                f"{where} does not confirm {provider.model}: {failed}",
+                passing=failed.kind in ("transient", "throttled"),
+            ) from error
 
 
 def _listed(client: object) -> list[str] | None:

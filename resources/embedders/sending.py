@@ -156,7 +156,7 @@ class Sender:
                 drought = self._pace.drought_seconds + (failure.retry_after or 0.0)
                 if drought > patience:
                     raise self.give_up(
-                        f"{failure}; nothing gets through for {patience:g} seconds"
+                        f"{failure}; nothing gets through for {patience:g} seconds", passing=True
                     ) from failure
                 # A limit per minute is not the fault of this one.
                 waited = time.monotonic() - (first or failure.at)
@@ -269,8 +269,8 @@ class Sender:
         if self._journal is not None:
             await asyncio.to_thread(self._journal.closed, name, tokens=tokens)
 
-    def give_up(self, reason: str) -> ProviderError:
-        return self.end(ProviderError(f"{self._name}: {reason}"))
+    def give_up(self, reason: str, *, passing: bool = False) -> ProviderError:
+        return self.end(ProviderError(f"{self._name}: {reason}", passing=passing))
 
     def end(self, error: ProviderError) -> ProviderError:
         """No request goes out after this: whatever is wrong is wrong for all of them."""

@@ -102,6 +102,30 @@ def lacks_search(error: OperationFailure) -> bool:
     return lacks
 
 
+_LABELS = ("RetryableWriteError", "TransientTransactionError")
+PASSING = {
+    # MongoDB's list of error codes, error_codes.yml; what asks for a person is not among them.
+    6,  # HostUnreachable
+    7,  # HostNotFound
+    43,  # CursorNotFound: of a server that was started again
+    50,  # MaxTimeMSExpired
+    64,  # WriteConcernFailed
+    89,  # NetworkTimeout
+    91,  # ShutdownInProgress
+    133,  # FailedToSatisfyReadPreference
+    134,  # ReadConcernMajorityNotAvailableYet
+    189,  # PrimarySteppedDown
+    202,  # NetworkInterfaceExceededTimeLimit
+    262,  # ExceededTimeLimit
+    9001,  # SocketException
+    10107,  # NotWritablePrimary
+    11600,  # InterruptedAtShutdown
+    11602,  # InterruptedDueToReplStateChange
+    13435,  # NotPrimaryNoSecondaryOk
+    13436,  # NotPrimaryOrSecondary
+}
+
+
 def explain(error: PyMongoError, where: str) -> EmbeddingsError:
     """A driver's error as one sentence with a way out.
 
@@ -121,11 +145,21 @@ def explain(error: PyMongoError, where: str) -> EmbeddingsError:
                 f"{where} refuses the user name or password: correct the credentials in "
                 f"the connection string ({message})"
             )
-        return DeploymentError(f"{where} answered with error {error.code}: {message}")
+        return DeploymentError(
+            f"{where} answered with error {error.code}: {message}", passing=passing(error)
+        )
     if isinstance(error, ServerSelectionTimeoutError | ConnectionFailure):
         reason = str(error).split(" (configured timeouts")[0].split(", Timeout:")[0]
         return DeploymentError(
             f"{where} cannot be reached: is the server running, and does its access list allow "
-            f"this machine? ({reason})"
+            f"this machine? ({reason})",
+            passing=True,
         )
     return DeploymentError(f"{where}: {error}")
+
+
+def passing(error: PyMongoError) -> bool:
+    """Whether it is of a connection or a server that may be back in a while."""
+    if isinstance(error, OperationFailure):
+        return error.code in PASSING or any(map(error.has_error_label, _LABELS))
+    return isinstance(error, ConnectionFailure)

@@ -165,6 +165,7 @@ def held(
     one_process: bool = False,
     finished: Finished = unknown,
     log: Callable[[str], None] = lambda line: None,
+    keep: Callable[[BaseException], bool] = lambda error: False,
 ) -> Iterator[Lease]:
     """Hold a lane; between two blocks of one run it stays held, with the same token.
 
@@ -175,10 +176,11 @@ def held(
         run: Who holds it.
         seconds: After so long without a sign of life another run may take it.
         wait_seconds: How long to wait for another run to end.
-        last: Release it at the end; it is released in any case if the block raises.
+        last: Release it at the end.
         one_process: All steps of the run are done in this process, so its end is the run's.
         finished: Asked about a run that did not release its lease.
         log: Takes a line when there is something to wait for.
+        keep: Whether the run goes on after what the block raises; else it is released then.
 
     Raises:
         LeaseError: Another run holds it, or took it over before the block ended.
@@ -214,10 +216,10 @@ def held(
     lease = Lease(collection, lane, run, token, seconds=seconds, asked=asked)
     try:
         yield lease
-    except BaseException:
+    except BaseException as error:
         # What went wrong counts more than a lease that cannot be released: that one expires.
         with suppress(PyMongoError):
-            lease.release()
+            _ = lease.pause(marked=not one_process) if keep(error) else lease.release()
         raise
     if not (lease.release() if last else lease.pause(marked=not one_process)):
         # Frozen after its last check: what it has done since may not be what the newer one wants.

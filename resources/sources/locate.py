@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import fsspec.core
+from fsspec.implementations.local import LocalFileSystem
 from fsspec.spec import AbstractFileSystem
 
 from resources.core.credentials import redacted
@@ -44,7 +45,8 @@ class FoundFile:
             raise self.unreadable(error) from error
 
     def unreadable(self, error: BaseException) -> SourceError:
-        return SourceError(f"{self.name} cannot be read: {cause(error)}")
+        remote = isinstance(error, OSError) and not isinstance(self.filesystem, LocalFileSystem)
+        return SourceError(f"{self.name} cannot be read: {cause(error)}", passing=remote)
 
 
 def cause(error: BaseException) -> str:

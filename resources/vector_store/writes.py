@@ -10,7 +10,7 @@ from pymongo.collection import Collection
 from pymongo.errors import BulkWriteError, DocumentTooLarge, OperationFailure
 
 from resources.core.errors import DeploymentError
-from resources.mongodb.deployment import server_message
+from resources.mongodb.deployment import PASSING, server_message
 
 Write = InsertOne | UpdateOne | DeleteOne
 
@@ -83,14 +83,15 @@ def _told_apart(collection: Collection, writes: Sequence[Write], error: BulkWrit
     for entry in details.get("writeErrors", []):
         code, at = entry.get("code"), entry["index"]
         if code in SERVERS_OWN:
-            raise _refusal(collection, writes, str(entry.get("errmsg"))) from error
+            said = str(entry.get("errmsg"))
+            raise _refusal(collection, writes, said, passing=code in PASSING) from error
         if code == DUPLICATE_KEY and _of_id(entry) and isinstance(writes[at], InsertOne):
             outcome.taken.append(at)
         else:
             outcome.refused[at] = _words(entry)
     if details.get("writeConcernErrors"):
         said = str(details["writeConcernErrors"][0].get("errmsg"))
-        raise _refusal(collection, writes, said) from error
+        raise _refusal(collection, writes, said, passing=True) from error
     return outcome
 
 
@@ -143,8 +144,11 @@ def _said(error: Exception) -> str:
     return f"it cannot be sent: {str(error)[:300] or type(error).__name__}"
 
 
-def _refusal(collection: Collection, writes: Sequence[Write], said: str) -> DeploymentError:
+def _refusal(
+    collection: Collection, writes: Sequence[Write], said: str, *, passing: bool = False
+) -> DeploymentError:
     return DeploymentError(
         f"{collection.full_name} refused {len(writes):,} writes: {said[:300].rstrip('.')}; nothing "
-        "is lost: run again once the server takes writes"
+        "is lost: run again once the server takes writes",
+        passing=passing,
     )

@@ -170,7 +170,7 @@ def test_the_assets_name_the_resources_and_no_more(films: Workshop):
     prefixed = films.pipeline.definitions("x__").resolve_job_def(films.name)
     names = {
         "source", "embedder", "mongodb", "vector_store", "search_index", "batch_store", "rerank",
-        "evaluation", "model_change",
+        "evaluation", "model_change", "freshness", "runs", "alerts",
     }  # fmt: skip
     for job, prefix in ((plain, ""), (prefixed, "x__")):
         for node in job.nodes:

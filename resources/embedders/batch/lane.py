@@ -74,7 +74,8 @@ class BatchLane:
             yield from self._replies()
         except RequestFailed as failure:
             raise self._error(
-                f"{failure}; batch jobs under way go on, and any later run collects them"
+                f"{failure}; batch jobs under way go on, and any later run collects them",
+                passing=failure.kind in ("transient", "throttled"),
             ) from failure
 
     def written(self, key: Any) -> None:
@@ -289,5 +290,6 @@ class BatchLane:
         nothing = reply.unfinished and len(reply.unfinished) == order.size
         return None if nothing else reply
 
-    def _error(self, reason: str) -> ProviderError:
-        return ProviderError(f"{self._space.provider} model {self._space.model}: {reason}")
+    def _error(self, reason: str, *, passing: bool = False) -> ProviderError:
+        name = f"{self._space.provider} model {self._space.model}"
+        return ProviderError(f"{name}: {reason}", passing=passing)

@@ -13,6 +13,7 @@ from pipelines.framework.execution import RunFailed
 from pipelines.operations import several
 from pipelines.operations import status as module
 from pipelines.operations.status import PipelineStatus, status
+from resources.core.moment import now
 from resources.mongodb import clients, embedded
 from resources.mongodb.resource import MongoDBResource
 from resources.registry.ledger import Ledger
@@ -110,7 +111,7 @@ def test_what_hangs_is_left_behind(town: Town, monkeypatch: pytest.MonkeyPatch):
     assert row.last_run, "what Dagster knows is there all the same"
 
 
-def test_what_goes_wrong_one_after_the_other(town: Town):
+def test_what_goes_wrong_one_after_the_other(town: Town, monkeypatch: pytest.MonkeyPatch):
     town.add("harmed")
     texts = [{"_id": n, "text": f"text {n}"} for n in range(9)]
     town.write("harmed", [*texts, {"_id": "void", "text": " "}])
@@ -121,6 +122,16 @@ def test_what_goes_wrong_one_after_the_other(town: Town):
     assert row.wrong == (quarantine,)
     _, old = of("harmed", max_age=timedelta(milliseconds=1)).wrong
     assert old.startswith("the last good run ended ")
+    # What the pipeline itself promises counts where nobody says anything else.
+    promised = town.config("promised", freshness={"warn": "1h", "fail": "1d"})
+    assert of("harmed", promised).wrong == (quarantine,)
+    with monkeypatch.context() as patch:
+        patch.setattr(module, "now", lambda: now() + timedelta(days=2))
+        assert of("harmed").wrong == (quarantine,)
+        assert of("harmed", promised, max_age=timedelta(days=3)).wrong == (quarantine,)
+        _, late = of("harmed", promised).wrong
+    assert late.startswith("the last good run ended 48 h")
+    assert late.endswith("over 24 h 0 min")
     # Files of the index that are cut off, or gone.
     found = (town.folder / "state").glob("batch_store/indexes/harmed/**/segment.json")
     (file,) = [manifest.with_name("index.faiss") for manifest in found]
