@@ -35,6 +35,7 @@ from assets.stored_vectors import build_stored_vectors
 from assets.work.configured import RESOURCES
 from pipelines.framework.brief import brief_logger
 from pipelines.framework.changing import build_changing_jobs
+from pipelines.framework.executors import executor
 from pipelines.framework.maintenance import build_maintenance, daily
 from pipelines.framework.old_runs import evaluation_job
 from pipelines.framework.overruling import Overruled, overruled
@@ -227,9 +228,7 @@ class EmbeddingPipeline:
             schedules=schedules,
             resources={resource_prefix + key: value for key, value in resources.items()},
             loggers={"console": dg.colored_console_logger, "brief": brief_logger},
-            # The four assets follow one another: a process for each would only load the model and
-            # connect again. Machines are divided between runs, by the run launcher.
-            executor=dg.in_process_executor,
+            executor=executor(),
         )
 
     def _evaluation(
@@ -273,6 +272,7 @@ class EmbeddingPipeline:
             dependencies(self.deps),
             self.owners,
             self.tags,
+            shown["embedder"].queue,
         )
 
 

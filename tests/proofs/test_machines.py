@@ -1,0 +1,189 @@
+"""The steps of a run on several workers: one is killed in the middle, and nothing is lost."""
+
+import signal
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import dagster as dg
+import pymongo
+import pytest
+
+from resources.registry.registry import Registry
+from tests import machines, servers
+from tests.assets.test_crash import content
+from tests.machines import Machines, wait_for
+from tests.proofs.test_kills import BATCH, CONCURRENCY, KEY, TEXTS, Paid
+
+pytestmark = [pytest.mark.proof, pytest.mark.timeout(400)]
+
+
+class OwnMongod:
+    """A server of its own, which can be started again on what it has stored."""
+
+    def __init__(self, folder: Path) -> None:
+        binary = servers.genuine_mongod()
+        if binary is None:
+            pytest.skip("no genuine mongod for this machine")
+        self.port = servers.free_port()
+        folder.mkdir()
+        self._command = [str(binary), "--dbpath", str(folder), "--port", str(self.port), "--quiet"]
+        self.uri = f"mongodb://127.0.0.1:{self.port}/?directConnection=true"
+        self.start()
+
+    def start(self) -> None:
+        self._process = subprocess.Popen(
+            [*self._command, "--bind_ip", "127.0.0.1", "--wiredTigerCacheSizeGB", "0.25"],
+            stdout=subprocess.DEVNULL,
+        )
+        with pymongo.MongoClient(self.uri, serverSelectionTimeoutMS=60_000) as client:
+            client.admin.command("ping")
+
+    def restart(self) -> None:
+        self.stop()
+        self.start()
+
+    def stop(self) -> None:
+        self._process.terminate()
+        self._process.wait(timeout=100)
+
+
+@pytest.fixture
+def mongod(tmp_path: Path) -> Iterator[OwnMongod]:
+    made = OwnMongod(tmp_path / "mongod")
+    yield made
+    made.stop()
+
+
+@pytest.fixture
+def paid(
+    tmp_path: Path, mongod: OwnMongod, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[tuple[Paid, Paid]]:
+    """One on workers, and one that is run as always."""
+    for name, value in KEY.items():
+        monkeypatch.setenv(name, value)
+    both = Paid(tmp_path / "killed", mongod.uri, 0.2), Paid(tmp_path / "whole", mongod.uri, 0.0)
+    for one in both:
+        one.workshop.configure({"search_index": {"engine": "local"}})
+        one.write(0)
+    yield both
+    for one in both:
+        one.close()
+
+
+@pytest.fixture
+def project(
+    tmp_path: Path, paid: tuple[Paid, Paid], monkeypatch: pytest.MonkeyPatch
+) -> Iterator[Machines]:
+    with machines.any_broker(tmp_path) as broker:
+        made = Machines(tmp_path / "project", broker, paid[0].workshop.settings, variables=KEY)
+        for name in ("DAGSTER_HOME", "EMBEDDINGS_EXECUTOR", machines.BROKER, machines.PROJECT):
+            monkeypatch.setenv(name, made.environment[name])
+        yield made
+        made.close()
+
+
+def at_work(project: Machines, asset: str) -> str:
+    """Which worker has begun a step of the only run."""
+
+    def found() -> str:
+        with project.instance() as instance:
+            for record in instance.get_run_records():
+                for entry in instance.all_logs(record.dagster_run.run_id):
+                    event = entry.dagster_event
+                    if event and event.step_key == f"films__{asset}" and event.is_engine_event:
+                        worker = event.engine_event_data.metadata.get("Celery worker")
+                        if worker:
+                            return str(worker.value).split("@")[0]
+        return ""
+
+    return wait_for(found, f"{asset} to begin")
+
+
+def said(project: Machines) -> tuple[str, dg.DagsterRunStatus, str]:
+    """The newest run: its id, how it ended, and what its steps failed of."""
+    with project.instance() as instance:
+        run = instance.get_runs(limit=1)[0]
+        failed = [
+            entry.dagster_event.step_failure_data.error_display_string
+            for entry in instance.all_logs(run.run_id)
+            if entry.dagster_event and entry.dagster_event.is_step_failure
+        ]
+    return run.run_id, run.status, "\n".join(failed)
+
+
+def prove(victim: Paid, whole: Paid, kills: int) -> None:
+    """Nothing lost, nothing paid twice but what was under way, and a ledger that brackets."""
+    assert whole.workshop.run().success
+    assert content(victim.workshop) == content(whole.workshop)
+    wait_for(lambda: not victim.server.in_flight, "the last requests")
+    rows = Registry(victim.workshop.client, victim.workshop.database).ledger.spend("films")
+    names = ("tokens", "unanswered_tokens", "unanswered")
+    tokens, unanswered, requests = (sum(getattr(row, name) for row in rows) for name in names)
+    for row in rows:
+        print(row)
+    billed, needed = victim.server.tokens_billed, whole.server.tokens_billed
+    repeated = sum(count - 1 for count in victim.server.texts_billed.values())
+    print(f"needed {needed:,}, billed {billed:,}, ledger {tokens:,} + {unanswered:,} of {requests} requests, texts paid "  # noqa: T201
+          f"again {repeated}")  # fmt: skip
+    assert tokens <= billed <= tokens + unanswered
+    assert requests <= kills * CONCURRENCY
+    assert repeated <= kills * (CONCURRENCY + 1) * BATCH
+
+
+def test_a_worker_is_killed_and_the_server_restarted(
+    paid: tuple[Paid, Paid], project: Machines, mongod: OwnMongod
+):
+    victim, whole = paid
+    workers = {name: project.worker(name) for name in ("one", "two")}
+    for worker in workers.values():
+        worker.wait_until_ready()
+    config = project.folder / "run.yaml"
+    config.write_text("execution: {config: {worker_lost_seconds: 3}}\n")
+    run = project.launch("-c", str(config))
+    wait_for(lambda: victim.written() >= 3, "batches")
+    lost = at_work(project, "embedding_batches")
+    workers[lost].kill()
+    mongod.restart()
+    run.wait(timeout=120)
+    first, status, sentence = said(project)
+    assert status is dg.DagsterRunStatus.FAILURE
+    assert f"the worker {lost}@" in sentence
+    assert "had begun it, and does not answer, for 3 s by now; run it again" in sentence
+    paid_for, batches = victim.answered(), victim.written()
+    assert batches < TEXTS // BATCH
+
+    with project.instance() as instance:
+        again = dg.execute_job(
+            project.job(),
+            instance,
+            reexecution_options=dg.ReexecutionOptions.from_failure(first, instance),
+            raise_on_error=False,
+        )
+    assert again.success, said(project)
+    done = {event.step_key for event in again.all_events if event.is_step_success}
+    assert "films__source_documents" not in done  # what had been done is not done again
+    assert "films__search_index" in done
+    assert victim.answered() > paid_for
+    prove(victim, whole, kills=1)
+    # All steps of a worker are done by one process, which has loaded and connected once.
+    (left,) = set(workers) - {lost}
+    assert workers[left].said().count("ForkPoolWorker-1] Task execute_plan") >= len(done)
+    assert "ForkPoolWorker-2" not in workers[left].said()
+
+
+def test_a_cancelled_run_stops_at_its_worker(paid: tuple[Paid, Paid], project: Machines):
+    victim, whole = paid
+    worker = project.worker("one")
+    worker.wait_until_ready()
+    run = project.launch()
+    wait_for(lambda: victim.written() >= 3, "batches")
+    run.send_signal(signal.SIGTERM)
+    run.wait(timeout=120)
+    wait_for(lambda: not victim.server.in_flight, "the worker's process to end")
+    asked = victim.asked()
+    assert said(project)[1] in (dg.DagsterRunStatus.CANCELED, dg.DagsterRunStatus.FAILURE)
+    again = project.run()
+    assert again.success, said(project)
+    assert victim.asked() > asked
+    prove(victim, whole, kills=1)
