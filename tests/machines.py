@@ -26,6 +26,7 @@ from pipelines.framework.machines.broker import VARIABLE as BROKER
 from pipelines.framework.machines.workers import APP
 from resources.core.paths import CODE_ROOT
 from resources.core.paths import VARIABLE as PROJECT
+from tests.loads import VARIABLE as LOADS
 from tests.servers import free_port
 
 PATIENCE = 60.0
@@ -84,14 +85,15 @@ class WorkerProcess:
 
     def __init__(self, machines: "Machines", name: str, *queues: str, app: str = APP) -> None:
         self.log = machines.folder / f"worker-{name}.log"
+        self._loads = machines.folder / f"loads-{name}.txt"
         self._process = subprocess.Popen(
             [
                 *(sys.executable, "-m", "celery", "-A", app, "worker", "-c", "1"),
                 *("-n", f"{name}@%h", "-Q", ",".join(queues or ("dagster",)), "--loglevel", "INFO"),
-                *("--without-gossip", "--without-mingle"),
+                *("--without-gossip", "--without-mingle", "-I", "tests.loads"),
             ],
             cwd=machines.folder,
-            env=machines.environment,
+            env=machines.environment | {LOADS: str(self._loads)},
             stdout=self.log.open("wb"),
             stderr=subprocess.STDOUT,
             start_new_session=True,
@@ -102,6 +104,10 @@ class WorkerProcess:
 
     def said(self) -> str:
         return self.log.read_text("utf-8", errors="replace")
+
+    def loads(self) -> list[str]:
+        """What was loaded, and connected, in the order."""
+        return self._loads.read_text("utf-8").splitlines() if self._loads.exists() else []
 
     def kill(self) -> None:
         """SIGKILL for all of it: the machine is gone."""
@@ -116,7 +122,6 @@ class Machines:
 
     Attributes:
         settings: Of the pipeline's resources.
-        extra: More arguments of the pipeline, as source text.
         variables: Of the environment of all of them.
     """
 
@@ -124,7 +129,7 @@ class Machines:
     broker: str
     settings: Mapping[str, Any]
     name: str = "films"
-    extra: str = ""
+    executor: str = "celery"
     variables: Mapping[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -132,32 +137,27 @@ class Machines:
         (self.folder / "dagster").mkdir()
         (self.folder / "dagster" / "dagster.yaml").write_text("telemetry: {enabled: false}\n")
         (self.folder / "workspace.yaml").write_text("load_from: []\n")
-        self.configure(self.settings)
-        self.module.write_text(
+        self.declare(self.name, self.settings)
+        self.started: list[WorkerProcess] = []
+
+    def declare(self, name: str, settings: Mapping[str, Any]) -> None:
+        """Write a pipeline's module and its YAML."""
+        config = self.folder / f"{name}.yaml"
+        resources = {key: {"config": values} for key, values in settings.items()}
+        config.write_text(yaml.safe_dump({"resources": resources}), "utf-8")
+        self.module(name).write_text(
             textwrap.dedent(
                 f"""\
                 from pipelines import EmbeddingPipeline
 
-                pipeline = EmbeddingPipeline(
-                    name={self.name!r}, configs=[{str(self.config)!r}], {self.extra}
-                )
+                pipeline = EmbeddingPipeline(name={name!r}, configs=[{str(config)!r}])
                 defs = pipeline.definitions()
                 """
             )
         )
-        self.started: list[WorkerProcess] = []
 
-    @property
-    def config(self) -> Path:
-        return self.folder / f"{self.name}.yaml"
-
-    @property
-    def module(self) -> Path:
-        return self.folder / "pipelines" / f"{self.name}.py"
-
-    def configure(self, settings: Mapping[str, Any]) -> None:
-        resources = {key: {"config": values} for key, values in settings.items()}
-        self.config.write_text(yaml.safe_dump({"resources": resources}), "utf-8")
+    def module(self, name: str) -> Path:
+        return self.folder / "pipelines" / f"{name}.py"
 
     @property
     def environment(self) -> dict[str, str]:
@@ -165,7 +165,7 @@ class Machines:
             **os.environ,
             "DAGSTER_HOME": str(self.folder / "dagster"),
             "EMBEDDINGS_HOME": str(self.folder / "state"),
-            "EMBEDDINGS_EXECUTOR": "celery",
+            "EMBEDDINGS_EXECUTOR": self.executor,
             PROJECT: str(self.folder),
             BROKER: self.broker,
             "PYTHONPATH": str(CODE_ROOT),
@@ -183,7 +183,7 @@ class Machines:
 
     def job(self) -> ReconstructableJob:
         """As a worker loads it too; with the executor that the environment chooses now."""
-        pointer = FileCodePointer(str(self.module), "defs", str(self.folder))
+        pointer = FileCodePointer(str(self.module(self.name)), "defs", str(self.folder))
         return ReconstructableJob(ReconstructableRepository(pointer), self.name)
 
     def run(self, **config: Any) -> dg.JobExecutionResult:
@@ -196,15 +196,16 @@ class Machines:
                 raise_on_error=False,
             )
 
-    def launch(self, *arguments: str) -> subprocess.Popen[bytes]:
+    def launch(self, *arguments: str, name: str = "") -> subprocess.Popen[bytes]:
         """A run in a process of its own, by Dagster's command line."""
-        dagster = str(Path(sys.executable).with_name("dagster"))
+        dagster, name = str(Path(sys.executable).with_name("dagster")), name or self.name
         return subprocess.Popen(
-            [dagster, "job", "execute", "-f", str(self.module), "-j", self.name, *arguments],
+            [dagster, "job", "execute", "-f", str(self.module(name)), "-j", name, *arguments],
             cwd=self.folder,
             env=self.environment,
-            stdout=(self.folder / "run.log").open("wb"),
+            stdout=(self.folder / f"run-{name}.log").open("wb"),
             stderr=subprocess.STDOUT,
+            start_new_session=True,
         )
 
     def close(self) -> None:

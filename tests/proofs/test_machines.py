@@ -1,5 +1,6 @@
 """The steps of a run on several workers: one is killed in the middle, and nothing is lost."""
 
+import os
 import signal
 import subprocess
 from collections.abc import Iterator
@@ -188,3 +189,33 @@ def test_cancelled_then_killed_while_the_server_restarts(
     assert "films__search_index" in done
     assert newest(project).tags["embeddings/embedded"] == str(TEXTS - stored * BATCH)
     prove(victim, whole, kills=2)
+    # A process connects once for all its steps; the one that was stopped was another.
+    for worker in workers.values():
+        opened = [line.split()[0] for line in worker.loads()]
+        assert 1 <= len(opened) == len(set(opened)) <= 2
+
+
+def test_a_process_for_each_step_killed_with_all_of_them(tmp_path: Path, paid: tuple[Paid, Paid]):
+    victim, whole = paid
+    settings = victim.workshop.settings
+    project = Machines(
+        tmp_path / "project", "unused", settings, executor="multiprocess", variables=KEY
+    )
+    config = project.folder / "run.yaml"
+    config.write_text(
+        "execution: {config: {max_concurrent: 2, start_method: "
+        "{forkserver: {preload_modules: [pipelines.framework.pipeline]}}}}\n"
+    )
+    run = project.launch("-c", str(config))
+    wait_for(lambda: victim.written() >= 3, "batches")
+    victim.server.behaviour.hold = lambda request: True
+    os.killpg(run.pid, signal.SIGKILL)
+    run.wait()
+    victim.server.behaviour.hold = None
+    stored = victim.written()
+    assert 3 <= stored < TEXTS // BATCH
+
+    again = project.launch("-c", str(config))
+    assert again.wait(timeout=200) == 0, (project.folder / "run-films.log").read_text()[-3000:]
+    assert newest(project).tags["embeddings/embedded"] == str(TEXTS - stored * BATCH)
+    prove(victim, whole, kills=1)
