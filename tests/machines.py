@@ -29,7 +29,7 @@ from resources.core.paths import VARIABLE as PROJECT
 from tests.loads import VARIABLE as LOADS
 from tests.servers import free_port
 
-PATIENCE = 60.0
+PATIENCE = 180.0
 """Seconds for what happens at once on a machine that has nothing else to do."""
 
 

@@ -13,10 +13,10 @@ import pytest
 from resources.registry.registry import Registry
 from tests import machines, servers
 from tests.assets.test_crash import content
-from tests.machines import Machines, wait_for
+from tests.machines import PATIENCE, Machines, wait_for
 from tests.proofs.test_kills import BATCH, CONCURRENCY, KEY, TEXTS, Paid
 
-pytestmark = [pytest.mark.proof, pytest.mark.timeout(400)]
+pytestmark = [pytest.mark.proof, pytest.mark.timeout(900)]
 
 
 class OwnMongod:
@@ -46,7 +46,7 @@ class OwnMongod:
 
     def stop(self) -> None:
         self._process.terminate()
-        self._process.wait(timeout=100)
+        self._process.wait(timeout=PATIENCE)
 
 
 @pytest.fixture
@@ -152,7 +152,7 @@ def test_cancelled_then_killed_while_the_server_restarts(
     with project.instance() as instance:  # as the run launcher does for the UI
         instance.report_run_canceling(newest(project))
     cancelled.send_signal(signal.SIGTERM)
-    cancelled.wait(timeout=100)
+    cancelled.wait(timeout=PATIENCE)
     assert said(project)[1] is dg.DagsterRunStatus.CANCELED
     wait_for(lambda: "Terminating" in at.said(), "the worker to stop the step")
     provider.hold = None
@@ -167,7 +167,7 @@ def test_cancelled_then_killed_while_the_server_restarts(
     workers[lost].kill()
     mongod.restart()
     provider.hold = None
-    run.wait(timeout=100)
+    run.wait(timeout=PATIENCE)
     first, status, sentence = said(project)
     assert status is dg.DagsterRunStatus.FAILURE
     assert f"the worker {lost}@" in sentence
@@ -216,6 +216,6 @@ def test_a_process_for_each_step_killed_with_all_of_them(tmp_path: Path, paid: t
     assert 3 <= stored < TEXTS // BATCH
 
     again = project.launch("-c", str(config))
-    assert again.wait(timeout=200) == 0, (project.folder / "run-films.log").read_text()[-3000:]
+    assert again.wait(timeout=PATIENCE) == 0, (project.folder / "run-films.log").read_text()[-3000:]
     assert newest(project).tags["embeddings/embedded"] == str(TEXTS - stored * BATCH)
     prove(victim, whole, kills=1)
