@@ -155,7 +155,7 @@ def test_cancelled_then_killed_while_the_server_restarts(
     cancelled.wait(timeout=PATIENCE)
     assert said(project)[1] is dg.DagsterRunStatus.CANCELED
     wait_for(lambda: "Terminating" in at.said(), "the worker to stop the step")
-    provider.hold = None
+    provider.hold = lambda request: False
     wait_for(lambda: not victim.server.in_flight, "the last requests")
     paid_for, batches = victim.answered(), victim.written()
     assert 3 <= batches < TEXTS // BATCH
@@ -166,7 +166,7 @@ def test_cancelled_then_killed_while_the_server_restarts(
     lost = at_work(project, "embedding_batches")
     workers[lost].kill()
     mongod.restart()
-    provider.hold = None
+    provider.hold = lambda request: False
     run.wait(timeout=PATIENCE)
     first, status, sentence = said(project)
     assert status is dg.DagsterRunStatus.FAILURE
@@ -211,7 +211,7 @@ def test_a_process_for_each_step_killed_with_all_of_them(tmp_path: Path, paid: t
     victim.server.behaviour.hold = lambda request: True
     os.killpg(run.pid, signal.SIGKILL)
     run.wait()
-    victim.server.behaviour.hold = None
+    victim.server.behaviour.hold = lambda request: False
     stored = victim.written()
     assert 3 <= stored < TEXTS // BATCH
 

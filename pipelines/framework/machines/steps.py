@@ -143,7 +143,7 @@ class StepsOnWorkers(StepHandler):
             EngineEventData(),
         )
         if step in self._tasks:
-            # The worker ends the process that does it, and starts another for what comes next.
+            # In a step Dagster makes an interrupt of it, so that the step lets go of what it holds.
             self._tasks[step][0].revoke(terminate=True, signal="SIGTERM")
 
     def _trouble(self, task: str, state: str, told: Any, queue: str) -> str:
