@@ -36,6 +36,7 @@ CANDIDATE = "candidate_space"
 """After them: what a change of the embedding space is built in."""
 PROMOTED = "promoted"
 """Metadata of a check on it: whether what was built serves from now on."""
+QUEUE_TAG = "dagster-celery/queue"
 QUALITY = "search_quality"
 """After them, where judged queries are chosen; it changes nothing of what they made."""
 
@@ -67,12 +68,19 @@ class About:
     Attributes:
         settings: As the pipeline's own files have them; an environment variable is its name.
         given: What the source is filled by, as the pipeline's module says; empty where it does not.
+        queue: Of the workers that embed; empty where all steps are done by the same.
     """
 
     settings: Settings
     given: Sequence[dg.AssetDep] = ()
     owners: Sequence[str] = ()
     tags: Mapping[str, str] = field(default_factory=dict)
+    queue: str = ""
+
+    @property
+    def embedding_tags(self) -> Mapping[str, str]:
+        """Of the steps that ask the model, for executors that know queues."""
+        return {QUEUE_TAG: self.queue} if self.queue else {}
 
     @property
     def external(self) -> dg.AssetSpec | None:

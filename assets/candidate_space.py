@@ -28,7 +28,7 @@ def build_candidate_space(about: About, prefix: str) -> dg.AssetsDefinition:
         metadata=page.candidate_space(about.settings),
         required_resource_keys=required(prefix),
         deps=[dg.AssetKey([pipeline, "search_index"])],
-        op_tags=LAST,
+        op_tags={**LAST, **about.embedding_tags},
     )
     def candidate_space(context: dg.AssetExecutionContext) -> dg.MaterializeResult:
         """The space that the settings want beside the one that serves: nothing, as a rule."""

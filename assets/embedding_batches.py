@@ -22,6 +22,7 @@ def build_embedding_batches(about: About, prefix: str, kinds: set[str]) -> dg.As
         tags=about.tags,
         metadata=page.embedding_batches(about.settings),
         required_resource_keys=required(prefix),
+        op_tags=about.embedding_tags,
         deps=[dg.AssetKey([pipeline, "source_documents"])],
     )
     def embedding_batches(context: dg.AssetExecutionContext) -> dg.MaterializeResult:

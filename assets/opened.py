@@ -144,6 +144,7 @@ def _entered(
         limited(most, _subject(context), context.log.warning),
         ExitStack() as stack,
     ):
+        _not_too_late(context)
         _nothing_in_clear(context.run.run_config)
         found = Opened(
             pipeline,
@@ -216,6 +217,13 @@ def _one_process(context: dg.AssetExecutionContext) -> bool:
 def _finished(instance: dg.DagsterInstance, run: str) -> bool | None:
     known = instance.get_run_by_id(run)
     return None if known is None else known.is_finished
+
+
+def _not_too_late(context: Context) -> None:
+    """Refuse to work for a run that has ended: a broker may bring a step hours later."""
+    run = context.run.run_id
+    if _finished(context.instance, run):
+        raise ConfigurationError(f"run {run} has ended, and this step of it begins only now")
 
 
 def _nothing_in_clear(run_config: Mapping[str, Any]) -> None:

@@ -24,6 +24,7 @@ def build_search_quality(about: About, prefix: str) -> dg.AssetsDefinition:
         owners=about.owners,
         tags=about.tags,
         required_resource_keys=required(prefix),
+        op_tags=about.embedding_tags,
         deps=[dg.AssetKey([pipeline, "search_index"])],
     )
     def search_quality(context: dg.AssetExecutionContext) -> dg.MaterializeResult:

@@ -40,7 +40,7 @@ def begun(context: Context, pipeline: str) -> None:
     if "dagster/parent_run_id" not in run.tags:
         why = reason(run.tags)
         _say(context, {run_tags.PIPELINE: pipeline, **({run_tags.REASON: why} if why else {})})
-    elif not _said(run.run_id):
+    elif not _said(run.run_id) and not _done_before(context):
         # Dagster has given it the tags of the run before.
         results = (run_tags.EMBEDDED, run_tags.COST, run_tags.CHANGED)
         theirs = {name: "0" for name in results if name in run.tags}
@@ -50,6 +50,12 @@ def begun(context: Context, pipeline: str) -> None:
 def limit(context: Context, most: timedelta) -> None:
     """Let Dagster's daemon end the run when it takes longer, whoever launched it."""
     _say(context, {MAX_RUNTIME_SECONDS_TAG: f"{most.total_seconds():.0f}"})
+
+
+def _done_before(context: Context) -> bool:
+    """Whether another process has done a step of this run, and said what there is to say."""
+    stats = context.instance.get_run_stats(context.run.run_id)
+    return bool(getattr(stats, "steps_succeeded", 0) or getattr(stats, "steps_failed", 0))
 
 
 def reason(tags: Mapping[str, str]) -> str | None:

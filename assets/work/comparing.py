@@ -100,6 +100,7 @@ def plan_work(o: Opened) -> Planned:
         "contents": found.contents.digest(),
     }
     plan = writer.finish(counts, o.finished)
+    registry.plans.note(o.lease, plan.lane, plan.id, o.run, o.batch_store.describe())
     healed = 0
     if found.whole:
         healed = registry.quarantine.release_healed(o.lane, o.run, found.scope)

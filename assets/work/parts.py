@@ -156,8 +156,17 @@ class Parts(Configured):
     def plan(self) -> Plan:
         """The plan that the run made, or chose at its first step; outside a run the newest."""
         return plan_of_run(
-            self.batches, self.lane, self.embedder_space, self.run, pin=self.holds, log=self.log
+            self.batches,
+            self.lane,
+            self.embedder_space,
+            self.run,
+            pin=self.holds,
+            log=self.log,
+            check=self._check_newest if self.holds else lambda newest: None,
         )
+
+    def _check_newest(self, newest: str | None) -> None:
+        self.registry.plans.check(self.lane, newest, self.batch_store.describe())
 
     @once
     def neighbours(self) -> Neighbours:

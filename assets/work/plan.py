@@ -129,6 +129,7 @@ def plan_of_run(
     *,
     pin: bool = True,
     log: Callable[[str], object] = lambda line: None,
+    check: Callable[[str | None], object] = lambda newest: None,
 ) -> Plan:
     """The plan that a run made; else the newest that is finished, the same one for all its steps.
 
@@ -139,6 +140,7 @@ def plan_of_run(
         run: Who reads it; where it pins one, it holds the pipeline.
         pin: Stay with it from now on; else a plan that another run finishes may be the next.
         log: Told which plan it is where another run made it.
+        check: Told the newest plan that is found, where the run has none yet; None: there is none.
 
     Raises:
         BatchStoreError: There is none, or it was made for another space.
@@ -146,7 +148,9 @@ def plan_of_run(
     pipeline, shard = lane.pipeline, lane.shard
     manifest = store.plans.pinned(lane.name, run=run, shard=shard)
     known = manifest is not None
-    manifest = manifest or store.plans.newest(lane.name, shard=shard)
+    if manifest is None:
+        check(store.plans.newest_name(lane.name, shard=shard))
+        manifest = store.plans.newest(lane.name, shard=shard)
     planned = EmbeddingSpace.from_document(manifest["space"])
     # A store from before servers were told apart keeps its space: see `Stores.settled_space`.
     if planned not in (space, space.without_endpoint()):

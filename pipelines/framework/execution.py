@@ -21,6 +21,7 @@ from assets.work.storing import Stored
 from pipelines.framework.catalog import as_pipeline, missing_variables
 from pipelines.framework.code_location import CodeLocation, code_location
 from pipelines.framework.dead_runs import fail_dead_runs, process_tag
+from pipelines.framework.executors import in_this_process
 from pipelines.framework.instance import project_instance
 from pipelines.framework.laying import laid_on_top
 from pipelines.framework.location import resource_prefix
@@ -71,7 +72,8 @@ def run(
     if "retries" not in pipeline.values(overrides)["runs"]:  # somebody waits, and can try again
         runs = run_config["resources"].setdefault(f"{prefix}runs", {"config": {}})
         runs["config"]["retries"] = 0
-    job = pipeline.definitions(prefix).resolve_job_def(pipeline.name)
+    with in_this_process():  # what comes of it is read here
+        job = pipeline.definitions(prefix).resolve_job_def(pipeline.name)
     with project_instance() as instance, outcomes() as found:
         fail_dead_runs(instance, job.name)
         # `execute_in_process` takes no origin.

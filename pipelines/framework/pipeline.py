@@ -34,6 +34,7 @@ from assets.work.configured import RESOURCES
 from pipelines.framework.alerts import alerting
 from pipelines.framework.brief import brief_logger
 from pipelines.framework.changing import build_changing_jobs
+from pipelines.framework.executors import executor
 from pipelines.framework.overruling import Overruled, overruled
 from pipelines.framework.run_config import build_resources, resource_values, text_of
 from pipelines.framework.scheduling import automation, build_jobs, timed
@@ -203,9 +204,7 @@ class EmbeddingPipeline:
             sensors=[*automation(self), *alerting(self.name, resources["alerts"])],
             resources={resource_prefix + key: value for key, value in resources.items()},
             loggers={"console": dg.colored_console_logger, "brief": brief_logger},
-            # The four assets follow one another: a process for each would only load the model and
-            # connect again. Machines are divided between runs, by the run launcher.
-            executor=dg.in_process_executor,
+            executor=executor(),
         )
 
     def _about(self, resources: Mapping[str, Any]) -> About:
@@ -222,6 +221,7 @@ class EmbeddingPipeline:
             dependencies(self.deps),
             self.owners,
             self.tags,
+            shown["embedder"].queue,
         )
 
 

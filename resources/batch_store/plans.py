@@ -85,6 +85,13 @@ class Plans:
             raise self._damaged(pipeline) from error
         return self._manifest(pipeline, plan)
 
+    def newest_name(self, pipeline: str, *, shard: int | None = None) -> str | None:
+        """Which plan is the newest here; None where there is none, or none that can be read."""
+        try:
+            return self.newest(pipeline, shard=shard)["id"]
+        except BatchStoreError:
+            return None
+
     def newest(self, pipeline: str, *, shard: int | None = None) -> dict[str, Any]:
         """The manifest of the newest finished plan.
 

@@ -51,6 +51,14 @@ class EmbedderResource(StrictResource):
         default=None, ge=0, description="Stop before a run embeds more tokens than this."
     )
 
+    queue: str = Field(
+        default="",
+        pattern=r"^[A-Za-z0-9_-]*$",
+        description="Queue of the Celery workers that embed, such as those with a GPU, or with the "
+        "key of the provider; read when definitions load, with `EMBEDDINGS_EXECUTOR=celery`. "
+        "Default: that of all other steps, `dagster`.",
+    )
+
     def space(self) -> EmbeddingSpace:
         """The space that documents are embedded in; loads no model where its files say enough."""
         return self.provider.space()

@@ -10,6 +10,7 @@ from typing import Any, Literal
 import numpy as np
 from pydantic import Field
 
+from resources.core import warm
 from resources.core.errors import ConfigurationError, ProviderError
 from resources.core.progress import doing
 from resources.core.space import EmbeddingSpace
@@ -48,6 +49,9 @@ _BACKENDS = {"onnx": "onnxruntime", "openvino": "openvino"}
 
 # A static model spends most of a small pass on calls: 512 texts and more are twice as fast as 32.
 _BATCH_SIZE, _STATIC_BATCH_SIZE = 32, 1024
+
+KEPT_MODELS = 2
+"""That a process keeps which stays: of what serves, and of what is built beside it."""
 
 
 class SentenceTransformersProvider(Provider):
@@ -175,8 +179,9 @@ class SentenceTransformersProvider(Provider):
             ProviderError: The model's files, the device or the backend do not allow it.
         """
         check_backend(self.backend)
+        made = (self.model_dump_json(), str(folder.path), folder.revision)
         with doing(f"loading {self.model}"):
-            return self._load(folder)
+            return warm.kept("model", made, lambda: self._load(folder), most=KEPT_MODELS)
 
     def _load(self, folder: ModelFolder) -> Any:
         import torch

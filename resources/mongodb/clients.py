@@ -9,6 +9,7 @@ from queue import SimpleQueue
 from pymongo import MongoClient
 from pymongo.errors import PyMongoError
 
+from resources.core import warm
 from resources.mongodb.connection_string import unusable
 
 
@@ -44,7 +45,8 @@ class ClientHandle:
         with _lock:
             shared = _clients.get(key) or _Shared(_connect(uri, timeout_seconds))
             _clients[key] = shared
-            shared.users += 1
+            # In a process that stays, one more, who never lets go.
+            shared.users += 2 if warm.stays() and not shared.users else 1
             if os.getpid() not in _closers:  # nor does a thread
                 closer = threading.Thread(target=_close, name="mongodb-clients", daemon=True)
                 _closers[os.getpid()] = closer

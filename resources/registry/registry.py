@@ -10,6 +10,7 @@ from resources.registry.indexes import Indexes
 from resources.registry.jobs import LaneJobs
 from resources.registry.ledger import Ledger
 from resources.registry.pipeline_spaces import PipelineSpaces
+from resources.registry.plans import WrittenPlans
 from resources.registry.quarantine import Quarantine
 from resources.registry.reranking import RerankLedger
 from resources.registry.spaces import Spaces
@@ -26,8 +27,9 @@ class Registry:
     what they carried; `search_indexes` what each index was built from;
     `embedding_quarantine` what cannot be embedded, and why; `embedding_spend` what every embedding
     batch took; `embedding_requests` the remote requests that are in no batch yet;
-    `embedding_jobs` the batch jobs under way; `reranking_spend` what reranking took each day;
-    `evaluations` how good searches were found to be.
+    `embedding_jobs` the batch jobs under way; `embedding_plans` the newest plan of each lane;
+    `reranking_spend` what reranking took each day; `evaluations` how good searches were found to
+    be.
     """
 
     def __init__(self, client: MongoClient, database: str) -> None:
@@ -40,6 +42,7 @@ class Registry:
         self.ledger = Ledger(found)
         self.reranked = RerankLedger(found["reranking_spend"])
         self.evaluations = Evaluations(found["evaluations"])
+        self.plans = WrittenPlans(found)
         self._jobs = found["embedding_jobs"]
 
     def prepare(self) -> None:
