@@ -201,7 +201,11 @@ def compare(
             )
         planner.resolve(
             o.neighbours.known_texts,
-            o.batches.texts_by_batch(space.id, cut=embedder.truncates),
+            o.batches.texts_by_batch(
+                space.id,
+                cut=embedder.truncates,
+                lately=partial(o.registry.ledger.lately, space.id),
+            ),
             lambda _, hashes: o.registry.quarantine.refused_texts(scope, hashes),
             whole=partial(o.batches.has_batch, space.id),
             wider=wider(o, space),

@@ -102,7 +102,7 @@ def embed(o: Opened) -> Embedded:
         model=facts.model,
         usd_per_million=facts.usd_per_million,
     )
-    with o.embedder.open(jobs, o.log, journal) as provider:
+    with o.embedder.open(jobs, o.log, journal, o.quota) as provider:
         outcome = embed_plan(o, provider)
     if outcome.narrowed:
         o.log(f"cut {outcome.narrowed:,} vectors from wider ones, which costs nothing")

@@ -19,6 +19,7 @@ from resources.evaluation.judged import QuerySet
 from resources.evaluation.queries.provider import Where
 from resources.mongodb.lease import Lease, held
 from resources.registry.neighbours import Neighbours, neighbours
+from resources.registry.quotas import Quota
 from resources.registry.registry import Registry
 from resources.rerankers.base import Reranker
 from resources.rerankers.provider import Stored
@@ -117,6 +118,12 @@ class Parts(Configured):
     @once
     def registry(self) -> Registry:
         return Registry(self.client, self.mongodb.registry)
+
+    @once
+    def quota(self) -> Quota | None:
+        """That the embedder keeps together with other pipelines; None where it has its own."""
+        wanted = self.embedder.quota
+        return wanted and self.registry.quota(wanted, self.name, self.warn)
 
     @once
     def embedder_space(self) -> EmbeddingSpace:

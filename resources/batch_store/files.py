@@ -105,7 +105,10 @@ class Files:
     def remove(self, path: str, *, recursive: bool = False) -> None:
         """Remove a file, or a folder with all in it; another run may be removing it as well."""
         with suppress(FileNotFoundError), self._reaching():
-            self._fs.rm(self._path(path), recursive=recursive)
+            if recursive:
+                self._fs.rm(self._path(path), recursive=True)
+            else:  # one request, where `rm` looks around first
+                self._fs.rm_file(self._path(path))
 
     def prune(
         self,
@@ -138,7 +141,7 @@ class Files:
     def read_json(self, path: str) -> Any:
         """Raises FileNotFoundError where there is none, ValueError where it is damaged."""
         with self._reaching():
-            found = self._fs.cat_file(self._path(path))
+            found = self._whole(self._path(path))
         return json.loads(found)
 
     def write_json(self, path: str, value: Any) -> None:
@@ -160,7 +163,7 @@ class Files:
         """
         whole = self._path(path)
         try:
-            with self._reaching(), self._fs.open(whole, "rb") as file:
+            with self._reaching(), self._readable(whole, columns) as file:
                 if columns and if_there:
                     # Unlike `read_table`, it knows the columns before it reads any.
                     found = pq.ParquetFile(file, pre_buffer=True, page_checksum_verification=True)
@@ -180,6 +183,15 @@ class Files:
                 f"{whole} is damaged ({reason}): materialize the whole pipeline, which makes it "
                 "again"
             ) from error
+
+    def _readable(self, whole: str, columns: list[str] | None) -> Any:
+        if self._local or columns:
+            return self._fs.open(whole, "rb")
+        return pa.BufferReader(self._whole(whole))
+
+    def _whole(self, path: str) -> bytes:
+        # In one request: s3fs asks how long a file is first, unless it is told where to begin.
+        return self._fs.cat_file(path, start=0)
 
     def write_table(self, table: pa.Table, path: str, **options: Any) -> int:
         """Write a Parquet file; returns its bytes."""

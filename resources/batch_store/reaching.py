@@ -10,7 +10,7 @@ from contextlib import contextmanager
 import pyarrow as pa
 
 from resources.core.credentials import hidden, redacted
-from resources.core.errors import BatchStoreError
+from resources.core.errors import BatchStoreError, EmbeddingsError
 
 _KEYS = (
     "give it credentials in the environment (for s3:// AWS_ACCESS_KEY_ID and "
@@ -20,6 +20,8 @@ _NO_BUCKET = ("specified bucket does not exist", "nosuchbucket")
 _BY_WORDS = {
     # What is said, in small letters: what to do.
     **dict.fromkeys(_NO_BUCKET, "make that bucket, or correct `batch_store: url`"),
+    "expired": "renew its credentials, or let it find some that are renewed by themselves (a role, "
+    "a profile); then run it again, which goes on where it was",
     "bucket name": "correct the bucket's name in `batch_store: url`",
     "credentials": _KEYS,
     "profile": _KEYS,
@@ -46,7 +48,7 @@ def reaching(root: str) -> Iterator[None]:
     """
     try:
         yield
-    except (BatchStoreError, pa.ArrowException):
+    except (EmbeddingsError, pa.ArrowException):
         raise
     except Exception as error:
         if type(error) is OSError and error.errno is None:

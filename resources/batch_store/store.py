@@ -10,7 +10,7 @@ Layout under the root, which is a folder or an object-store URL:
 """
 
 import json
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import datetime
@@ -250,8 +250,17 @@ class BatchStore:
     def remove_batch(self, space_id: str, batch: str) -> None:
         self._files.remove(_batch(space_id, batch))
 
-    def texts_by_batch(self, space_id: str, *, cut: bool = True) -> Iterator[tuple[str, list[str]]]:
-        """Every readable batch of a space with the hashes of its texts, as `texts` has them."""
+    def texts_by_batch(
+        self, space_id: str, *, cut: bool = True, lately: Callable[[], Iterable[str]] = tuple
+    ) -> Iterator[tuple[str, list[str]]]:
+        """Every readable batch of a space with the hashes of its texts, as `texts` has them.
+
+        Args:
+            space_id: Of the batches.
+            cut: As of `texts`.
+            lately: Names of some that were written a short time ago: an object store's listing may
+                not have them yet.
+        """
 
         def read(name: str) -> tuple[str, list[str]]:
             try:
@@ -260,7 +269,8 @@ class BatchStore:
                 return name, []  # torn by a crash of the machine: its texts count as not embedded
 
         with ThreadPoolExecutor(READERS, thread_name_prefix="batch-reader") as pool:
-            for names in windows(self.batches(space_id), 4 * READERS):
+            known = dict.fromkeys([*self.batches(space_id), *lately()])
+            for names in windows(known, 4 * READERS):
                 yield from pool.map(read, names)
 
     # --- local indexes

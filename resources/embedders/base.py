@@ -7,10 +7,11 @@ from typing import Any, ClassVar, Literal, TypeVar, cast
 
 import numpy as np
 
-from resources.core.errors import ProviderError
+from resources.core.errors import ConfigurationError, ProviderError
 from resources.core.space import EmbeddingSpace
 from resources.core.vectors import NUMPY_TYPES
 from resources.embedders.facts import Facts
+from resources.embedders.quota import SharedQuota
 
 InputType = Literal["document", "query"]
 K = TypeVar("K")
@@ -108,6 +109,21 @@ class Embedder(ABC):
         Raises:
             EmbeddingsError: No text could be embedded.
         """
+
+    def share(self, quota: SharedQuota, most_tokens: int | None) -> None:
+        """Keep a quota together with other processes; before anything is embedded.
+
+        Args:
+            quota: Asked before every request.
+            most_tokens: That one request may hold.
+
+        Raises:
+            ConfigurationError: This provider keeps none.
+        """
+        raise ConfigurationError(
+            f"`embedder: quota` is set, and the provider {self.space.provider} does not ask before "
+            "it sends a request: remove the quota, or choose a provider that does (voyage, openai)"
+        )
 
     @property
     def model(self) -> str:

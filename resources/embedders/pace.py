@@ -14,6 +14,9 @@ from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 
+from resources.embedders.quota import SharedQuota
+from resources.embedders.reserve import Reserve, Ticket
+
 BACKOFF = 0.75
 BURST_SECONDS = 6.0
 """How much of a minute's limit may be used at once."""
@@ -22,12 +25,17 @@ MIN_PAUSE_SECONDS, MAX_PAUSE_SECONDS = 0.1, 16.0
 _HEADERS = {"requests": "x-ratelimit-limit-requests", "tokens": "x-ratelimit-limit-tokens"}
 
 
-@dataclass(frozen=True)
+@dataclass
 class Turn:
-    """A request's permission to go out, when it got it and how long the limits kept it waiting."""
+    """A request's permission to go out, when it got it and how long the limits kept it waiting.
+
+    Attributes:
+        ticket: What it takes of a quota that other processes share.
+    """
 
     began: float
     waited: float
+    ticket: Ticket | None = None
 
 
 class Pace:
@@ -37,6 +45,7 @@ class Pace:
         concurrency: Requests in flight at most.
         requests_per_minute: None to learn it from replies, or go without.
         tokens_per_minute: Likewise.
+        quota: What other processes take their share of, besides.
     """
 
     def __init__(
@@ -45,13 +54,17 @@ class Pace:
         *,
         requests_per_minute: int | None = None,
         tokens_per_minute: int | None = None,
+        quota: SharedQuota | None = None,
     ) -> None:
+        self._reserve: Reserve | None = None
         self._concurrency = concurrency
         self._window = float(concurrency)
         self._in_flight = 0
         self._waiting: deque[asyncio.Future[None]] = deque()
         self._urgent: deque[asyncio.Future[None]] = deque()
         self._stopped = asyncio.Event()
+        if quota is not None:
+            self._reserve = Reserve(quota, self.sleep, self._stopped.is_set)
         configured = {"requests": requests_per_minute, "tokens": tokens_per_minute}
         self._rates = {name: _Rate(limit) for name, limit in configured.items() if limit}
         self._configured = frozenset(self._rates)
@@ -81,10 +94,54 @@ class Pace:
         try:
             asked = time.monotonic()
             await self._wait(tokens)
+            ticket = await self._ticket(tokens)
             began = time.monotonic()
-            yield Turn(began, began - asked)
+            turn = Turn(began, began - asked, ticket)
+            try:
+                yield turn
+            finally:
+                self._unsent(turn)
         finally:
             self._leave()
+
+    async def go(self, turn: Turn, tokens: int) -> None:
+        """To be awaited right before a request is sent: what was reserved for it may have lapsed.
+
+        Args:
+            turn: Of the request.
+            tokens: Of the request, estimated.
+        """
+        while self._reserve is not None and turn.ticket is not None:
+            if self._reserve.sent(turn.ticket):
+                break
+            self._unsent(turn)
+            turn.ticket = await self._ticket(tokens)
+
+    def _unsent(self, turn: Turn) -> None:
+        ticket, turn.ticket = turn.ticket, None
+        if self._reserve is None or ticket is None:
+            return
+        if ticket.sent:
+            turn.ticket = ticket
+        else:
+            self._reserve.give_back(ticket)
+
+    async def _ticket(self, tokens: int) -> Ticket | None:
+        if self._reserve is None:
+            return None
+        while True:
+            ticket = await self._reserve.take(tokens)
+            # Others may have been refused meanwhile.
+            pause = self._resume_at - time.monotonic()
+            if ticket is None or pause <= 0:
+                return ticket
+            self._reserve.give_back(ticket)
+            await self.sleep(pause)
+
+    def close(self) -> None:
+        """Give back what was reserved and not used; blocks."""
+        if self._reserve is not None:
+            self._reserve.close()
 
     async def _enter(self, queue: deque[asyncio.Future[None]]) -> None:
         """In the order of asking: who comes as a place is given back does not take it."""
@@ -154,10 +211,12 @@ class Pace:
         if retry_after:
             self._resume_at = max(self._resume_at, now + retry_after)
 
-    def used(self, estimated: int, tokens: int) -> None:
+    def used(self, turn: Turn, estimated: int, tokens: int) -> None:
         """What a request really took; limits count it instead of the estimate."""
         if "tokens" in self._rates:
             self._rates["tokens"].take(tokens - estimated)
+        if self._reserve is not None and turn.ticket is not None:
+            self._reserve.billed(turn.ticket, estimated, tokens)
 
     def learn(self, headers: Mapping[str, str]) -> None:
         """Take over the limits that a reply states, where none are configured."""

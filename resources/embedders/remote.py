@@ -16,6 +16,7 @@ from resources.embedders.base import Embedder, Embeddings, InputType, RefusedQue
 from resources.embedders.blame import Blame
 from resources.embedders.journal import Journal
 from resources.embedders.pace import Pace
+from resources.embedders.quota import SharedQuota
 from resources.embedders.replies import Reply
 from resources.embedders.sending import Batch, Sender
 from resources.embedders.settings import RemoteProvider
@@ -47,8 +48,11 @@ class RemoteEmbedder(Embedder):
         self._settings = settings
         self._log = log or (lambda _: None)
         self._journal = journal
+        self._quota: SharedQuota | None = None
+        self._most_tokens: int | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
         self._thread: threading.Thread | None = None
+        self._pace: Pace
         self._sender: Sender
         self._blame: Blame
         self._under_way: dict[Any, Batch] = {}
@@ -73,6 +77,9 @@ class RemoteEmbedder(Embedder):
         return frozenset()
 
     # --- for the pipeline
+
+    def share(self, quota: SharedQuota, most_tokens: int | None) -> None:
+        self._quota, self._most_tokens = quota, most_tokens
 
     def embed(self, texts: Sequence[str], *, input_type: InputType) -> Embeddings:
         batch = self._batch(texts, input_type)
@@ -177,12 +184,15 @@ class RemoteEmbedder(Embedder):
             settings.concurrency,
             requests_per_minute=settings.requests_per_minute,
             tokens_per_minute=settings.tokens_per_minute,
+            quota=self._quota,
         )
+        self._pace = pace
         name, limits = f"{self.space.provider} model {self.model}", self.facts.limits
+        most = limits.tokens or 1
         self._sender = Sender(settings, self.space, name, self.request, pace, self._journal)
         self._blame = Blame(
             self._sender,
-            {"max_texts": limits.texts or 1, "max_tokens": limits.tokens or 1},
+            {"max_texts": limits.texts or 1, "max_tokens": min(most, self._most_tokens or most)},
             attempts=settings.attempts,
             manners=self.manners,
             log=self._log,
@@ -190,6 +200,7 @@ class RemoteEmbedder(Embedder):
 
     async def _finish(self) -> None:
         await _cancel_all()
+        await asyncio.to_thread(self._pace.close)
         await self.disconnect()
         await asyncio.get_running_loop().shutdown_default_executor()
 

@@ -18,6 +18,7 @@ from resources.embedders.facts import Facts
 from resources.embedders.installed import providers
 from resources.embedders.journal import Journal
 from resources.embedders.provider import Provider
+from resources.embedders.quota import QuotaSettings, SharedQuota
 from resources.embedders.sentence_transformers import SentenceTransformersProvider
 
 if TYPE_CHECKING:
@@ -43,7 +44,11 @@ class EmbedderResource(StrictResource):
     max_batch_tokens: int = Field(
         default=200_000, ge=1, description="Estimated tokens per embedding batch."
     )
-
+    quota: QuotaSettings | None = Field(
+        default=None,
+        description="Limits that this pipeline keeps together with all others of the same "
+        "`mongodb: registry` that name them, on whatever machine.",
+    )
     max_cost_usd: float | None = Field(
         default=None, ge=0, description="Stop before a run spends more than this, at list price."
     )
@@ -83,6 +88,7 @@ class EmbedderResource(StrictResource):
         jobs: Jobs | None = None,
         log: Callable[[str], None] | None = None,
         journal: Journal | None = None,
+        quota: SharedQuota | None = None,
     ) -> Iterator[Embedder]:
         """The provider, ready to embed.
 
@@ -90,6 +96,7 @@ class EmbedderResource(StrictResource):
             jobs: Where batch jobs are written down, for a provider that has any.
             log: Where their progress is told, and what changes for all requests.
             journal: Where a remote provider's requests are written down before they are sent.
+            quota: The one of the settings; who only asks now and then takes no part in it.
         """
         for name in unset(self.provider):
             raise ConfigurationError(
@@ -98,6 +105,8 @@ class EmbedderResource(StrictResource):
             )
         embedder = self.provider.open(jobs, log, journal)
         try:
+            if quota is not None:
+                embedder.share(quota, self.quota and self.quota.most_tokens)
             yield embedder
         finally:
             embedder.close()

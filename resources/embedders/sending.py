@@ -218,11 +218,15 @@ class Sender:
                 raise self._fatal
             name, manner, sent = uuid.uuid4().hex, self.manner, time.monotonic()
             await self._opened(name, len(texts), most)
+            await self._pace.go(turn, estimate)
+            if self._fatal is not None:
+                await self._closed(name, 0)
+                raise self._fatal
             batch.requests.append(name)
             batch.retries += again
             try:
                 reply = await self._answer(texts, batch.input_type)
-                self._pace.used(estimate, estimate if reply.tokens is None else reply.tokens)
+                self._pace.used(turn, estimate, estimate if reply.tokens is None else reply.tokens)
                 self._pace.learn(reply.headers)
                 rows = checked(reply, len(texts), self._space)
             except RequestFailed as failure:

@@ -27,6 +27,7 @@ from resources.embedders.batch.jobs import Jobs
 from resources.embedders.facts import Facts
 from resources.embedders.journal import Journal
 from resources.embedders.provider import Provider
+from resources.embedders.quota import SharedQuota
 from resources.models import catalogue
 from resources.models.cutting import LAYER_NORM
 from resources.models.model_folder import ModelFolder, confirm_model, find_model
@@ -256,6 +257,9 @@ class SentenceTransformersEmbedder(Embedder):
         self._folder = provider.find()
         self._loaded: Any = None
         self._pool: Any = None
+
+    def share(self, quota: SharedQuota, most_tokens: int | None) -> None:
+        """It sends no requests: there is nothing to keep."""
 
     def prepare(self) -> None:
         self._model()

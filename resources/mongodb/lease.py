@@ -13,7 +13,6 @@ or replaces it.
 """
 
 import threading
-import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from datetime import timedelta
@@ -26,6 +25,7 @@ from tenacity import Retrying, retry_if_result, stop_after_delay, wait_fixed
 
 from resources.core.errors import LeaseError
 from resources.core.lane import Finished, Lane, unknown
+from resources.core.moment import elapsed as _clock
 from resources.mongodb.holder import Holder
 from resources.mongodb.lease_entries import at_work, freeing, prefix, server_time, take
 
@@ -229,9 +229,3 @@ def held(
 def holder(client: MongoClient, registry: str, lane: Lane, finished: Finished = unknown) -> str:
     """Who is at work on a lane, in words; empty where nobody is. Nothing is held by looking."""
     return at_work(client[registry][COLLECTION], lane, finished)
-
-
-def _clock() -> float:
-    """Seconds that go on while the machine is suspended, where the system counts those."""
-    boottime = getattr(time, "CLOCK_BOOTTIME", None)
-    return time.monotonic() if boottime is None else time.clock_gettime(boottime)

@@ -8,7 +8,7 @@ closed was billed, and what was billed is closed or open: closed <= billed <= cl
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
-from datetime import datetime
+from datetime import datetime, timedelta
 from math import fsum
 from typing import Any
 
@@ -25,6 +25,7 @@ from resources.models import catalogue
 
 _NAMES = 5_000
 """Names asked for by one command."""
+_LATELY = timedelta(hours=1)
 
 SUMS = ("texts", "tokens", "cost_usd", "requests", "retries")
 
@@ -111,6 +112,11 @@ class Ledger:
         stages = [{"$match": counted}, {"$group": {"_id": None, **sums}}]
         row = next(iter(self._batches.aggregate(stages)), None)
         return row["tokens"] / row["texts"] if row and row["texts"] else None
+
+    def lately(self, space_id: str) -> list[str]:
+        """Batches of a space that were embedded within the last hour."""
+        since = now() - _LATELY
+        return self._batches.distinct("batch", {"space": space_id, "at": {"$gte": since}})
 
     def unrecorded(self, batches: Iterable[str]) -> list[str]:
         """Which of the batches have no entry: a run died right after it had written them."""

@@ -5,6 +5,7 @@ from collections.abc import Callable
 from pymongo import MongoClient
 
 from resources.core.lane import Lane
+from resources.embedders.quota import QuotaSettings
 from resources.registry.evaluations import Evaluations
 from resources.registry.indexes import Indexes
 from resources.registry.jobs import LaneJobs
@@ -12,6 +13,7 @@ from resources.registry.ledger import Ledger
 from resources.registry.pipeline_spaces import PipelineSpaces
 from resources.registry.plans import WrittenPlans
 from resources.registry.quarantine import Quarantine
+from resources.registry.quotas import COLLECTION, Quota
 from resources.registry.reranking import RerankLedger
 from resources.registry.spaces import Spaces
 from resources.registry.stores import Stores
@@ -28,6 +30,7 @@ class Registry:
     `embedding_quarantine` what cannot be embedded, and why; `embedding_spend` what every embedding
     batch took; `embedding_requests` the remote requests that are in no batch yet;
     `embedding_jobs` the batch jobs under way; `embedding_plans` the newest plan of each lane;
+    `provider_quotas` what pipelines reserve of limits that they keep together;
     `reranking_spend` what reranking took each day; `evaluations` how good searches were found to
     be.
     """
@@ -44,6 +47,7 @@ class Registry:
         self.evaluations = Evaluations(found["evaluations"])
         self.plans = WrittenPlans(found)
         self._jobs = found["embedding_jobs"]
+        self._quotas = found[COLLECTION]
 
     def prepare(self) -> None:
         """Create the indexes of what grows: quarantine, ledger and evaluations."""
@@ -54,3 +58,7 @@ class Registry:
     def jobs(self, lane: Lane, run: str, written: Callable[[str], bool]) -> LaneJobs:
         """A lane's batch jobs; `written` tells whether the batch store has a batch."""
         return LaneJobs(self._jobs, lane, run, written)
+
+    def quota(self, settings: QuotaSettings, pipeline: str, warn: Callable[[str], None]) -> Quota:
+        """A quota as a pipeline knows it; `warn` is told of others that want it otherwise."""
+        return Quota(self._quotas, settings, pipeline, warn)

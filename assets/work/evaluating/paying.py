@@ -85,5 +85,5 @@ def _embedder(
         model=facts.model,
         usd_per_million=facts.usd_per_million,
     )
-    with o.embedder.open(None, log, journal) as embedder:
+    with o.embedder.open(None, log, journal, o.quota) as embedder:
         yield embedder

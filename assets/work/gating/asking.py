@@ -79,7 +79,9 @@ def _embed(lane: Opened, queries: QuerySet) -> None:
         embedder: QueryEmbedder | None = None
         for window in _missing(lane, queries):
             if embedder is None:
-                opened = stack.enter_context(lane.embedder.open(None, lane.log, journal))
+                opened = stack.enter_context(
+                    lane.embedder.open(None, lane.log, journal, lane.quota)
+                )
                 embedder = QueryEmbedder(opened)
             query_vectors(
                 window,

@@ -9,7 +9,7 @@ import io
 import json
 import os
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext, suppress
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, TypeVar, cast
@@ -17,6 +17,7 @@ from typing import Any, TypeVar, cast
 import fsspec.core
 from fsspec.implementations.local import LocalFileSystem
 
+from resources.batch_store.reaching import reaching
 from resources.core.errors import SearchIndexError
 from resources.core.private import make_private
 
@@ -41,12 +42,16 @@ class FolderWriter:
         self._files, self._root = fsspec.core.url_to_fs(url)
         self._manifest = manifest
         self.written: dict[str, Any] = {}
+        self._url = url
         if isinstance(self._files, LocalFileSystem):
             make_private(self._root)
-        else:
-            self._files.makedirs(self._root, exist_ok=True)
-        if self._files.exists(f"{self._root}/{manifest}"):  # until all is replaced, it is none
-            self._files.rm(f"{self._root}/{manifest}")
+        # Until all is replaced, it is none.
+        with self._reaching(), suppress(FileNotFoundError):
+            self._files.rm_file(f"{self._root}/{manifest}")
+
+    def _reaching(self) -> AbstractContextManager[None]:
+        local = isinstance(self._files, LocalFileSystem)
+        return nullcontext() if local else reaching(self._url)
 
     @contextmanager
     def file(self, name: str) -> Iterator["_Output"]:
@@ -56,7 +61,7 @@ class FolderWriter:
         # On a disk, a new file takes the place of the old one: a reader may have that one mapped.
         # An object store shows an object only when it is complete.
         target = f"{path}.part" if local else path
-        with self._files.open(target, "wb") as opened:
+        with self._reaching(), self._files.open(target, "wb") as opened:
             out = _Output(opened)
             yield out
         self._written(name, out, target if local else "")
@@ -89,7 +94,13 @@ class FolderReader:
         self._files, self._root = fsspec.core.url_to_fs(url)
         self._stack, self._scratch = stack, ""
         self._files.invalidate_cache()  # another process may have written it since
-        self.manifest: dict[str, Any] = json.loads(self._files.cat_file(f"{self._root}/{manifest}"))
+        self._url = url
+        with self._reaching():
+            found = self._files.cat_file(f"{self._root}/{manifest}", start=0)
+        self.manifest: dict[str, Any] = json.loads(found)
+
+    def _reaching(self) -> AbstractContextManager[None]:
+        return nullcontext() if self._local else reaching(self._url)
 
     def path(self, name: str) -> str:
         """A local path of a file, after a look at every byte of it.
@@ -108,7 +119,8 @@ class FolderReader:
             FileNotFoundError: One is missing.
         """
         for name, expected in self.manifest["files"].items():
-            size = self._files.size(f"{self._root}/{name}")
+            with self._reaching():
+                size = self._files.size(f"{self._root}/{name}")
             if size != expected.get("bytes", size):
                 raise Damaged(f"holds a torn or foreign {name}")
 
@@ -130,6 +142,7 @@ class FolderReader:
     def _checked(self, name: str, copy: str | None) -> str:
         path, expected = f"{self._root}/{name}", self.manifest["files"][name]
         with ExitStack() as stack:
+            stack.enter_context(self._reaching())
             source = stack.enter_context(self._files.open(path, "rb"))
             sink = None if copy is None else stack.enter_context(open(copy, "wb"))
             digest = hashlib.sha256()

@@ -1,5 +1,9 @@
 """A batch store that cannot be used says so in one sentence, whatever its library raises."""
 
+from collections.abc import Iterator
+
+import fsspec
+import pyarrow as pa
 import pytest
 from fsspec.implementations.ftp import FTPFileSystem
 
@@ -7,6 +11,7 @@ from resources.batch_store.files import Files
 from resources.batch_store.reaching import unreached
 from resources.core.errors import BatchStoreError
 from tests import servers
+from tests.object_store import BUCKET, ObjectStore, object_store
 
 
 def test_one_that_nobody_serves():
@@ -53,31 +58,21 @@ def test_a_file_that_is_not_there_is_no_fault_of_the_store_whatever_its_name(nam
         files.read_json("nothing.json")
 
 
+@pytest.fixture(scope="module")
+def shared_store() -> Iterator[ObjectStore]:
+    with pytest.MonkeyPatch.context() as patch, object_store(patch) as made:
+        yield made
+
+
 @pytest.fixture
-def s3(monkeypatch):
-    """An object store on a socket, with the bucket `there`."""
-    s3fs = pytest.importorskip("s3fs", reason="no s3fs: pip install s3fs 'moto[server]'")
-    server = pytest.importorskip("moto.server", reason="no moto: pip install 'moto[server]'")
-    started = server.ThreadedMotoServer(ip_address="127.0.0.1", port=0)
-    started.start()
-    host, port = started.get_host_and_port()
-    settings = {
-        "AWS_ENDPOINT_URL": f"http://{host}:{port}",
-        "AWS_ACCESS_KEY_ID": "ada",
-        "AWS_SECRET_ACCESS_KEY": "sekret9",
-        "AWS_DEFAULT_REGION": "us-east-1",
-        "AWS_EC2_METADATA_DISABLED": "true",
-    }
-    for name, value in settings.items():
-        monkeypatch.setenv(name, value)
-    s3fs.S3FileSystem.clear_instance_cache()
-    s3fs.S3FileSystem().mkdir("there")
-    yield monkeypatch
-    s3fs.S3FileSystem.clear_instance_cache()
-    started.stop()
+def s3(shared_store: ObjectStore) -> Iterator[ObjectStore]:
+    """An object store on a socket."""
+    shared_store.counted()
+    yield shared_store
+    shared_store.well()
 
 
-def test_the_way_out_of_a_missing_bucket_and_of_missing_credentials(s3):
+def test_the_way_out_of_a_missing_bucket_and_of_missing_credentials(s3, monkeypatch):
     import s3fs
 
     with pytest.raises(BatchStoreError, match="make that bucket"):
@@ -88,7 +83,46 @@ def test_the_way_out_of_a_missing_bucket_and_of_missing_credentials(s3):
     assert files.names("plans") == []
     with pytest.raises(FileNotFoundError):
         files.read_json("plans/none.json")
-    s3.delenv("AWS_ACCESS_KEY_ID")
+    monkeypatch.delenv("AWS_ACCESS_KEY_ID")
     s3fs.S3FileSystem.clear_instance_cache()
     with pytest.raises(BatchStoreError, match="AWS_ACCESS_KEY_ID"):
         Files("s3://absent/x").check_writable()
+    s3fs.S3FileSystem.clear_instance_cache()
+
+
+def test_credentials_that_have_expired(s3: ObjectStore):
+    files = Files(f"s3://{BUCKET}/expired")
+    files.write("a/b", b"x")
+    s3.expired = lambda method, path: True
+    for attempt in (
+        lambda: files.write("a/c", b"x"),
+        lambda: files.names("a"),
+        lambda: files.read_json("a/b"),
+    ):
+        with pytest.raises(BatchStoreError, match=r"token has expired.*renew its credentials"):
+            attempt()
+
+
+def test_what_costs_one_request_there(s3: ObjectStore):
+    files = Files(f"s3://{BUCKET}/counted")
+    table = pa.table({"a": [1, 2, 3]})
+    s3.counted()
+    files.check_writable()
+    assert s3.counted() == {"PUT": 1, "DELETE": 1}
+    files.write_table(table, "folder/t.parquet")
+    assert files.read_table("folder/t.parquet").equals(table)
+    assert files.names("folder") == ["t.parquet"]
+    assert s3.counted() == {"PUT": 1, "GET": 1, "LIST": 1}
+    with pytest.raises(FileNotFoundError):
+        files.read_json("folder/none.json")
+    assert s3.counted()["GET"] == 1
+
+
+def test_an_upload_that_is_cut_off_is_made_again(s3: ObjectStore):
+    files = Files(f"s3://{BUCKET}/cut")
+    before = s3.cuts
+    s3.cut = lambda method, path: s3.cuts == before
+    files.write("whole", b"x" * 100_000)
+    assert s3.cuts == before + 1
+    with fsspec.open(f"s3://{BUCKET}/cut/whole") as file:
+        assert file.read() == b"x" * 100_000

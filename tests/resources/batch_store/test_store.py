@@ -7,6 +7,7 @@ import fsspec
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
+from fsspec.registry import _registry
 
 from resources.batch_store.files import version_name
 from resources.batch_store.store import BatchStore, EmbeddingBatch
@@ -73,6 +74,13 @@ def test_texts_are_listed_by_batch(store):
     assert list(store.texts_by_batch(SPACE.id)) == [("b1", ["h0", "h1", "h2"]), ("b2", ["h0"])]
 
 
+def test_texts_of_batches_that_no_listing_has_yet_are_read_by_name(store, monkeypatch):
+    store.write_batch(batch("b1"))
+    monkeypatch.setattr(store, "batches", lambda space_id: [])
+    found = list(store.texts_by_batch(SPACE.id, lately=lambda: ["b1", "gone"]))
+    assert found == [("b1", ["h0", "h1", "h2"]), ("gone", [])]
+
+
 @pytest.mark.parametrize("damage", ["cut", "flip", "empty"])
 def test_a_torn_batch_is_seen(tmp_path, damage):
     store = BatchStore(str(tmp_path))
@@ -116,6 +124,7 @@ def test_old_plans_go_and_young_ones_stay(store):
 @pytest.mark.parametrize("url", ["nowhere://bucket/x", "s3://bucket/x"])
 def test_a_file_system_that_is_not_installed_is_one_sentence(url, monkeypatch):
     monkeypatch.setitem(sys.modules, "s3fs", None)
+    monkeypatch.delitem(_registry, "s3", raising=False)  # if it was used before
     with pytest.raises(BatchStoreError, match=f"`url: {url}`, which cannot be opened"):
         BatchStore(url)
 

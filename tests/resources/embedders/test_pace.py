@@ -209,8 +209,8 @@ def test_a_rate_is_spent_in_a_burst_and_then_evenly(clock, in_a_loop):
 def test_what_was_estimated_too_high_is_given_back(in_a_loop):
     async def work():
         pace = Pace(4, tokens_per_minute=6000)
-        async with pace.turn(600):
-            pace.used(600, 100)
+        async with pace.turn(600) as first:
+            pace.used(first, 600, 100)
         async with pace.turn(500) as second:
             pass
         assert second.waited < 1e-3

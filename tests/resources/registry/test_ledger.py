@@ -1,6 +1,7 @@
 """The ledger brackets the bill: closed <= billed <= closed + open, wherever a run dies."""
 
 import secrets
+from datetime import timedelta
 from typing import Any
 from unittest import mock
 
@@ -164,3 +165,12 @@ def test_requests_and_batches_are_of_a_pipeline_and_a_space(database):
     assert [row.tokens for row in both] == [23]
     one, other = (ledger.spend(Lane("films", name)) for name in ("space-a", "space-b"))
     assert ([row.tokens for row in one], [row.tokens for row in other]) == ([9], [14])
+
+
+def test_what_was_embedded_lately_is_known_by_name(database):
+    """Whatever an object store's listing has of it."""
+    ledger = Ledger(database)
+    ledger.record(entry("new", [], 5))
+    ledger.record(entry("old", [], 5) | {"at": now() - timedelta(hours=2)})
+    ledger.record(entry("of another space", [], 5) | {"space": "space-b"})
+    assert ledger.lately("space-a") == ["new"]
