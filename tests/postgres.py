@@ -1,7 +1,6 @@
 """A PostgreSQL of the system's packages, in a folder of its own."""
 
 import os
-import pwd
 import shutil
 import signal
 import subprocess
@@ -55,6 +54,8 @@ def _somebody(home: Path) -> Sequence[str]:
     """As whom the server runs: it refuses to be root's."""
     if os.geteuid() != 0:
         return []
+    import pwd  # there is none on Windows
+
     who = pwd.getpwnam("nobody")
     for path in (home, home / "password"):
         os.chown(path, who.pw_uid, who.pw_gid)
