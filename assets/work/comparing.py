@@ -91,6 +91,8 @@ def plan_work(o: Opened) -> Planned:
         log=o.log,
     )
     o.lease.check()
+    if registry.stores.note_unknown_changes(store.key, o.lease, store.newest):
+        o.log("the registry knows less than the vectors tell: the index is compared with them")
     check_replaced(o, found.counts)
     spaces.begin(o)
     counts = {

@@ -10,6 +10,7 @@ from pipelines.cli import (
     compare,
     demo,
     doctor,
+    estimate,
     evaluate,
     history,
     index,
@@ -58,6 +59,7 @@ BEGIN = "Begin"
 app.command("init", rich_help_panel=BEGIN)(init.init)
 app.command("list", rich_help_panel=BEGIN)(list_.list_)
 app.command("models", rich_help_panel=BEGIN)(models.models)
+app.command("estimate", rich_help_panel=BEGIN)(estimate.estimate)
 app.command("doctor", rich_help_panel=BEGIN)(doctor.doctor)
 app.command("demo", hidden=True)(demo.demo)
 

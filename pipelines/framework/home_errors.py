@@ -1,12 +1,14 @@
 """What can be wrong with DAGSTER_HOME, each as a sentence: full, closed, damaged, in use."""
 
 import errno
+import re
 import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 import yaml
+from dagster import DagsterInvalidConfigError
 from sqlalchemy.exc import SQLAlchemyError
 
 from resources.core.errors import ConfigurationError, EmbeddingsError
@@ -17,6 +19,15 @@ _ANEW = (
     "move it away and a new one is made (what Dagster knows of earlier runs stays behind; vectors "
     "and batches do not lie there)"
 )
+_SERVER = (
+    "see that the server that its dagster.yaml names can be reached, and takes that user and "
+    "password"
+)
+_DRIVER = (
+    "pip install 'mongodb-embedding-pipelines[postgres]', and begin the address that its "
+    "dagster.yaml names with `postgresql+psycopg2://`"
+)
+_UNSET = re.compile(r'environment variable "(\w+)" which is not set')
 _BY_NUMBER = {
     errno.ENOSPC: _FULL,
     errno.EDQUOT: _FULL,
@@ -85,6 +96,18 @@ def _sentence(home: Path, error: BaseException, fails: str) -> ConfigurationErro
         if isinstance(each, OSError) and each.errno in _BY_NUMBER:
             way_out = _BY_NUMBER[each.errno]
             return ConfigurationError(f"{where} {fails} ({each.strerror}): {way_out}")
+        if isinstance(each, ModuleNotFoundError) and (each.name or "").startswith("psycopg"):
+            return ConfigurationError(f"{where} {fails} ({each}): {_DRIVER}")
+        if isinstance(each, DagsterInvalidConfigError) and each.errors:
+            unset = _UNSET.search(each.errors[0].message)
+            if unset:
+                return ConfigurationError(
+                    f"{where} {fails} ({unset[1]}, which its dagster.yaml names, is not set): set "
+                    "it where this runs"
+                )
+        if type(getattr(each, "orig", None)).__module__.startswith("psycopg"):
+            said = str(getattr(each, "orig", each)).splitlines()[0]
+            return ConfigurationError(f"{where} {fails} ({said}): {_SERVER}")
         if isinstance(each, SQLAlchemyError | sqlite3.Error):
             said = str(getattr(each, "orig", None) or each).splitlines()[0]
             known = (way for words, way in _BY_WORDS.items() if words in said.lower())

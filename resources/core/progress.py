@@ -214,8 +214,8 @@ def duration(seconds: float) -> str:
 
 
 def size(count: float) -> str:
-    """`812 kB`, `91 MB`, `1.3 GB`."""
-    for unit, of in (("GB", 1e9), ("MB", 1e6)):
+    """`812 kB`, `91 MB`, `1.3 GB`, `4.1 TB`."""
+    for unit, of in (("TB", 1e12), ("GB", 1e9), ("MB", 1e6)):
         if count >= of:
             return f"{count / of:.1f} {unit}" if count < 10 * of else f"{count / of:.0f} {unit}"
     return f"{count / 1e3:.0f} kB"

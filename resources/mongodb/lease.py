@@ -4,7 +4,8 @@ A lock that expires cannot stop a process that was frozen while it held it; a nu
 every holder and that every write carries can (Martin Kleppmann, "How to do distributed locking",
 2016). The token goes into each vector's lineage, and a write only matches documents whose token is
 not newer than its own. One counter gives all of them at one place, whatever the space, and its
-document stays when the lease is released, so that tokens never repeat.
+document stays when the lease is released, so that tokens never repeat; nor do they where that
+document is lost, since a token is the server's time in milliseconds, or more.
 
 What a holder sends after its last check, frozen in between, is refused wherever it would change
 what a newer one has written. It may still bring what no newer one has: at most what is in flight at

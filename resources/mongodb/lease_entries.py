@@ -8,7 +8,7 @@ process says nothing, since under many of Dagster's executors each step is a pro
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from dataclasses import replace
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from pymongo.collection import Collection
@@ -45,7 +45,7 @@ def take(
     for shard, entry in rivals.items():
         if not _free(entry, now, finished):
             return _who(replace(lane, shard=shard), entry)
-    token = current["token"] + (own["run"] != holder.run)
+    token = current["token"] if own["run"] == holder.run else _next(current["token"], now)
     mine = {**vars(holder), "space": lane.space_id, "token": token}
     mine["expires_at"] = now + timedelta(seconds=seconds)
     if lane.shard is None:
@@ -61,6 +61,16 @@ def take(
     if collection.update_one(seen, change).matched_count:
         return token
     return take(collection, lane, holder, seconds, finished)  # another was faster; look again
+
+
+def _next(token: int, now: datetime) -> int:
+    """Of a new holder: above every one before, whatever the registry still knows of them.
+
+    Where it was lost, or restored to an earlier day, a counter would begin below what newer runs
+    have written, and all that the next ones write over it would be refused. Time does not.
+    """
+    since = now.replace(tzinfo=UTC) - datetime(1970, 1, 1, tzinfo=UTC)
+    return max(token + 1, since // timedelta(milliseconds=1))
 
 
 def at_work(collection: Collection, lane: Lane, finished: Finished) -> str:

@@ -80,6 +80,34 @@ class Stores:
         """
         lease.put(self._stores, str(store), {"revision": secrets.token_hex(8)})
 
+    def note_unknown_changes(self, store: StoreKey, lease: Lease, newest: int) -> bool:
+        """Note changes that the vectors tell of, and the registry does not.
+
+        It was restored to an earlier day, and what was made from the vectors of then is out of
+        date by now.
+
+        Args:
+            store: Whose vectors.
+            lease: Of the pipeline that writes them.
+            newest: The highest token in their lineage.
+
+        Returns:
+            Whether there are any.
+        """
+        entry = self._stores.find_one({"_id": str(store)}, {"tokens": 1})
+        if entry is None:
+            return False
+        pipeline = lease.lane.pipeline
+        noted = [
+            token
+            for name, token in entry.get("tokens", {}).items()
+            if name.partition("/")[0] == pipeline
+        ]
+        if newest <= max(noted, default=0):
+            return False
+        self.note_changes(store, lease)
+        return True
+
     def record(self, store: StoreKey, lease: Lease, *, space_id: str, stored_as: str) -> None:
         """Note that a store's vectors changed.
 

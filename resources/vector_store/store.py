@@ -74,9 +74,11 @@ class VectorStore:
         text_shape: Where a document here has the text that was embedded, or would be now.
         beside: Where the lineage lies of the space that serves, where this is another one: in a
             document with such a vector, text and carried fields are that one's.
+        newest: The highest token that `stored` has met in the lineage of this pipeline's vectors.
     """
 
     beside: str | None = None
+    newest: int = 0
 
     def __init__(
         self,
@@ -177,7 +179,7 @@ class VectorStore:
         """
         lineage = self.lineage_path
         names = ("space", "text_hash", "fields_hash", "stored_as", "chunker", "pipeline", "cut")
-        wanted = [f"{lineage}.{name}" for name in names]
+        wanted = [f"{lineage}.{name}" for name in (*names, "token")]
         cursor = self.collection.find(
             {"_id": {"$in": list(ids)}}, dict.fromkeys(wanted, 1), batch_size=len(ids) + 1
         )
@@ -188,6 +190,8 @@ class VectorStore:
                 # Before there was a choice, every vector was stored as float32.
                 found = {"stored_as": "float32", "cut": False, **found}
                 values: Any = map(found.get, names)
+                if found.get("pipeline") == self.pipeline:
+                    self.newest = max(self.newest, found.get("token") or 0)
                 states[key(document["_id"])] = StoredState(*values)
             else:
                 bare.append(document["_id"])

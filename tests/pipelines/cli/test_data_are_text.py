@@ -8,6 +8,7 @@ import re
 from collections import defaultdict
 from collections.abc import Callable
 from contextlib import redirect_stderr, redirect_stdout
+from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -29,6 +30,7 @@ from pipelines.cli import (
     audit,
     compare,
     doctor,
+    estimate,
     evaluate,
     history,
     index,
@@ -52,6 +54,8 @@ from pipelines.framework.console import Screen, plain, styled
 from pipelines.operations.audit import Audit
 from pipelines.operations.audit import Finding as AuditFinding
 from pipelines.operations.doctor import Finding
+from pipelines.operations.estimate import Corpus
+from pipelines.operations.estimate import estimate as estimated
 from pipelines.operations.history import PastRun
 from pipelines.operations.lineage import (
     InSpace,
@@ -286,6 +290,12 @@ SHOWS: dict[str, Callable[[str], object]] = {
     "promote --why": lambda text: spaces.show_verdict(Verdict(text, text, [GateRow(*[text] * 4)])),
     "retire": lambda text: spaces.show_retired(
         Retired(text, text, 1, 1, text, SpaceEntry(text), resumed=True)
+    ),
+    "estimate": lambda text: estimate.show(
+        replace(
+            estimated(Corpus(1, 1, "voyage-4")), model=text, limited_by=text, prices=text,
+            notes=[text],
+        )
     ),
     "models": lambda text: models.listing([entry(text)]).show(),
     "models --for": lambda text: models_for.show(

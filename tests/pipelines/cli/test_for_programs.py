@@ -171,6 +171,7 @@ def test_every_command_has_it(name: str):
         ("list", []),
         ("models", []),
         ("models", ["--for", SHOP]),
+        ("estimate", ["--documents", "1e6", "--tokens", "300", "--model", "voyage-4"]),
         ("search", [SHOP, MOTH]),
         ("evaluate", [SHOP, "--queries", "queries.jsonl"]),
         ("quarantine list", [SHOP]),

@@ -104,7 +104,8 @@ def test_where_nobody_listens_nothing_is_kept():
 
 
 @pytest.mark.parametrize(
-    ("count", "text"), [(812, "1 kB"), (91e6, "91 MB"), (1.34e9, "1.3 GB"), (8.54e6, "8.5 MB")]
+    ("count", "text"),
+    [(812, "1 kB"), (91e6, "91 MB"), (1.34e9, "1.3 GB"), (8.54e6, "8.5 MB"), (4.096e12, "4.1 TB")],
 )
 def test_sizes_read_well(count, text):
     assert size(count) == text

@@ -6,7 +6,7 @@ import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, suppress
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 
 import numpy as np
 import pytest
@@ -26,6 +26,8 @@ from resources.vector_store.writer import VectorWriter
 
 SOURCE = SourceResource(origin=TextsOrigin(documents=["x"]))
 SPACE = EmbeddingSpace("p", "model", "", 8, "", normalized=False)
+
+pytestmark = pytest.mark.usefixtures("counted")
 
 
 def hold(database, run: str, **changes) -> AbstractContextManager[Lease]:
@@ -343,18 +345,19 @@ def test_a_process_that_ends_its_step_leaves_its_run_and_one_that_is_killed_does
     )  # fmt: skip
     assert child.stdout
     assert child.stdout.readline() == "held\n"
+    theirs = database[COLLECTION].find_one({"_id": "films"})["token"]
     if killed:
         child.kill()
     child.communicate("")
     if killed:
         with hold(database, "run-2", finished=lambda run: False) as lease:
-            assert lease.token == 2
+            assert lease.token == theirs + 1
         return
     assert child.returncode == 0
     with pytest.raises(LeaseError, match="run-1"), hold(database, "run-2"):
         pytest.fail("run-1 has steps to do")
     with hold(database, "run-1") as lease:
-        assert lease.token == 1
+        assert lease.token == theirs
 
 
 class TestShards:
@@ -454,3 +457,40 @@ def test_a_lease_of_the_version_before_lanes_is_honoured_and_replaced(database):
     kept = {"_id": "films", "run": None, "token": 8}
     found = database[COLLECTION].find_one({"_id": "films"})
     assert {**found, "expires_at": 0} == {**kept, "expires_at": 0}
+
+
+# --- a registry that was lost, or restored to an earlier day
+
+
+def test_a_token_is_the_servers_time_or_more(in_time, database):
+    before = milliseconds(database)
+    with hold(database, "run-1") as one:
+        assert before <= one.token <= milliseconds(database)
+    with hold(database, "run-2") as two:
+        assert two.token > one.token
+    ahead = milliseconds(database) + 3_600_000  # of a clock that was set back since
+    database[COLLECTION].update_one({"_id": "films"}, {"$set": {"token": ahead}})
+    with hold(database, "run-3") as three:
+        assert three.token == ahead + 1
+
+
+@pytest.mark.parametrize("lost", [True, False])
+def test_who_comes_after_a_lost_registry_may_write_over_what_was_written_before(
+    in_time, database, lost: bool
+):
+    with hold(database, "run-1"):
+        pass
+    yesterday = database[COLLECTION].find_one({"_id": "films"})
+    for n in range(3):
+        with hold(database, f"today-{n}") as lease:
+            assert write(open_writer(database, lease), f"of today, {n}") == 1
+    database[COLLECTION].delete_one({"_id": "films"})
+    if not lost:
+        database[COLLECTION].insert_one(yesterday)
+    with hold(database, "run-2") as lease:
+        assert write(open_writer(database, lease), "of the day after") == 1
+    assert database["vectors"].find_one({"_id": "a"})["text"] == "of the day after"
+
+
+def milliseconds(database) -> int:
+    return round(server_time(database[COLLECTION]).replace(tzinfo=UTC).timestamp() * 1000)
