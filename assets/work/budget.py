@@ -32,6 +32,15 @@ def estimate(facts: Facts, *, texts: int, tokens: int) -> Estimate:
     return Estimate(texts, tokens, facts.cost_usd(tokens))
 
 
+def together(one: Estimate | None, other: Estimate | None) -> Estimate | None:
+    """Of two pieces of work; its price is not known where that of either is not."""
+    if one is None or other is None:
+        return one or other
+    known = one.cost_usd is not None and other.cost_usd is not None
+    cost = (one.cost_usd or 0.0) + (other.cost_usd or 0.0) if known else None
+    return Estimate(one.texts + other.texts, one.tokens + other.tokens, cost)
+
+
 def check_budget(
     wanted: Estimate,
     *,

@@ -42,11 +42,15 @@ class Parts(Configured):
         lease: While the pipeline is held: see `work`.
         holds: Whether it is.
         place: Of the space that this works on: see `SpaceEntry`.
+        shards: In how many the work on that space is divided.
+        shard: Which of them this is at work on; None for the whole.
     """
 
     lease: Lease
     holds = False
     place = ""
+    shards = 1
+    shard: int | None = None
 
     def __init__(
         self,
@@ -149,13 +153,19 @@ class Parts(Configured):
 
     @property
     def lane(self) -> Lane:
-        return Lane(self.name, self.space.id, place=self.place)
+        return Lane(self.name, self.space.id, self.shard, self.place)
 
     @once
     def plan(self) -> Plan:
         """The plan that the run made, or chose at its first step; outside a run the newest."""
         return plan_of_run(
-            self.batches, self.lane, self.embedder_space, self.run, pin=self.holds, log=self.log
+            self.batches,
+            self.lane,
+            self.embedder_space,
+            self.run,
+            shards=self.shards,
+            pin=self.holds,
+            log=self.log,
         )
 
     @once
@@ -209,12 +219,15 @@ class Parts(Configured):
         )
 
     @contextmanager
-    def work(self, *, last: bool = True, one_process: bool = True) -> Iterator[None]:
+    def work(
+        self, *, last: bool = True, one_process: bool = True, wait_seconds: float | None = None
+    ) -> Iterator[None]:
         """Hold the pipeline: one run at a time.
 
         Args:
             last: Nothing of the run comes after this.
             one_process: All that the run does is done in this process.
+            wait_seconds: For another run to end; default: as `mongodb` says.
 
         Raises:
             LeaseError: Another run holds it.
@@ -225,7 +238,7 @@ class Parts(Configured):
             self.lane,
             self.run,
             seconds=self.mongodb.lease_seconds,
-            wait_seconds=self.mongodb.lease_wait_seconds,
+            wait_seconds=self.mongodb.lease_wait_seconds if wait_seconds is None else wait_seconds,
             last=last,
             one_process=one_process,
             finished=self.finished,
