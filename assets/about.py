@@ -67,12 +67,14 @@ class About:
     Attributes:
         settings: As the pipeline's own files have them; an environment variable is its name.
         given: What the source is filled by, as the pipeline's module says; empty where it does not.
+        shards: In how many the work is divided.
     """
 
     settings: Settings
     given: Sequence[dg.AssetDep] = ()
     owners: Sequence[str] = ()
     tags: Mapping[str, str] = field(default_factory=dict)
+    shards: int = 1
 
     @property
     def external(self) -> dg.AssetSpec | None:

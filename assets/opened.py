@@ -12,6 +12,7 @@ from pydantic import ValidationError
 from assets import tagging
 from assets.about import ASSETS, CANDIDATE
 from assets.failing import StepFailed
+from assets.sharding import shard_of_step
 from assets.work.configured import RESOURCES
 from assets.work.heap import settled_heap
 from assets.work.opened import Opened
@@ -39,6 +40,8 @@ def opened(
     *,
     hold: bool = True,
     candidate: bool = False,
+    shards: int = 1,
+    piece: bool = False,
 ) -> Iterator[Opened]:
     """Open the pipeline of a step, in the space that serves: an asset holds it, a check only looks.
 
@@ -51,11 +54,14 @@ def opened(
         hold: An asset holds it.
         candidate: In the space that is built beside it instead; where there is none, the pipeline
             as its settings have it, and nobody holds it.
+        shards: In how many the pipeline's work is divided.
+        piece: The step is of one of them.
 
     Raises:
         StepFailed: With the sentence of an error that a user can act on; not to be retried.
     """
     with _entered(context, pipeline, prefix) as (found, stack, kept):
+        found.shards, found.shard = shards, shard_of_step(context, shards) if piece else None
         found.check_settings()
         found.check_lanes()
         if not candidate:
