@@ -39,6 +39,7 @@ from pipelines.framework.maintenance import build_maintenance, daily
 from pipelines.framework.old_runs import evaluation_job
 from pipelines.framework.overruling import Overruled, overruled
 from pipelines.framework.run_config import build_resources, resource_values, text_of
+from pipelines.framework.sharding import build_jobs, build_sensor, of_source
 from resources.core.errors import ConfigurationError
 from resources.evaluation.resource import EvaluationResource
 from resources.search_index.resource import SearchIndexResource
@@ -84,10 +85,12 @@ class EmbeddingPipeline:
         evaluation_schedule: When to measure how good searches are, as cron: in a job of its own,
             `<name>_evaluation`. None: with every run, after its index. Either way only where
             `evaluation` chooses queries.
+        shards: In how many pieces, by document, texts are embedded and stored: more than one is a
+            partition each, in runs of their own (see `pipelines.framework.sharding`).
 
     Raises:
-        ConfigurationError: Dagster takes no such owner, tag or key; it is kept for no time; or a
-            schedule for evaluations stands where nothing is measured.
+        ConfigurationError: Dagster takes no such owner, tag or key; it is kept for no time, or in
+            no shard; or a schedule for evaluations stands where nothing is measured.
     """
 
     name: str
@@ -100,12 +103,18 @@ class EmbeddingPipeline:
     tags: Mapping[str, str] = field(default_factory=dict)
     deps: Sequence[Dependency] = ()
     evaluation_schedule: str | None = None
+    shards: int = 1
 
     def __post_init__(self) -> None:
         if self.keep_runs_days is not None and self.keep_runs_days <= 0:
             raise ConfigurationError(
                 f"pipeline {self.name} has keep_runs_days={self.keep_runs_days:g}: say how many "
                 "days, or None to keep all runs"
+            )
+        if self.shards < 1:
+            raise ConfigurationError(
+                f"pipeline {self.name} has shards={self.shards}: 1 is a pipeline that is not "
+                "divided, more are run side by side"
             )
         check_owners(self.owners)
         check_tags(self.tags)
@@ -173,7 +182,7 @@ class EmbeddingPipeline:
             selection -= quality
         job = dg.define_asset_job(
             self.name,
-            selection=selection,
+            selection=selection if self.shards == 1 else of_source(self.name),
             tags={run_tags.PIPELINE: self.name},
             description=f"Embed what is new or changed in {self.name}, and bring its index up "
             "to date.",
@@ -193,6 +202,12 @@ class EmbeddingPipeline:
             )
         about = self._about(resources)
         jobs: list[Any] = [job, *build_changing_jobs(self.name, resource_prefix)]
+        sensors = []
+        if self.shards > 1:
+            status = dg.DefaultSensorStatus[self.schedule_status.name]
+            following = build_jobs(self.name, self.shards, selection)
+            jobs += following
+            sensors.append(build_sensor(self.name, self.shards, following, status))
         if self.keep_runs_days is not None:
             maintenance = build_maintenance(self.name, self.keep_runs_days)
             jobs.append(maintenance)
@@ -219,12 +234,13 @@ class EmbeddingPipeline:
                 *([build_search_quality(about, resource_prefix)] if evaluation.chosen else []),
             ],
             asset_checks=[
-                *build_checks(self.name, resource_prefix),
+                *build_checks(self.name, resource_prefix, self.shards),
                 build_candidate_checks(self.name, resource_prefix),
                 *(build_quality_checks(self.name, resource_prefix) if evaluation.chosen else []),
             ],
             jobs=jobs,
             schedules=schedules,
+            sensors=sensors,
             resources={resource_prefix + key: value for key, value in resources.items()},
             loggers={"console": dg.colored_console_logger, "brief": brief_logger},
             # The four assets follow one another: a process for each would only load the model and
@@ -273,6 +289,7 @@ class EmbeddingPipeline:
             dependencies(self.deps),
             self.owners,
             self.tags,
+            self.shards,
         )
 
 
