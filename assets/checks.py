@@ -114,7 +114,7 @@ def batches_are_sound(o: Opened) -> dg.AssetCheckResult:
     plan = o.plan
     parts = plan.of_kind(*MADE)
     if o.shard is not None:
-        parts += o.sharing().plan.of_kind(*MADE)
+        parts += o.shared.plan.of_kind(*MADE)
     # Evenly spread, so that a long run is judged along its whole length.
     step = max(1, len(parts) // SAMPLED_BATCHES)
     problems, rows = [], 0

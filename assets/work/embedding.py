@@ -11,7 +11,15 @@ from typing import Any
 
 import numpy as np
 
-from assets.work.budget import NOTHING, Estimate, check_budget, estimate, exceeded, together
+from assets.work.budget import (
+    NOTHING,
+    Estimate,
+    check_budget,
+    estimate,
+    exceeded,
+    share_of,
+    together,
+)
 from assets.work.had import copied, cut
 from assets.work.opened import Opened
 from assets.work.plan import Plan, PlannedPart, read_hashes, read_texts
@@ -35,6 +43,8 @@ from resources.sources.records import EXCERPT_LENGTH, RejectedRecord
 
 SHARED_WAIT_SECONDS = timedelta(days=2).total_seconds()
 """For another shard's run to make what they share: a provider's batch job may take a day."""
+
+SHARE_WAY_OUT = "that is this shard's share of what the whole may take: raise it for all of them"
 
 UNDER_WAY_BYTES = 4 * WINDOW_BYTES
 """Of the texts that are held until their reply; those of batch jobs are read a second time."""
@@ -141,7 +151,7 @@ def _embed_shared(o: Opened, outcome: Embedded) -> None:
     After its own, so that shards wait for one another only at the end of what they do at once; and
     before anything of it is stored, since a vector that is copied may be about to go.
     """
-    shared, made = o.sharing(), {part.batch for part in _shared(o)}
+    shared, made = o.shared, {part.batch for part in _shared(o)}
     space_id = shared.plan.space.id
     if all(o.batches.has_batch(space_id, name) for name in made):
         _note_found(shared.plan, made, o.batches, o.registry)
@@ -158,7 +168,7 @@ def _embed_shared(o: Opened, outcome: Embedded) -> None:
 
 def _shared(o: Opened) -> list[PlannedPart]:
     """What is made for a shard and others together; it may not be there yet."""
-    return [] if o.shard in (None, SHARED) else o.sharing().plan.of_kind(*MADE)
+    return [] if o.shard in (None, SHARED) else o.shared.plan.of_kind(*MADE)
 
 
 def _embedded(o: Opened) -> Embedded:
@@ -188,7 +198,9 @@ class Work:
 
     def __init__(self, o: Opened, scope: str) -> None:
         self.plan = o.plan
-        self.max_tokens, self.max_cost_usd = o.embedder.max_tokens, o.embedder.max_cost_usd
+        self.max_tokens, self.max_cost_usd = share_of(
+            self.plan.share, o.embedder.max_tokens, o.embedder.max_cost_usd
+        )
         self._o, self._scope = o, scope
         limited = (self.max_tokens, self.max_cost_usd) != (None, None)
         if limited and o.place != o.lanes.place:
@@ -261,6 +273,7 @@ def embed_plan(o: Opened, embedder: Embedder, work: Work | None = None) -> Embed
         max_tokens=work.max_tokens,
         max_cost_usd=work.max_cost_usd,
         before=work.before,
+        **({"way_out": SHARE_WAY_OUT} if plan.share < 1 else {}),
     )
     if todo:
         o.log(f"to embed with {embedder.model}: {wanted}")

@@ -63,7 +63,8 @@ class Opened(Parts):
         made.shards, made.shard = self.shards, self.shard
         return made
 
-    def sharing(self) -> "Opened":
+    @once
+    def shared(self) -> "Opened":
         """The same, at work on what its shards share: that has a plan and a lease of its own."""
         made = self._copy(vars(self).keys() - {"plan", "lease", "holds"})
         made.shard = SHARED

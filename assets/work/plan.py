@@ -71,6 +71,12 @@ class Plan:
     def of_kind(self, *kinds: PartKind) -> list[PlannedPart]:
         return [part for part in self.parts if part.kind in kinds]
 
+    @property
+    def share(self) -> float:
+        """Of what the whole plan has to embed, by its tokens; 1 without shards."""
+        whole = 0 if self.shard is None else self.counts["tokens_of_all"]
+        return sum(part.tokens for part in self.of_kind("embed")) / whole if whole else 1.0
+
     def chunks(self, *kinds: PartKind) -> int:
         return sum(part.chunks for part in self.of_kind(*kinds))
 
@@ -140,7 +146,10 @@ class PlanWriter:
             of_shards: What it found of each shard.
         """
         whole = self._plan(None, counts)
-        counted = {SHARED: {}, **dict(enumerate(of_shards))}
+        # What a run may spend is for the whole plan: each shard has its share of it.
+        parts = [part for parts in self._parts.values() for part in parts if part.kind == "embed"]
+        tokens = {"tokens_of_all": sum(part.tokens for part in parts)}
+        counted = {SHARED: tokens} | {n: {**each, **tokens} for n, each in enumerate(of_shards)}
         self._plans.finish(
             self._lane.name,
             whole.id,
@@ -229,7 +238,7 @@ def plan_of_run(
         lane.place,
         shards,
     )
-    if plan.run != run:
+    if plan.run != run and shards == 1:  # else no run that carries it out has made it
         log(f"this run has made no plan: it carries out {plan.id}, made by the run {plan.run}")
     if pin and not known:
         store.plans.pin(lane.name, plan.id, run=run)

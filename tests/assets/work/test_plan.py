@@ -109,6 +109,7 @@ def test_a_shard_reads_its_own_part_of_the_plan_and_all_of_them_what_they_share(
     assert read_chunks(store, second, second.parts[0]) == [CHUNK]
     assert read(store, "run-1", shard=0, shards=2).parts == []
     shared = read(store, "run-1", shard=SHARED, shards=2)
+    assert [each.share for each in (whole, shared, second)] == [1, 0.5, 0.5]
     assert read_chunks(store, shared, shared.parts[0]) == [CHUNK]
     assert store.plans.batches() >= {"shared-of-run-1", "batch-1-of-run-1", "batch-1-of-run-2"}
     # Another run takes the newest, all steps of it the same.
