@@ -1,7 +1,6 @@
 """What follows a new plan of a pipeline in shards: told by Dagster's records, whoever made them."""
 
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import dagster as dg
@@ -19,9 +18,8 @@ FILMS = "films"
 
 
 @pytest.fixture
-def films(tmp_path: Path) -> EmbeddingPipeline:
-    (file := tmp_path / "films.yaml").write_text("resources: {}\n", "utf-8")
-    return EmbeddingPipeline(FILMS, [file], shards=2)
+def films() -> EmbeddingPipeline:
+    return EmbeddingPipeline(FILMS, ["quickstart.yaml"], shards=2)
 
 
 class Records:
@@ -30,7 +28,7 @@ class Records:
     def __init__(self, pipeline: EmbeddingPipeline) -> None:
         self.instance = dg.DagsterInstance.ephemeral()
         self.definitions = pipeline.definitions()
-        self.sensor = self.definitions.get_sensor_def(sensor_name(FILMS))
+        self.sensor = self.definitions.resolve_sensor_def(sensor_name(FILMS))
         self.cursor: str | None = None
 
     def ran(
@@ -163,7 +161,7 @@ def test_the_jobs_and_the_sensor_of_shards(films: EmbeddingPipeline, status: str
     made = EmbeddingPipeline(FILMS, films.configs, shards=2, **given)  # type: ignore[arg-type]
     defs = made.definitions()
     dg.Definitions.validate_loadable(defs)
-    assert defs.get_sensor_def(sensor_name(FILMS)).default_status.name == status
+    assert defs.resolve_sensor_def(sensor_name(FILMS)).default_status.name == status
     jobs = {name: defs.resolve_job_def(name) for name in (FILMS, "films_shards", INDEX)}
     assert {
         name: sorted(key.path[-1] for key in job.asset_layer.executable_asset_keys)
@@ -171,7 +169,7 @@ def test_the_jobs_and_the_sensor_of_shards(films: EmbeddingPipeline, status: str
     } == {
         FILMS: ["source_documents"],
         "films_shards": ["embedding_batches", "stored_vectors"],
-        INDEX: ["candidate_space", "search_index"],
+        INDEX: ["candidate_space", "search_index", "search_quality"],
     }
     (schedule, *_) = [s for s in defs.schedules or [] if s.name == "films_schedule"]
     assert schedule.job_name == FILMS  # type: ignore[union-attr]
