@@ -129,7 +129,7 @@ def test_a_backfill_is_let_do_its_work(records: Records):
         status=BulkActionStatus.REQUESTED,
         from_failure=False,
         tags={},
-        backfill_timestamp=0,
+        backfill_timestamp=0.0,
         asset_selection=[dg.AssetKey([FILMS, "stored_vectors"])],
     )
     records.instance.add_backfill(backfill)
