@@ -69,6 +69,7 @@ class About:
         settings: As the pipeline's own files have them; an environment variable is its name.
         given: What the source is filled by, as the pipeline's module says; empty where it does not.
         queue: Of the workers that embed; empty where all steps are done by the same.
+        shards: In how many the work is divided.
     """
 
     settings: Settings
@@ -76,6 +77,7 @@ class About:
     owners: Sequence[str] = ()
     tags: Mapping[str, str] = field(default_factory=dict)
     queue: str = ""
+    shards: int = 1
 
     @property
     def embedding_tags(self) -> Mapping[str, str]:

@@ -9,12 +9,16 @@ import numpy as np
 
 from assets.failing import StepFailed
 from assets.opened import opened, required
+from assets.sharding import partitioned_checks, partitions
 from assets.work.auditing import examine
 from assets.work.opened import Opened
-from assets.work.planning import MADE
+from assets.work.plan import read_ids
+from assets.work.planning import MADE, STORED
 from assets.work.proving import probe
 from resources.core.errors import BatchStoreError, ProviderError
+from resources.core.keys import key
 from resources.core.markdown import literal
+from resources.core.shards import shard_name, shard_of
 from resources.embedders.base import check_reply
 from resources.models import lifecycle
 from resources.models.catalogue import find
@@ -22,9 +26,11 @@ from resources.models.catalogue import find
 MAX_QUARANTINE_SHARE = 0.05
 SAMPLED_BATCHES = 20
 AUDITED_BATCHES = 5
+IN_SHARDS = ("embedding_batches", "stored_vectors")
+"""Assets that have partitions, in a pipeline of more than one shard."""
 
 
-def build_checks(pipeline: str, prefix: str) -> Sequence[dg.AssetChecksDefinition]:
+def build_checks(pipeline: str, prefix: str, shards: int = 1) -> Sequence[dg.AssetChecksDefinition]:
     def build(
         asset: str,
         judge: Callable[[Opened], dg.AssetCheckResult],
@@ -32,6 +38,9 @@ def build_checks(pipeline: str, prefix: str) -> Sequence[dg.AssetChecksDefinitio
         blocking: bool = False,
         after: str = "",
     ) -> dg.AssetChecksDefinition:
+        # One that fails blocks what follows in its own shard.
+        piece = asset in IN_SHARDS
+
         @dg.asset_check(
             asset=dg.AssetKey([pipeline, asset]),
             name=judge.__name__,
@@ -39,9 +48,10 @@ def build_checks(pipeline: str, prefix: str) -> Sequence[dg.AssetChecksDefinitio
             blocking=blocking,
             additional_deps=[dg.AssetKey([pipeline, after])] if after else None,
             required_resource_keys=required(prefix),
+            partitions_def=partitions(shards) if piece else None,
         )
         def check(context: dg.AssetCheckExecutionContext) -> Any:
-            with opened(context, pipeline, prefix) as o:
+            with opened(context, pipeline, prefix, shards=shards, piece=piece) as o:
                 found = _left_alone(o) if o.left_alone else judge(o)
             # The Dagster UI reads it as Markdown, and it may name what stands in documents.
             yield found._replace(description=literal(found.description or ""))
@@ -51,6 +61,11 @@ def build_checks(pipeline: str, prefix: str) -> Sequence[dg.AssetChecksDefinitio
 
         return check
 
+    with partitioned_checks():
+        return _checks(build)
+
+
+def _checks(build: Callable[..., dg.AssetChecksDefinition]) -> Sequence[dg.AssetChecksDefinition]:
     return [
         # The provider and MongoDB may refuse what the source's reading has not.
         build("source_documents", few_in_quarantine, after="stored_vectors"),
@@ -98,6 +113,8 @@ def batches_are_sound(o: Opened) -> dg.AssetCheckResult:
     """Batches of the plan are there, of the right width, finite and of unit length."""
     plan = o.plan
     parts = plan.of_kind(*MADE)
+    if o.shard is not None:
+        parts += o.shared.plan.of_kind(*MADE)
     # Evenly spread, so that a long run is judged along its whole length.
     step = max(1, len(parts) // SAMPLED_BATCHES)
     problems, rows = [], 0
@@ -119,7 +136,7 @@ def one_space(o: Opened) -> dg.AssetCheckResult:
     """Every stored vector has its lineage, and all are of the pipeline's space."""
     store, space = o.store, o.space.id
     bare = store.without_lineage()
-    others = {name: store.count_space(name) for name in store.spaces() if name != space}
+    others = _others(o)
     problem = ""
     if others:
         listed = ", ".join(f"{count:,} of {name}" for name, count in others.items())
@@ -143,6 +160,18 @@ def one_space(o: Opened) -> dg.AssetCheckResult:
     )
 
 
+def _others(o: Opened) -> dict[str, int]:
+    """Vectors of other spaces, by space; of a shard not those that other shards will replace."""
+    store, space = o.store, o.space.id
+    if o.shard is None:
+        return {name: store.count_space(name) for name in store.spaces() if name != space}
+    found: dict[str, int] = {}
+    for other, source_id, mine in store.of_other_spaces(space):
+        if not mine or shard_of(source_id, o.shards) == o.shard:
+            found[other] = found.get(other, 0) + 1
+    return found
+
+
 def vectors_as_embedded(o: Opened) -> dg.AssetCheckResult:
     """Stored vectors of some batches are what was embedded; an audit looks at all."""
     store, space, batches = o.store, o.space, o.batches
@@ -163,6 +192,8 @@ def vectors_as_embedded(o: Opened) -> dg.AssetCheckResult:
 
 def all_stored(o: Opened) -> dg.AssetCheckResult:
     """Every chunk of the source has its vector, or stands in quarantine."""
+    if o.shard is not None:
+        return _all_stored_of_shard(o)
     wanted, stored = o.plan.counts["source"], o.store.count()
     # Of what the source's reading refuses nothing is among its chunks.
     held = o.registry.quarantine.count(o.lane, "provider", "store")
@@ -173,6 +204,32 @@ def all_stored(o: Opened) -> dg.AssetCheckResult:
             f"{missing:,} of {wanted:,} chunks have no vector: materialize the whole pipeline"
             if missing
             else f"{stored:,} vectors for {wanted:,} chunks"
+        ),
+        metadata={"chunks": wanted, "vectors stored": stored, "in quarantine": held},
+    )
+
+
+def _all_stored_of_shard(o: Opened) -> dg.AssetCheckResult:
+    """The server cannot count a shard: what its plan was to store is looked up, chunk by chunk."""
+    plan, missing = o.plan, 0
+    held = plan.counts["held"]
+    for part in plan.of_kind(*STORED):
+        ids = {key(chunk_id): chunk_id for chunk_id in read_ids(o.batches, plan, part)}
+        for name, state in o.store.stored(list(ids.values())).items():
+            if state.space_id == plan.space.id:
+                ids.pop(name, None)
+        aside = o.registry.quarantine.holding(o.lane, list(ids.values())) if ids else set()
+        held += len(aside)
+        missing += len(ids) - len(aside)
+    wanted, name = plan.counts["source"], shard_name(plan.shard or 0, plan.shards)
+    stored = wanted - held - missing
+    return dg.AssetCheckResult(
+        passed=not missing,
+        description=(
+            f"{missing:,} of {wanted:,} chunks of the shard {name} have no vector: materialize "
+            "that shard again"
+            if missing
+            else f"{stored:,} vectors for {wanted:,} chunks of the shard {name}"
         ),
         metadata={"chunks": wanted, "vectors stored": stored, "in quarantine": held},
     )

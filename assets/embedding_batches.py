@@ -6,6 +6,7 @@ from assets import report, tagging
 from assets.about import About, Settings
 from assets.opened import opened, required
 from assets.report import page, versions
+from assets.sharding import partitions
 from assets.work.embedding import embed
 from assets.work.versions import CODE
 
@@ -23,11 +24,12 @@ def build_embedding_batches(about: About, prefix: str, kinds: set[str]) -> dg.As
         metadata=page.embedding_batches(about.settings),
         required_resource_keys=required(prefix),
         op_tags=about.embedding_tags,
+        partitions_def=partitions(about.shards),
         deps=[dg.AssetKey([pipeline, "source_documents"])],
     )
     def embedding_batches(context: dg.AssetExecutionContext) -> dg.MaterializeResult:
         """Vectors of the texts that have none yet, as Parquet files: the checkpoint of the run."""
-        with opened(context, pipeline, prefix) as o:
+        with opened(context, pipeline, prefix, shards=about.shards, piece=True) as o:
             if o.left_alone:
                 return report.left_alone(o, versions.last(context))
             outcome = embed(o)

@@ -13,6 +13,7 @@ from assets import tagging
 from assets.about import ASSETS, CANDIDATE
 from assets.failing import StepFailed
 from assets.retrying import Tries
+from assets.sharding import shard_of_step
 from assets.time_limit import limited
 from assets.work.configured import RESOURCES
 from assets.work.heap import settled_heap
@@ -42,6 +43,8 @@ def opened(
     *,
     hold: bool = True,
     candidate: bool = False,
+    shards: int = 1,
+    piece: bool = False,
 ) -> Iterator[Opened]:
     """Open the pipeline of a step, in the space that serves: an asset holds it, a check only looks.
 
@@ -54,6 +57,8 @@ def opened(
         hold: An asset holds it.
         candidate: In the space that is built beside it instead; where there is none, the pipeline
             as its settings have it, and nobody holds it.
+        shards: In how many the pipeline's work is divided.
+        piece: The step is of one of them.
 
     Raises:
         RetryRequested: From the failure, where it may pass by itself.
@@ -61,6 +66,7 @@ def opened(
     """
     tries = Tries.of(context, getattr(context.resources, f"{prefix}runs"))
     with _entered(context, pipeline, prefix, tries=tries) as (found, stack, kept):
+        found.shards, found.shard = shards, shard_of_step(context, shards) if piece else None
         found.check_settings()
         found.check_lanes()
         if not candidate:

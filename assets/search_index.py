@@ -6,9 +6,11 @@ from assets import report, tagging
 from assets.about import About, Settings
 from assets.opened import opened, required
 from assets.report import page, versions
+from assets.sharding import PLAN, after_all
 from assets.work.proving import index, merge
 from assets.work.spaces import complete
 from assets.work.versions import CODE
+from assets.work.whole import refuse_a_part
 
 
 def build_search_index(about: About, prefix: str) -> dg.AssetsDefinition:
@@ -23,13 +25,17 @@ def build_search_index(about: About, prefix: str) -> dg.AssetsDefinition:
         tags=about.tags,
         metadata=page.search_index(about.settings),
         required_resource_keys=required(prefix),
-        deps=[dg.AssetKey([pipeline, "stored_vectors"])],
+        deps=[after_all(dg.AssetKey([pipeline, "stored_vectors"]), about.shards)],
     )
     def search_index(context: dg.AssetExecutionContext) -> dg.MaterializeResult:
         """The vector index that searches use, equal to its declaration and to what is stored."""
-        with opened(context, pipeline, prefix) as o:
+        with opened(context, pipeline, prefix, shards=about.shards) as o:
             if o.left_alone:
                 return report.left_alone(o, versions.last(context))
+            plan = {}
+            if o.shards > 1:
+                refuse_a_part(o)
+                plan = {PLAN: o.plan.id}
             outcome = index(o)
             complete(o, outcome.report.indexed)
             tagging.done(context, o, outcome)
@@ -38,6 +44,6 @@ def build_search_index(about: About, prefix: str) -> dg.AssetsDefinition:
         if outcome.report.merge_due:  # while the new version serves, and the next run may begin
             with opened(context, pipeline, prefix, hold=False) as o:
                 outcome = merge(o, outcome)
-        return report.result(outcome, {**said, **report.indexed(outcome)}, version)
+        return report.result(outcome, {**said, **report.indexed(outcome), **plan}, version)
 
     return search_index

@@ -40,7 +40,7 @@ def build_source_documents(
         """The texts to make searchable, compared with what is stored: the plan of the run."""
         for line in warnings:
             context.log.warning(line)
-        with opened(context, pipeline, prefix) as o:
+        with opened(context, pipeline, prefix, shards=about.shards) as o:
             if o.left_alone:
                 return report.left_alone(o, versions.last(context))
             outcome = plan_work(o)

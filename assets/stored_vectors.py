@@ -6,6 +6,7 @@ from assets import report, tagging
 from assets.about import About, Settings
 from assets.opened import opened, required
 from assets.report import page, versions
+from assets.sharding import partitions
 from assets.work.storing import store
 from assets.work.versions import CODE
 
@@ -22,11 +23,12 @@ def build_stored_vectors(about: About, prefix: str) -> dg.AssetsDefinition:
         tags=about.tags,
         metadata=page.stored_vectors(about.settings, upstream),
         required_resource_keys=required(prefix),
+        partitions_def=partitions(about.shards),
         deps=[dg.AssetKey([pipeline, "embedding_batches"])],
     )
     def stored_vectors(context: dg.AssetExecutionContext) -> dg.MaterializeResult:
         """Vectors in MongoDB, each with its lineage: model, text, batch, run and time."""
-        with opened(context, pipeline, prefix) as o:
+        with opened(context, pipeline, prefix, shards=about.shards, piece=True) as o:
             if o.left_alone:
                 return report.left_alone(o, versions.last(context))
             outcome = store(o)

@@ -47,6 +47,7 @@ class Workshop:
     model: str
     name: str = "films"
     settings: dict[str, Any] = field(default_factory=dict)
+    shards: int = 1
 
     def __post_init__(self) -> None:
         self.client: pymongo.MongoClient = pymongo.MongoClient(self.uri)
@@ -91,18 +92,21 @@ class Workshop:
         file = self.folder / f"{self.name}.yaml"
         resources = {key: {"config": values} for key, values in self.settings.items()}
         file.write_text(yaml.safe_dump({"resources": resources}), "utf-8")
-        return EmbeddingPipeline(name=self.name, configs=[file])
+        return EmbeddingPipeline(name=self.name, configs=[file], shards=self.shards)
 
     def run(
         self,
         *assets: str,
         config: Mapping[str, Any] | None = None,
         tags: Mapping[str, str] | None = None,
+        job: str = "",
+        shard: str | None = None,
     ) -> Run:
-        """Materialize all assets, or those named, in this process."""
-        job = self.pipeline.definitions().resolve_job_def(self.name)
+        """Materialize all assets, or those named, in this process; those of a job, and shard."""
+        definition = self.pipeline.definitions().resolve_job_def(job or self.name)
         keys = [dg.AssetKey([self.name, asset]) for asset in assets]
-        result = job.execute_in_process(
+        result = definition.execute_in_process(
+            partition_key=shard,
             asset_selection=keys or None,
             run_config=config,
             raise_on_error=False,

@@ -9,6 +9,7 @@ from typing import Any
 import dagster as dg
 
 from assets.report import tables
+from assets.sharding import WORK
 from assets.work.budget import Estimate
 from assets.work.comparing import Planned
 from assets.work.embedding import Embedded
@@ -47,6 +48,8 @@ def planned(outcome: Planned) -> dict[str, Any]:
         "records per second": round(found.rate, 1),
         "plan": plan.id,
     }
+    if outcome.work:
+        metadata[WORK] = dg.MetadataValue.json(dict(outcome.work))
     if found.preview:
         metadata["preview"] = tables.chunks(found.preview)
     if counts.replaced_spaces:
@@ -99,7 +102,7 @@ def _estimate(before: Estimate | None) -> dict[str, Any]:
 def stored(outcome: Stored) -> dict[str, Any]:
     written = outcome.written
     return {
-        "dagster/row_count": outcome.total,
+        "dagster/row_count": outcome.total if outcome.of_shard is None else outcome.of_shard,
         "vector store": outcome.where,
         "vectors written": written.vectors,
         "fields refreshed": written.refreshed,

@@ -3,7 +3,8 @@
 Each goes by what is there when its step has ended, and by no clock or run. `source_documents`: what
 the source holds, as it is cut and carried, and the space it was planned for. `embedding_batches`:
 the same, and how many of its chunks have a vector. `stored_vectors`: the store's revision in the
-registry, which changes with every write. `search_index`: the same, and what the index was built by.
+registry, which changes with every write; of a shard, what it holds of the source. `search_index`:
+the store's revision, and what the index was built by.
 """
 
 import hashlib
@@ -35,6 +36,9 @@ def version(o: Opened, outcome: Outcome) -> dg.DataVersion:
             return _of(o, outcome.plan.counts.get("contents"))
         case Embedded():
             return _of(o, o.plan.counts.get("contents"), outcome.chunks)
+        case Stored() if o.shard is not None:  # other shards change the store's revision
+            counts = o.plan.counts
+            return _of(o, counts.get("contents"), outcome.of_shard, outcome.aside)
         case Stored():
             return _of(o, _revision(o))
         case Indexed() | Candidate():
@@ -47,7 +51,8 @@ def version(o: Opened, outcome: Outcome) -> dg.DataVersion:
 
 def last(context: dg.AssetExecutionContext) -> dg.DataVersion | None:
     """The one that the asset has already, for a step that leaves it as it is."""
-    event = context.instance.get_latest_data_version_record(context.asset_key)
+    shard = context.partition_key if context.assets_def.partitions_def else None
+    event = context.instance.get_latest_data_version_record(context.asset_key, partition_key=shard)
     return extract_data_version_from_entry(event.event_log_entry) if event else None
 
 

@@ -1,6 +1,7 @@
 """What embedding will cost, and whether it may: known before the first request."""
 
 from dataclasses import dataclass
+from math import ceil
 
 from resources.core.errors import ConfigurationError
 from resources.embedders.facts import Facts
@@ -30,6 +31,27 @@ class Estimate:
 
 def estimate(facts: Facts, *, texts: int, tokens: int) -> Estimate:
     return Estimate(texts, tokens, facts.cost_usd(tokens))
+
+
+def share_of(
+    share: float, max_tokens: int | None, max_cost_usd: float | None
+) -> tuple[int | None, float | None]:
+    """What a piece of the work may take; together they may take no more than the whole."""
+    if share == 1.0:
+        return max_tokens, max_cost_usd
+    tokens = None if max_tokens is None else ceil(max_tokens * share)
+    # A limit that is exactly the estimate is none that is exceeded.
+    cost = None if max_cost_usd is None else max_cost_usd * share * (1 + 1e-9)
+    return tokens, cost
+
+
+def together(one: Estimate | None, other: Estimate | None) -> Estimate | None:
+    """Of two pieces of work; its price is not known where that of either is not."""
+    if one is None or other is None:
+        return one or other
+    known = one.cost_usd is not None and other.cost_usd is not None
+    cost = (one.cost_usd or 0.0) + (other.cost_usd or 0.0) if known else None
+    return Estimate(one.texts + other.texts, one.tokens + other.tokens, cost)
 
 
 def check_budget(

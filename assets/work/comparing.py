@@ -1,9 +1,10 @@
 """Read the source and compare it with what is stored: what is to be embedded, stored, deleted."""
 
 import dataclasses
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
+from typing import Any
 
 from assets.work import spaces
 from assets.work.had import wider
@@ -15,6 +16,7 @@ from resources.core.contents import Contents
 from resources.core.errors import ConfigurationError
 from resources.core.keys import key
 from resources.core.progress import Progress
+from resources.core.shards import shard_of, slot_of
 from resources.embedders.packing import estimate_tokens
 from resources.registry.quarantine import Quarantined
 from resources.sources.records import EXCERPT_LENGTH, RejectedRecord, SourceDocument
@@ -34,6 +36,7 @@ class Comparison:
         scope: What the provider's refusals hold for.
         whole: The source was read to its end, so what was not met is gone.
         contents: Of all chunks that can be embedded, with what they carry.
+        of_shards: Counts of each shard, and the digest of its contents, where there are several.
     """
 
     counts: Counts
@@ -46,6 +49,7 @@ class Comparison:
     seconds: float = 0.0
     rate: float = 0.0
     contents: Contents = field(default_factory=Contents)
+    of_shards: Sequence[dict[str, Any]] = ()
 
 
 @dataclass(frozen=True)
@@ -57,6 +61,7 @@ class Planned:
         found: What the source was compared with.
         healed: Entries of the quarantine that are gone, because the source no longer spoils them.
         quarantined: The first entries that stand there now.
+        work: How many parts of the plan each shard has; empty where there are none.
     """
 
     plan: Plan
@@ -65,6 +70,7 @@ class Planned:
     quarantined: Sequence[Quarantined]
     source: str
     chunked: str
+    work: Mapping[str, int] = field(default_factory=dict)
 
 
 def plan_work(o: Opened) -> Planned:
@@ -80,7 +86,7 @@ def plan_work(o: Opened) -> Planned:
     registry.stores.settle_space(space, o.embedder_space, store.key)
     registry.spaces.record(space)
     store.prepare()
-    writer = PlanWriter(o.batches, lane=o.lane, run=o.run, space=space)
+    writer = PlanWriter(o.batches, lane=o.lane, run=o.run, space=space, shards=o.shards)
     found = compare(
         o,
         max_delete_fraction=o.vector_store.deletable,
@@ -89,6 +95,7 @@ def plan_work(o: Opened) -> Planned:
         emit=writer.add,
         why_not=partial(why_not, store),
         log=o.log,
+        shards=o.shards,
     )
     o.lease.check()
     if registry.stores.note_unknown_changes(store.key, o.lease, store.newest):
@@ -101,7 +108,7 @@ def plan_work(o: Opened) -> Planned:
         "whole": found.whole,
         "contents": found.contents.digest(),
     }
-    plan = writer.finish(counts, o.finished)
+    plan = writer.finish(counts, o.finished, found.of_shards)
     registry.plans.note(o.lease, plan.lane, plan.id, o.run, o.batch_store.describe())
     healed = 0
     if found.whole:
@@ -109,10 +116,11 @@ def plan_work(o: Opened) -> Planned:
     quarantined = registry.quarantine.entries(o.lane, limit=QUARANTINE_ROWS)
     for space_id, vectors in plan.counts["replaced_spaces"].items():
         o.warn(f"{vectors:,} vectors of the space {space_id} will be replaced by {space.id}")
-    if not plan.parts:
+    work = writer.work()
+    if not plan.parts and not any(work.values()):
         o.log("nothing to do: every chunk has its vector")
     return Planned(
-        plan, found, healed, quarantined, o.source.describe(), o.source.chunking.describe()
+        plan, found, healed, quarantined, o.source.describe(), o.source.chunking.describe(), work
     )
 
 
@@ -122,9 +130,10 @@ def compare(
     max_delete_fraction: float,
     reject: Callable[[Sequence[RejectedRecord]], None],
     hold: Callable[[str, Sequence[Chunk]], object],
-    emit: Callable[[Part], None],
+    emit: Callable[[Part, int], None],
     why_not: Callable[[Chunk, StoredState], str],
     log: Callable[[str], None],
+    shards: int = 1,
 ) -> Comparison:
     """Read the whole source once, and find out what is to be embedded, stored and deleted.
 
@@ -135,15 +144,17 @@ def compare(
         max_delete_fraction: Share of the stored chunks that may be deleted.
         reject: Takes records that cannot be embedded.
         hold: Takes a scope and the chunks that stay in quarantine, because of their text.
-        emit: Takes the parts of the plan, in order.
+        emit: Takes the parts of the plan, in order, each with its shard.
         why_not: Says why a chunk cannot be stored, if it cannot.
         log: Takes lines of progress.
+        shards: In how many the plan is divided.
     """
     source, store, embedder, space = o.source, o.store, o.embedder, o.space
     progress = Progress(log, "records read")
     scope = embedder.facts().refusal_scope
     rejected: list[RejectedRecord] = []
     hidden: list[str] = []
+    contents = [Contents() for _ in range(shards)]
 
     def flush() -> None:
         found.rejected += len(rejected)
@@ -162,7 +173,8 @@ def compare(
                         rejected.append(set_aside(chunk, source.describe(), reason))
                         continue
                     found.characters += len(chunk.text)
-                    found.contents.add(key(chunk.id), chunk.text_hash, chunk.fields_hash)
+                    held = contents[shard_of(chunk.source_id, shards)]
+                    held.add(key(chunk.id), chunk.text_hash, chunk.fields_hash)
                     if len(found.preview) < PREVIEW_ROWS:
                         found.preview.append(chunk)
                     yield chunk
@@ -181,6 +193,7 @@ def compare(
         why_not=why_not,
         cut_is_fine=embedder.truncates,
         fields_are=store.fields_are,
+        shards=shards,
     ) as planner:
         found = Comparison(planner.counts, [], scope)
         for apart in planner.add(chunks()):
@@ -214,12 +227,20 @@ def compare(
         )
         for held in planner.held():
             hold(scope, held)
-        for part in planner.parts(
+        for shard, part in planner.parts(
             max_chunks=embedder.max_batch_chunks,
             max_tokens=embedder.max_batch_tokens,
             tokens=estimate_tokens,
         ):
-            emit(part)
+            emit(part, shard)
+        found.counts = planner.counts
+        for each in contents:
+            found.contents.join(each)
+        if shards > 1:
+            found.of_shards = [
+                {**dataclasses.asdict(counts), "contents": held.digest(), "whole": found.whole}
+                for counts, held in zip(planner.by_shard, contents, strict=True)
+            ]
     progress.finish()
     found.seconds, found.rate = progress.seconds, progress.rate
     return found
@@ -262,6 +283,7 @@ def why_not(store: VectorStore, chunk: Chunk, state: StoredState) -> str:
     return reason
 
 
-def set_aside(chunk: Chunk, where: str, reason: str) -> RejectedRecord:
-    """A chunk as a record for the quarantine."""
-    return RejectedRecord(chunk.id, where, reason, chunk.text[:EXCERPT_LENGTH])
+def set_aside(chunk: Chunk, where: str, reason: str, *, sharded: bool = False) -> RejectedRecord:
+    """A chunk as a record for the quarantine; in a pipeline of shards with what tells its shard."""
+    slot = slot_of(chunk.source_id) if sharded else None
+    return RejectedRecord(chunk.id, where, reason, chunk.text[:EXCERPT_LENGTH], slot=slot)

@@ -5,12 +5,21 @@ import secrets
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
+from datetime import timedelta
 from functools import partial
 from typing import Any
 
 import numpy as np
 
-from assets.work.budget import NOTHING, Estimate, check_budget, estimate, exceeded
+from assets.work.budget import (
+    NOTHING,
+    Estimate,
+    check_budget,
+    estimate,
+    exceeded,
+    share_of,
+    together,
+)
 from assets.work.had import copied, cut
 from assets.work.opened import Opened
 from assets.work.plan import Plan, PlannedPart, read_hashes, read_texts
@@ -23,6 +32,7 @@ from resources.core.keys import shown
 from resources.core.lineage import Lineage
 from resources.core.moment import now
 from resources.core.progress import Progress, duration
+from resources.core.shards import SHARED
 from resources.core.space import EmbeddingSpace
 from resources.core.windows import WINDOW_BYTES
 from resources.embedders.base import Embedder, Embeddings, without_zeros
@@ -30,6 +40,11 @@ from resources.embedders.packing import estimate_tokens
 from resources.registry import ledger
 from resources.registry.registry import Registry
 from resources.sources.records import EXCERPT_LENGTH, RejectedRecord
+
+SHARED_WAIT_SECONDS = timedelta(days=2).total_seconds()
+"""For another shard's run to make what they share: a provider's batch job may take a day."""
+
+SHARE_WAY_OUT = "that is this shard's share of what the whole may take: raise it for all of them"
 
 UNDER_WAY_BYTES = 4 * WINDOW_BYTES
 """Of the texts that are held until their reply; those of batch jobs are read a second time."""
@@ -71,6 +86,20 @@ class Embedded:
     refusals: dict[str, int] = field(default_factory=dict)
     preview: list[tuple[Chunk, np.ndarray, int]] = field(default_factory=list)
 
+    def add(self, other: "Embedded") -> None:
+        """What was done besides; the chunks are those that they were."""
+        for name in _SUMS:
+            setattr(self, name, getattr(self, name) + getattr(other, name))
+        for name in ("tokens", "cost_usd"):
+            more = getattr(other, name)
+            if more is not None:
+                setattr(self, name, (getattr(self, name) or 0) + more)
+        for reason, texts in other.refusals.items():
+            self.refusals[reason] = self.refusals.get(reason, 0) + texts
+        self.asked |= other.asked
+        self.preview = self.preview or other.preview
+        self.estimate = together(self.estimate, other.estimate)
+
     def count(self, reply: Embeddings) -> None:
         usage = reply.usage
         self.requests += usage.requests
@@ -84,8 +113,14 @@ class Embedded:
             self.refusals[refusal.reason] = self.refusals.get(refusal.reason, 0) + 1
 
 
+_SUMS = (
+    *("batches", "embedded", "copied", "narrowed", "already_there", "refused", "bytes"),
+    *("requests", "retries", "throttled_seconds", "truncated", "seconds"),
+)
+
+
 def embed(o: Opened) -> Embedded:
-    """Make every batch of the plan that is not there yet.
+    """Make every batch of the plan that is not there yet; of a shard also what it shares.
 
     Raises:
         ConfigurationError: It would cost more than `embedder` allows, and nothing is spent; or it
@@ -93,17 +128,9 @@ def embed(o: Opened) -> Embedded:
         ProviderError: The provider failed for good; what was finished before is kept.
         LeaseError: Another run took the pipeline over; what was finished before is kept.
     """
-    plan, facts = o.plan, o.embedder.facts()
-    jobs = o.registry.jobs(o.lane, o.run, partial(o.batches.has_batch, plan.space.id))
-    journal = o.registry.ledger.journal(
-        o.lane,
-        run=o.run,
-        provider=plan.space.provider,
-        model=facts.model,
-        usd_per_million=facts.usd_per_million,
-    )
-    with o.embedder.open(jobs, o.log, journal, o.quota) as provider:
-        outcome = embed_plan(o, provider)
+    outcome = _embedded(o)
+    if o.shard is not None:
+        _embed_shared(o, outcome)
     if outcome.narrowed:
         o.log(f"cut {outcome.narrowed:,} vectors from wider ones, which costs nothing")
     if not outcome.asked:
@@ -116,6 +143,46 @@ def embed(o: Opened) -> Embedded:
             "only the beginning"
         )
     return outcome
+
+
+def _embed_shared(o: Opened, outcome: Embedded) -> None:
+    """Make the batches that shards share: whoever comes first does, the others wait for it.
+
+    After its own, so that shards wait for one another only at the end of what they do at once; and
+    before anything of it is stored, since a vector that is copied may be about to go.
+    """
+    shared, made = o.shared, {part.batch for part in _shared(o)}
+    space_id = shared.plan.space.id
+    if all(o.batches.has_batch(space_id, name) for name in made):
+        _note_found(shared.plan, made, o.batches, o.registry)
+    else:
+        with shared.work(wait_seconds=SHARED_WAIT_SECONDS):
+            outcome.add(_embedded(shared))
+    wanted = [part for part in o.plan.of_kind("reuse") if part.batch in made]
+    scope = o.embedder.facts().refusal_scope
+    for part in wanted:
+        hashes = read_hashes(o.batches, o.plan, part)
+        refused = o.registry.quarantine.refused_texts(scope, hashes)
+        outcome.chunks -= sum(each in refused for each in hashes)
+
+
+def _shared(o: Opened) -> list[PlannedPart]:
+    """What is made for a shard and others together; it may not be there yet."""
+    return [] if o.shard in (None, SHARED) else o.shared.plan.of_kind(*MADE)
+
+
+def _embedded(o: Opened) -> Embedded:
+    plan, facts = o.plan, o.embedder.facts()
+    jobs = o.registry.jobs(o.lane, o.run, partial(o.batches.has_batch, plan.space.id))
+    journal = o.registry.ledger.journal(
+        o.lane,
+        run=o.run,
+        provider=plan.space.provider,
+        model=facts.model,
+        usd_per_million=facts.usd_per_million,
+    )
+    with o.embedder.open(jobs, o.log, journal, o.quota) as provider:
+        return embed_plan(o, provider)
 
 
 class Work:
@@ -131,7 +198,9 @@ class Work:
 
     def __init__(self, o: Opened, scope: str) -> None:
         self.plan = o.plan
-        self.max_tokens, self.max_cost_usd = o.embedder.max_tokens, o.embedder.max_cost_usd
+        self.max_tokens, self.max_cost_usd = share_of(
+            self.plan.share, o.embedder.max_tokens, o.embedder.max_cost_usd
+        )
         self._o, self._scope = o, scope
         limited = (self.max_tokens, self.max_cost_usd) != (None, None)
         if limited and o.place != o.lanes.place:
@@ -195,7 +264,7 @@ def embed_plan(o: Opened, embedder: Embedder, work: Work | None = None) -> Embed
         tokens=sum(left.tokens for left in todo),
     )
     outcome.estimate = wanted
-    made = {part.batch for part in plan.of_kind(*MADE)}
+    made = {part.batch for part in (*plan.of_kind(*MADE), *_shared(o))}
     there += [part.batch for part in plan.of_kind("reuse") if part.batch not in made]
     _note_found(plan, there, batches, registry)
     check_budget(
@@ -204,6 +273,7 @@ def embed_plan(o: Opened, embedder: Embedder, work: Work | None = None) -> Embed
         max_tokens=work.max_tokens,
         max_cost_usd=work.max_cost_usd,
         before=work.before,
+        **({"way_out": SHARE_WAY_OUT} if plan.share < 1 else {}),
     )
     if todo:
         o.log(f"to embed with {embedder.model}: {wanted}")

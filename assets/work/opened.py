@@ -14,6 +14,7 @@ from assets.work.parts import Parts
 from resources.core.chunks import Chunk
 from resources.core.errors import ConfigurationError
 from resources.core.once import once
+from resources.core.shards import SHARED
 from resources.core.space import EmbeddingSpace
 from resources.core.store_key import StoreKey, placed
 from resources.core.vectors import VectorFormat
@@ -59,6 +60,14 @@ class Opened(Parts):
             given=self.given,
         )
         vars(made).update({name: vars(self)[name] for name in keep & vars(self).keys()})
+        made.shards, made.shard = self.shards, self.shard
+        return made
+
+    @once
+    def shared(self) -> "Opened":
+        """The same, at work on what its shards share: that has a plan and a lease of its own."""
+        made = self._copy(vars(self).keys() - {"plan", "lease", "holds"})
+        made.shard = SHARED
         return made
 
     @once
@@ -145,7 +154,19 @@ class Opened(Parts):
         """In the space that the settings want beside the one that serves; None: they want that."""
         if self.settings is not self:
             return self.settings.candidate
-        return None if self.lanes.candidate is None else self.at(self.lanes.candidate)
+        if self.lanes.candidate is None:
+            return None
+        found = self.at(self.lanes.candidate)
+        if self.shards > 1:
+            # It is built in one step; when it serves, it is divided like any other.
+            found = found if found is not self else self._in_place()
+            found.shards, found.shard = 1, None
+        return found
+
+    def _in_place(self) -> "Opened":
+        made = self._copy({*RESOURCES, "reranker", "client", "batches", "registry"})
+        made.opened_from = self
+        return made
 
     @property
     def left_alone(self) -> str:

@@ -44,11 +44,15 @@ class Parts(Configured):
         lease: While the pipeline is held: see `work`.
         holds: Whether it is.
         place: Of the space that this works on: see `SpaceEntry`.
+        shards: In how many the work on that space is divided.
+        shard: Which of them this is at work on; None for the whole.
     """
 
     lease: Lease
     holds = False
     place = ""
+    shards = 1
+    shard: int | None = None
 
     def __init__(
         self,
@@ -157,7 +161,7 @@ class Parts(Configured):
 
     @property
     def lane(self) -> Lane:
-        return Lane(self.name, self.space.id, place=self.place)
+        return Lane(self.name, self.space.id, self.shard, self.place)
 
     @once
     def plan(self) -> Plan:
@@ -167,6 +171,7 @@ class Parts(Configured):
             self.lane,
             self.embedder_space,
             self.run,
+            shards=self.shards,
             pin=self.holds,
             log=self.log,
             check=self._check_newest if self.holds else lambda newest: None,
@@ -231,7 +236,7 @@ class Parts(Configured):
         Raises:
             LeaseError: One has, while this run was waiting and held nothing.
         """
-        newest = self.batches.plans.newest(self.lane.name, shard=self.lane.shard)
+        newest = self.batches.plans.newest(self.lane.name)
         if newest["id"] != self.plan.id:
             raise LeaseError(
                 f"run {self.run} waited to try again, and run {newest['run']} has planned the work "
@@ -244,6 +249,7 @@ class Parts(Configured):
         *,
         last: bool = True,
         one_process: bool = True,
+        wait_seconds: float | None = None,
         keep: Callable[[BaseException], bool] = lambda error: False,
     ) -> Iterator[None]:
         """Hold the pipeline: one run at a time.
@@ -251,6 +257,7 @@ class Parts(Configured):
         Args:
             last: Nothing of the run comes after this.
             one_process: All that the run does is done in this process.
+            wait_seconds: For another run to end; default: as `mongodb` says.
             keep: Whether the run goes on after an error, and holds it until then.
 
         Raises:
@@ -262,7 +269,7 @@ class Parts(Configured):
             self.lane,
             self.run,
             seconds=self.mongodb.lease_seconds,
-            wait_seconds=self.mongodb.lease_wait_seconds,
+            wait_seconds=self.mongodb.lease_wait_seconds if wait_seconds is None else wait_seconds,
             last=last,
             one_process=one_process,
             finished=self.finished,

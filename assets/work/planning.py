@@ -4,6 +4,7 @@ Knows neither Dagster nor MongoDB. What is to be worked on is spooled to a tempo
 so that memory is bounded by the window, whatever the size of the corpus and of its records.
 """
 
+import dataclasses
 import hashlib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -11,9 +12,11 @@ from operator import itemgetter
 from types import TracebackType
 from typing import Any, Generic, Literal, Protocol, TypeVar
 
+from assets.work.sharing import index_by_shard, share
 from resources.core.chunks import Chunk, size_of
 from resources.core.errors import SourceError
 from resources.core.keys import decode, encode, key
+from resources.core.shards import SHARED, shard_of
 from resources.core.windows import WINDOW_BYTES, sized_windows, windows
 from resources.core.working_file import WorkingFile
 
@@ -107,6 +110,15 @@ class Counts:
         names = ("new", "changed", "cut", "reformatted", "rechunked", "refreshed", "held")
         return {name: getattr(self, name) for name in (*names, "unchanged")}
 
+    def add(self, other: "Counts") -> None:
+        """Those of another shard as well."""
+        for each in dataclasses.fields(self):
+            value, more = getattr(self, each.name), getattr(other, each.name)
+            if isinstance(more, int):
+                setattr(self, each.name, value + more)
+        for space, count in other.replaced_spaces.items():
+            self.replaced_spaces[space] = self.replaced_spaces.get(space, 0) + count
+
 
 class Planner(Generic[S]):
     """Collects chunks window by window, then hands out the parts of the plan.
@@ -121,6 +133,10 @@ class Planner(Generic[S]):
         why_not: Says why a chunk may not be stored where something is already.
         cut_is_fine: A vector of only the beginning of a text will do.
         fields_are: Whether what a stored chunk carries is as it should be.
+        shards: In how many what is to be done is divided, by the source document of each chunk.
+
+    Attributes:
+        by_shard: What was found, of each shard.
     """
 
     def __init__(
@@ -137,8 +153,10 @@ class Planner(Generic[S]):
         fields_are: Callable[[S, Chunk], bool] = lambda state, chunk: (
             (state.fields_hash or "") == chunk.fields_hash
         ),
+        shards: int = 1,
     ) -> None:
-        self.counts = Counts()
+        self.by_shard = [Counts() for _ in range(shards)]
+        self._shards = shards
         self._space_id = space_id
         self._stored = stored
         self._format = format
@@ -156,13 +174,24 @@ class Planner(Generic[S]):
             CREATE TABLE seen (id TEXT PRIMARY KEY) WITHOUT ROWID;
             CREATE TABLE seen_source (id TEXT PRIMARY KEY) WITHOUT ROWID;
             CREATE TABLE work (
-                seq INTEGER PRIMARY KEY, kind TEXT, why TEXT, batch TEXT, size INTEGER,
-                text_hash TEXT, id TEXT, source_id TEXT, fields_hash TEXT, text TEXT, fields TEXT
+                seq INTEGER PRIMARY KEY, shard INTEGER, kind TEXT, why TEXT, batch TEXT,
+                size INTEGER, text_hash TEXT, id TEXT, source_id TEXT, fields_hash TEXT, text TEXT,
+                fields TEXT
             );
             CREATE TABLE probe (text_hash TEXT)
             """,
         )
         self._db = self._file.db
+
+    @property
+    def counts(self) -> Counts:
+        """What was found of all; of a single shard its own, which go on counting."""
+        if self._shards == 1:
+            return self.by_shard[0]
+        whole = Counts()
+        for counts in self.by_shard:
+            whole.add(counts)
+        return whole
 
     def __enter__(self) -> "Planner":
         return self
@@ -185,25 +214,25 @@ class Planner(Generic[S]):
             yield self._compare(window)
 
     def _compare(self, window: list[Chunk]) -> list[tuple[Chunk, str]]:
-        counts = self.counts
         fresh: dict[str, Chunk] = {}
         apart: list[tuple[Chunk, str]] = []
         for chunk in window:
             name = key(chunk.id)
             if name in fresh or not self._remember(name):
                 apart.append((chunk, DUPLICATE))
+                self.by_shard[self._shard(chunk.source_id)].duplicate_ids += 1
             else:
                 fresh[name] = chunk
-        counts.duplicate_ids += len(apart)
         if self._chunker:
             sources = {key(chunk.source_id) for chunk in fresh.values()}
             self._db.executemany(
                 "INSERT OR IGNORE INTO seen_source VALUES (?)", ((name,) for name in sources)
             )
         states = self._stored([chunk.id for chunk in fresh.values()])
-        work: list[tuple[str, str, Chunk]] = []
+        work: list[tuple[int, str, str, Chunk]] = []
         for name, chunk in fresh.items():
-            state = states.get(name)
+            state, shard = states.get(name), self._shard(chunk.source_id)
+            counts = self.by_shard[shard]
             if state is not None and (reason := self._why_not(chunk, state)):
                 counts.set_aside += 1
                 apart.append((chunk, reason))
@@ -211,42 +240,45 @@ class Planner(Generic[S]):
             counts.source += 1
             if state is None or state.space_id is None:
                 counts.new += 1
-                work.append(("vector", "new", chunk))
+                work.append((shard, "vector", "new", chunk))
                 continue
             self._matched += 1
             if state.space_id != self._space_id:
                 counts.changed += 1
                 old = state.space_id
                 counts.replaced_spaces[old] = counts.replaced_spaces.get(old, 0) + 1
-                work.append(("vector", "changed", chunk))
+                work.append((shard, "vector", "changed", chunk))
             elif state.text_hash != chunk.text_hash:
                 counts.changed += 1
-                work.append(("vector", "changed", chunk))
+                work.append((shard, "vector", "changed", chunk))
             elif state.cut and not self._cut_is_fine:
                 counts.cut += 1
-                work.append(("vector", "cut", chunk))
+                work.append((shard, "vector", "cut", chunk))
             elif state.format != self._format:
                 counts.reformatted += 1
-                work.append(("vector", "reformatted", chunk))
+                work.append((shard, "vector", "reformatted", chunk))
             elif state.chunker != self._chunker:
                 counts.rechunked += 1
-                work.append(("refresh", "", chunk))
+                work.append((shard, "refresh", "", chunk))
             elif not self._fields_are(state, chunk):
                 counts.refreshed += 1
-                work.append(("refresh", "", chunk))
+                work.append((shard, "refresh", "", chunk))
             else:
                 counts.unchanged += 1
         self._db.executemany(
             "INSERT INTO work "
-            "(kind, why, size, text_hash, id, source_id, fields_hash, text, fields) "
-            "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
+            "(shard, kind, why, size, text_hash, id, source_id, fields_hash, text, fields) "
+            "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
             (
-                (kind, why, size_of(chunk), chunk.text_hash, encode(chunk.id),
+                (shard, kind, why, size_of(chunk), chunk.text_hash, encode(chunk.id),
                  encode(chunk.source_id), chunk.fields_hash, chunk.text, encode(dict(chunk.fields)))
-                for kind, why, chunk in work
+                for shard, kind, why, chunk in work
             ),
         )  # fmt: skip
         return apart
+
+    def _shard(self, source_id: Any) -> int:
+        return shard_of(source_id, self._shards)
 
     def _remember(self, name: str) -> bool:
         cursor = self._db.execute("INSERT OR IGNORE INTO seen VALUES (?)", (name,))
@@ -278,18 +310,23 @@ class Planner(Generic[S]):
             gone = [pair for name, pair in pairs.items() if name not in met]
             sources = {key(source_id) for _, source_id in gone}
             alive = self._met("seen", sources) | self._met("seen_source", sources)
-            outdated = sum(key(source_id) in alive for _, source_id in gone)
-            self.counts.outdated += outdated
-            self.counts.deleted += len(gone) - outdated
+            for _, source_id in gone:
+                counts = self.by_shard[self._shard(source_id)]
+                if key(source_id) in alive:
+                    counts.outdated += 1
+                else:
+                    counts.deleted += 1
             self._db.executemany(
                 "INSERT INTO work "
-                "(kind, size, text_hash, id, source_id, fields_hash, text, fields) "
-                "VALUES ('delete', 0, '', ?1, ?1, '', '', '{}')",
-                [(encode(chunk_id),) for chunk_id, _ in gone],
+                "(shard, kind, size, text_hash, id, source_id, fields_hash, text, fields) "
+                "VALUES (?2, 'delete', 0, '', ?1, ?1, '', '', '{}')",
+                [(encode(chunk_id), self._shard(source_id)) for chunk_id, source_id in gone],
             )
-        if self.counts.deleted > max_fraction * stored_count:
+        # Of the whole, before any shard deletes.
+        deleted = self.counts.deleted
+        if deleted > max_fraction * stored_count:
             raise SourceError(
-                f"{self.counts.deleted:,} of {stored_count:,} stored chunks are not in the source "
+                f"{deleted:,} of {stored_count:,} stored chunks are not in the source "
                 f"any more, which is over {max_fraction:.0%}: nothing is deleted or embedded; if "
                 "they are really gone, run once with `vector_store: {config: {allow_delete: true}}`"
             )
@@ -325,6 +362,8 @@ class Planner(Generic[S]):
         self._db.execute("CREATE INDEX work_kind ON work (kind)")
         self._db.execute("CREATE INDEX work_batch ON work (batch) WHERE kind = 'reuse'")
         self._db.execute("CREATE INDEX work_origin ON work (batch) WHERE kind = 'cut'")
+        if self._shards > 1:
+            index_by_shard(self._db)
         if not self._in_batches("reuse", batches, whole):
             return
         self._mark("copy", known_texts)
@@ -333,6 +372,8 @@ class Planner(Generic[S]):
         if refused_texts:
             self._mark("held", refused_texts)
             self._uncount_held()
+        if self._shards > 1:
+            share(self._db)
         # Of chunks with one text the first is worked on, the others take its vector.
         self._db.execute(
             "UPDATE work SET kind = 'repeat' WHERE kind IN ('vector', 'copy', 'cut') AND "
@@ -384,34 +425,43 @@ class Planner(Generic[S]):
 
     def _uncount_held(self) -> None:
         """What stands in quarantine is no work of this run."""
-        for why, count in self._read(
-            "SELECT why, count(*) FROM work WHERE kind = 'held' GROUP BY 1"
+        for shard, why, count in self._read(
+            "SELECT shard, why, count(*) FROM work WHERE kind = 'held' GROUP BY 1, 2"
         ):
-            setattr(self.counts, why, getattr(self.counts, why) - count)
-            self.counts.held += count
+            counts = self.by_shard[shard]
+            setattr(counts, why, getattr(counts, why) - count)
+            counts.held += count
 
     def _pending(self) -> int:
         return self._read("SELECT count(*) FROM work WHERE kind = 'vector'")[0][0]
 
     def parts(
         self, *, max_chunks: int, max_tokens: int, tokens: Callable[[str], int]
-    ) -> Iterator[Part]:
-        """The plan, in the order in which it must be carried out.
+    ) -> Iterator[tuple[int, Part]]:
+        """The plan, in the order in which it must be carried out: each part with its shard.
 
         `copy` comes first: a text's only vector may belong to a chunk that is about to change.
-        Chunks that repeat a text of the plan come as `reuse`, after the batch that brings it.
+        Chunks that repeat a text of the plan come as `reuse`, after the batch that brings it. What
+        shards share comes before them all, and is stored by them.
         """
-        yield from self._with_batch("copy", max_chunks, max_tokens, tokens)
+        for shard in (SHARED, *range(self._shards)) if self._shards > 1 else (0,):
+            for part in self._parts(shard, (max_chunks, max_tokens, tokens)):
+                yield shard, part
+
+    def _parts(self, shard: int, limits: tuple[int, int, Callable[[str], int]]) -> Iterator[Part]:
+        mine = f"shard = {shard} AND " if self._shards > 1 else ""
+        yield from self._with_batch("copy", shard, mine, limits)
         for (origin,) in self._read(
-            "SELECT DISTINCT batch FROM work WHERE kind = 'cut' ORDER BY batch"
+            f"SELECT DISTINCT batch FROM work WHERE {mine}kind = 'cut' ORDER BY batch"
         ):
-            yield from self._with_batch("cut", max_chunks, max_tokens, tokens, origin)
-        yield from self._with_batch("embed", max_chunks, max_tokens, tokens)
+            yield from self._with_batch("cut", shard, mine, limits, origin)
+        yield from self._with_batch("embed", shard, mine, limits)
         for batch, *_ in self._read(
-            "SELECT DISTINCT batch FROM work WHERE kind = 'reuse' ORDER BY batch"
+            f"SELECT DISTINCT batch FROM work WHERE {mine}kind = 'reuse' ORDER BY batch"
         ):
-            for window in self._windows("kind = 'reuse' AND batch = ?", (batch,), max_chunks):
-                self.counts.reused += len(window)
+            which = f"{mine}kind = 'reuse' AND batch = ?"
+            for window in self._windows(which, (batch,), limits[0]):
+                self.by_shard[shard].reused += len(window)
                 yield Part("reuse", window, batch)
         kinds: list[tuple[PartKind, str]] = [
             ("refresh", "kind = 'refresh'"),
@@ -420,7 +470,7 @@ class Planner(Generic[S]):
             ("delete", "kind = 'delete'"),
         ]
         for kind, which in kinds:
-            for window in self._windows(which, (), max_chunks):
+            for window in self._windows(mine + which, (), limits[0]):
                 yield Part(kind, window)
 
     def _windows(self, which: str, values: Sequence[Any], max_chunks: int) -> Iterator[list[Chunk]]:
@@ -429,28 +479,34 @@ class Planner(Generic[S]):
             yield [chunk for _, chunk in window]
 
     def _with_batch(
-        self, kind: Literal["copy", "cut", "embed"], max_chunks: int, max_tokens: int,
-        tokens: Callable[[str], int], origin: str = "",
+        self, kind: Literal["copy", "cut", "embed"], shard: int, mine: str,
+        limits: tuple[int, int, Callable[[str], int]], origin: str = "",
     ) -> Iterator[Part]:  # fmt: skip
         """Parts of distinct texts that become one batch each."""
         if origin:
-            rows = self._rows("kind = 'cut' AND batch = ?", (origin,))
+            rows = self._rows(f"{mine}kind = 'cut' AND batch = ?", (origin,))
         else:
-            rows = self._rows("kind = ?", ("copy" if kind == "copy" else "vector",))
-        for window in _windows_of_tokens(rows, max_chunks, max_tokens, tokens, self._max_bytes):
+            rows = self._rows(f"{mine}kind = ?", ("copy" if kind == "copy" else "vector",))
+        for window in _windows_of_tokens(rows, *limits, self._max_bytes):
             chunks = [chunk for _, chunk in window]
             batch = batch_id(self._space_id, [chunk.text_hash for chunk in chunks])
-            if kind == "copy":
-                self.counts.reused += len(chunks)
-            elif kind == "cut":
-                self.counts.narrowed += len(chunks)
-            else:
-                self.counts.to_embed += len(chunks)
+            self._count(kind, shard, chunks)
             self._db.executemany(
                 "UPDATE work SET kind = 'reuse', batch = ? WHERE kind = 'repeat' AND text_hash = ?",
                 ((batch, chunk.text_hash) for chunk in chunks),
             )
             yield Part(kind, chunks, batch, origin)
+
+    def _count(self, kind: PartKind, shard: int, chunks: Sequence[Chunk]) -> None:
+        name = {"copy": "reused", "cut": "narrowed", "embed": "to_embed"}[kind]
+        if shard != SHARED:
+            counts = self.by_shard[shard]
+            setattr(counts, name, getattr(counts, name) + len(chunks))
+            return
+        for chunk in chunks:  # of its shard, where it comes up again among those that are reused
+            counts = self.by_shard[self._shard(chunk.source_id)]
+            setattr(counts, name, getattr(counts, name) + 1)
+            counts.reused -= 1
 
     def _read(self, sql: str, values: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
         return self._db.execute(sql, values).fetchall()

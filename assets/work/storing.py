@@ -62,6 +62,7 @@ class Stored:
         clipped: Values cut off at the ends of int8; None where nothing is stored as int8.
         removed: Old batches that nothing needs any more; None where all are kept.
         total: Vectors in the store now.
+        of_shard: Chunks of this shard that have their vector there; None without shards.
         spaces: What they are: space (None if the registry has lost it), its id, vectors.
         formats: What this corpus would be in other formats, on a sample of it.
         quarantined: How many entries the quarantine is left with, by their reason.
@@ -80,6 +81,7 @@ class Stored:
     spaces: Sequence[tuple[EmbeddingSpace | None, str, int]]
     formats: Sequence[FormatQuality]
     quarantined: Mapping[str, int]
+    of_shard: int | None = None
 
 
 def store(o: Opened) -> Stored:
@@ -102,9 +104,10 @@ def store(o: Opened) -> Stored:
         log=o.log,
     )
     place = vectors.collection.full_name
-    aside = [set_aside(chunk, place, reason) for chunk, reason in writer.aside]
+    sharded = o.shard is not None
+    aside = [set_aside(chunk, place, why, sharded=sharded) for chunk, why in writer.aside]
     registry.quarantine.add(o.lane, o.run, aside, stage="store")
-    registry.quarantine.release_stored(o.lane, o.run)
+    registry.quarantine.release_stored(o.lane, o.run, o.shards)
     if written.changes:
         registry.stores.record(
             vectors.key, o.lease, space_id=plan.space.id, stored_as=str(vectors.format)
@@ -135,7 +138,14 @@ def store(o: Opened) -> Stored:
         ],
         formats=_formats(plan, batches, vectors, o.search_index.similarity),
         quarantined=registry.quarantine.reasons(o.lane),
+        of_shard=_of_shard(plan, written, len(aside)) if sharded else None,
     )
+
+
+def _of_shard(plan: Plan, written: Written, aside: int) -> int:
+    # Those set aside are among the missing; what is withdrawn later is held.
+    counts = plan.counts
+    return counts["source"] - counts["held"] - max(written.missing, aside)
 
 
 def open_writer(o: Opened) -> VectorWriter:

@@ -102,7 +102,9 @@ def open_pipeline(
         return _resolved(settings, later)
 
     with ExitStack() as stack:
-        yield Opened(found.name, resource, stack, run=run, log=log)
+        made = Opened(found.name, resource, stack, run=run, log=log)
+        made.shards = found.shards
+        yield made
 
 
 def as_pipeline(pipeline: EmbeddingPipeline | str) -> EmbeddingPipeline:

@@ -3,15 +3,18 @@
 from collections.abc import Sequence
 from pathlib import Path
 
+import dagster as dg
 from dagster._core.definitions.job_base import InMemoryJob
 from dagster._core.events import DagsterEvent, RunFailureReason
 from dagster._core.execution.api import execute_run
 from dagster._core.execution.execution_result import ExecutionResult
+from dagster._core.storage.tags import PARTITION_NAME_TAG
 from dagster._core.utils import make_new_run_id
 
 from assets import run_tags
 from assets.about import PROMOTED
 from assets.report import Outcome, outcomes
+from assets.report.merged import merged
 from assets.work.candidate import Candidate
 from assets.work.comparing import Planned
 from assets.work.embedding import Embedded
@@ -27,6 +30,8 @@ from pipelines.framework.laying import laid_on_top
 from pipelines.framework.location import resource_prefix
 from pipelines.framework.outcome import RunOutcome
 from pipelines.framework.pipeline import EmbeddingPipeline
+from pipelines.framework.sharding import STORED as STORED_VECTORS
+from pipelines.framework.sharding import steps, to_carry_out
 from pipelines.framework.step_failures import step_failure
 from resources.core.errors import ConfigurationError, EmbeddingsError
 from resources.core.markdown import unescaped
@@ -43,6 +48,8 @@ def run(
     reason: str = "command line",
 ) -> RunOutcome:
     """Materialize all assets: the four, and what is measured of searches where anything is.
+
+    Of a pipeline in shards, in runs that follow one another: the plan, its shards, the index.
 
     Args:
         pipeline: Itself or its name.
@@ -73,39 +80,68 @@ def run(
         runs = run_config["resources"].setdefault(f"{prefix}runs", {"config": {}})
         runs["config"]["retries"] = 0
     with in_this_process():  # what comes of it is read here
-        job = pipeline.definitions(prefix).resolve_job_def(pipeline.name)
+        definitions = pipeline.definitions(prefix)
     with project_instance() as instance, outcomes() as found:
-        fail_dead_runs(instance, job.name)
-        # `execute_in_process` takes no origin.
-        run_id = make_new_run_id()
-        created = instance.create_run_for_job(
-            job,
-            run_id=run_id,
-            run_config=run_config,
-            tags={**job.run_tags, run_tags.REASON: reason, **process_tag(run_id)},
-            remote_job_origin=place.of_job(job.name) if place else None,
-            job_code_origin=place.code_of_job(job.name) if place else None,
-        )
-        result = execute_run(InMemoryJob(job), created, instance)
-    if not result.success:
-        if any(map(_interrupts, result.all_events)):
-            raise KeyboardInterrupt
-        raise RunFailed(_reason(result))
+
+        def execute(name: str, shard: str | None = None) -> ExecutionResult:
+            job = definitions.resolve_job_def(name)
+            fail_dead_runs(instance, job.name)
+            # `execute_in_process` takes no origin.
+            run_id = make_new_run_id()
+            of_shard = {PARTITION_NAME_TAG: shard} if shard else {}
+            created = instance.create_run_for_job(
+                job,
+                run_id=run_id,
+                run_config=run_config,
+                tags={**job.run_tags, run_tags.REASON: reason, **process_tag(run_id), **of_shard},
+                remote_job_origin=place.of_job(job.name) if place else None,
+                job_code_origin=place.code_of_job(job.name) if place else None,
+            )
+            result = execute_run(InMemoryJob(job), created, instance)
+            if not result.success:
+                if any(map(_interrupts, result.all_events)):
+                    raise KeyboardInterrupt
+                raise RunFailed(f"the shard {shard}, " * bool(shard) + _reason(result))
+            return result
+
+        results = [execute(pipeline.name)]
+        if pipeline.shards > 1:
+            todo = _shards(found, instance, pipeline)
+            results += [execute(name, shard) for name, shard in steps(pipeline.name, todo)]
+            of = f"{len(todo)} of {pipeline.shards} shards"
+            notes.append(
+                f"{of} had something to do, and followed one another in this process, in runs of "
+                "their own; the Dagster UI and its daemon run them side by side"
+            )
+    checks = [each for result in results for each in result.get_asset_check_evaluations()]
     return RunOutcome(
         pipeline.name,
-        result.run_id,
-        *_one_of_each(found),
+        results[0].run_id,
+        *_one_of_each(merged(found)),
         failed_checks=[
             (evaluation.check_name, unescaped(evaluation.description or ""))
-            for evaluation in result.get_asset_check_evaluations()
+            for evaluation in checks
             if not evaluation.passed
         ],
         promoted=any(
             PROMOTED in evaluation.metadata and evaluation.metadata[PROMOTED].value is True
-            for evaluation in result.get_asset_check_evaluations()
+            for evaluation in checks
         ),
         notes=notes,
     )
+
+
+def _shards(
+    found: Sequence[Outcome], instance: dg.DagsterInstance, pipeline: EmbeddingPipeline
+) -> list[str]:
+    """The shards of the plan that was just made that are carried out.
+
+    One at least, which has nothing to do then: to tell what is stored.
+    """
+    work = next((outcome.work for outcome in found if isinstance(outcome, Planned)), {})
+    stored = dg.AssetKey([pipeline.name, STORED_VECTORS])
+    todo = to_carry_out(work, list(instance.get_materialized_partitions(stored)))
+    return todo or list(work)[:1]
 
 
 def _place(pipeline: EmbeddingPipeline) -> tuple[CodeLocation | None, list[str]]:

@@ -15,6 +15,7 @@ from dagster._core.definitions.assets.job.asset_job import IMPLICIT_ASSET_JOB_NA
 from assets import run_tags
 from assets.about import ASSETS, CANDIDATE
 from pipelines.framework import sqlite_history
+from pipelines.framework.sharding import index_job, shards_job
 
 T = TypeVar("T")
 
@@ -139,7 +140,8 @@ def _ended(instance: dg.DagsterInstance, pipeline: str, before: datetime) -> Ite
 
 
 def _jobs(pipeline: str) -> tuple[str, ...]:
-    return (pipeline, maintenance_job(pipeline), evaluation_job(pipeline))
+    own = (pipeline, shards_job(pipeline), index_job(pipeline))
+    return (*own, maintenance_job(pipeline), evaluation_job(pipeline))
 
 
 def own(run: dg.DagsterRun, pipeline: str) -> bool:

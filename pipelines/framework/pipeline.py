@@ -38,6 +38,7 @@ from pipelines.framework.executors import executor
 from pipelines.framework.overruling import Overruled, overruled
 from pipelines.framework.run_config import build_resources, resource_values, text_of
 from pipelines.framework.scheduling import automation, build_jobs, timed
+from pipelines.framework.sharding import build_sensors
 from resources.core.errors import ConfigurationError
 from resources.evaluation.resource import EvaluationResource
 from resources.search_index.resource import SearchIndexResource
@@ -86,10 +87,12 @@ class EmbeddingPipeline:
         evaluation_schedule: When to measure how good searches are, as cron: in a job of its own,
             `<name>_evaluation`. None: with every run, after its index. Either way only where
             `evaluation` chooses queries.
+        shards: In how many pieces, by document, texts are embedded and stored: more than one is a
+            partition each, in runs of their own (see `pipelines.framework.sharding`).
 
     Raises:
-        ConfigurationError: Dagster takes no such owner, tag or key; it is kept for no time; or a
-            schedule for evaluations stands where nothing is measured.
+        ConfigurationError: Dagster takes no such owner, tag or key; it is kept for no time, or in
+            no shard; or a schedule for evaluations stands where nothing is measured.
     """
 
     name: str
@@ -104,12 +107,18 @@ class EmbeddingPipeline:
     tags: Mapping[str, str] = field(default_factory=dict)
     deps: Sequence[Dependency] = ()
     evaluation_schedule: str | None = None
+    shards: int = 1
 
     def __post_init__(self) -> None:
         if self.keep_runs_days is not None and self.keep_runs_days <= 0:
             raise ConfigurationError(
                 f"pipeline {self.name} has keep_runs_days={self.keep_runs_days:g}: say how many "
                 "days, or None to keep all runs"
+            )
+        if self.shards < 1:
+            raise ConfigurationError(
+                f"pipeline {self.name} has shards={self.shards}: 1 is a pipeline that is not "
+                "divided, more are run side by side"
             )
         check_owners(self.owners)
         check_tags(self.tags)
@@ -195,13 +204,17 @@ class EmbeddingPipeline:
                 resources["freshness"],
             ),
             asset_checks=[
-                *build_checks(self.name, resource_prefix),
+                *build_checks(self.name, resource_prefix, self.shards),
                 build_candidate_checks(self.name, resource_prefix),
                 *(build_quality_checks(self.name, resource_prefix) if evaluation.chosen else []),
             ],
             jobs=[*jobs, *build_changing_jobs(self.name, resource_prefix)],
             schedules=schedules,
-            sensors=[*automation(self), *alerting(self.name, resources["alerts"])],
+            sensors=[
+                *automation(self),
+                *build_sensors(self, jobs),
+                *alerting(self.name, resources["alerts"]),
+            ],
             resources={resource_prefix + key: value for key, value in resources.items()},
             loggers={"console": dg.colored_console_logger, "brief": brief_logger},
             executor=executor(),
@@ -222,6 +235,7 @@ class EmbeddingPipeline:
             self.owners,
             self.tags,
             shown["embedder"].queue,
+            self.shards,
         )
 
 

@@ -7,6 +7,7 @@ import dagster as dg
 
 from assets import run_tags
 from assets.about import QUALITY
+from pipelines.framework import sharding
 from pipelines.framework.laying import laid_on_top
 from pipelines.framework.maintenance import build_maintenance, daily
 from pipelines.framework.old_runs import evaluation_job
@@ -46,11 +47,13 @@ def build_jobs(
         selection -= quality
     job = dg.define_asset_job(
         name,
-        selection=selection,
+        selection=selection if pipeline.shards == 1 else sharding.of_source(name),
         tags={run_tags.PIPELINE: name},
         description=f"Embed what is new or changed in {name}, and bring its index up to date.",
     )
     jobs: Jobs = [job]
+    if pipeline.shards > 1:
+        jobs += sharding.build_jobs(name, pipeline.shards, selection)
     schedules = list(_own(pipeline, job, prefix))
     if pipeline.keep_runs_days is not None:
         maintenance = build_maintenance(name, pipeline.keep_runs_days)

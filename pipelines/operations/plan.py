@@ -135,7 +135,7 @@ def _planned(o: Opened, *, auditing: bool = False) -> LanePlan:
     chunks: dict[str, int] = {}
     totals = {"texts": 0, "tokens": 0}
 
-    def count(part: Part) -> None:
+    def count(part: Part, _: int) -> None:
         chunks[part.kind] = chunks.get(part.kind, 0) + len(part.chunks)
         if part.kind == "embed":
             totals["texts"] += len(part.chunks)

@@ -19,5 +19,9 @@ class Contents:
         made = hashlib.blake2b(whole.encode("utf-8", "surrogatepass"), digest_size=_BYTES)
         self._sum = (self._sum + int.from_bytes(made.digest(), "big")) % _MODULUS
 
+    def join(self, other: "Contents") -> None:
+        """All that another stream held as well."""
+        self._sum = (self._sum + int(other.digest(), 16)) % _MODULUS
+
     def digest(self) -> str:
         return f"{self._sum:0{2 * _BYTES}x}"

@@ -3,6 +3,8 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from resources.core.shards import SHARED
+
 
 @dataclass(frozen=True)
 class Lane:
@@ -15,7 +17,7 @@ class Lane:
     Attributes:
         pipeline: Its name.
         space_id: Of the space that its vectors are in.
-        shard: Which piece; None for all of them, as planning needs them.
+        shard: Which piece, or `SHARED`; None for all of them, as planning needs them.
         place: Where the vectors lie, of a space that is beside the pipeline's first: what its path
             and its index's name have more; empty for the pipeline's own path.
     """
@@ -43,6 +45,8 @@ class Lane:
 
     def __str__(self) -> str:
         piece = "" if self.shard is None else f"shard {self.shard} of "
+        if self.shard == SHARED:
+            piece = "what the shards share of "
         beside = f", in the space {self.space_id} beside" if self.place else ""
         return f"{piece}the pipeline {self.pipeline}{beside}"
 

@@ -101,6 +101,7 @@ class Quarantine:
                     "stage": stage,
                     "last_seen": seen,
                     "run": run,
+                    **({} if record.slot is None else {"slot": record.slot}),
                 },
                 "$inc": {"count": 1},
             }
@@ -222,9 +223,16 @@ class Quarantine:
         gone = {**_of(lane, scope), "run": {"$ne": run}, "stage": {"$ne": "store"}}
         return self._entries.delete_many(gone).deleted_count
 
-    def release_stored(self, lane: Lane, run: str) -> int:
-        """Drop entries of MongoDB that a run which has written everything did not meet again."""
-        gone = {**_of(lane), "run": {"$ne": run}, "stage": "store"}
+    def release_stored(self, lane: Lane, run: str, shards: int = 1) -> int:
+        """Drop entries of MongoDB that a run which has written everything did not meet again.
+
+        Of a shard, its own: those whose slot tells it, and which tell none are the first shard's.
+        """
+        gone: dict[str, Any] = {**_of(lane), "run": {"$ne": run}, "stage": "store"}
+        if lane.shard is not None:
+            own = [{"slot": {"$mod": [shards, lane.shard]}}]
+            own += [{"slot": None}] if lane.shard == 0 else []
+            gone = {"$and": [gone, {"$or": own}]}
         return self._entries.delete_many(gone).deleted_count
 
     def heal(self, lane: Lane, scope: str, text_hashes: Sequence[str]) -> int:

@@ -43,6 +43,7 @@ class RejectedRecord:
         text_hash: Of the text that a provider refused; empty where the source is at fault.
         lasting: It stays so until the record or the settings change; else later runs ask again.
         hides: Other records may be in it, which could not be told apart.
+        slot: Of its document, which tells its shard: see `shards.slot_of`.
     """
 
     id: Any
@@ -52,6 +53,7 @@ class RejectedRecord:
     text_hash: str = ""
     lasting: bool = True
     hides: bool = False
+    slot: int | None = None
 
 
 EXCERPT_LENGTH = 200

@@ -316,6 +316,17 @@ class VectorStore:
         cursor = self.collection.find(self.mine, wanted, batch_size=batch_size)
         return ((found["_id"], found.get(SOURCE_FIELD, found["_id"])) for found in cursor)
 
+    def of_other_spaces(self, space_id: str) -> Iterator[tuple[str, Any, bool]]:
+        """Of every vector of another space at this path: which, of what document, if it is ours."""
+        lineage = self.lineage_path
+        names = [f"{lineage}.space", f"{lineage}.pipeline"]
+        names += [] if self.in_place else [SOURCE_FIELD]
+        wanted = {f"{lineage}.space": {"$nin": [space_id, None]}}
+        for found in self.collection.find(wanted, dict.fromkeys(names, 1)):
+            made: Any = at_path(found, lineage)
+            mine = made.get("pipeline") == self.pipeline
+            yield made["space"], found.get(SOURCE_FIELD, found["_id"]), mine
+
     def count(self) -> int:
         """Chunks of this pipeline that have a vector."""
         return self.collection.count_documents(self.mine)

@@ -109,7 +109,7 @@ class SpaceWork(Work):
             for held in planner.held():
                 for chunk in held:
                     self._refused(chunk.text_hash, "the quarantine has its reason")
-            for number, part in enumerate(
+            for number, (_, part) in enumerate(
                 planner.parts(
                     max_chunks=embedder.max_batch_chunks,
                     max_tokens=embedder.max_batch_tokens,

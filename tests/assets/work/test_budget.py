@@ -2,7 +2,7 @@ from dataclasses import replace
 
 import pytest
 
-from assets.work.budget import Estimate, check_budget, dollars, estimate
+from assets.work.budget import Estimate, check_budget, dollars, estimate, share_of
 from resources.core.errors import ConfigurationError
 from resources.embedders.openai import OpenAIProvider
 from resources.embedders.sentence_transformers import SentenceTransformersProvider
@@ -57,3 +57,21 @@ def test_within_the_budget_goes_on(wanted, limits):
 )
 def test_money_reads_well(amount, text):
     assert dollars(amount) == text
+
+
+def test_shares_of_a_limit_are_the_limit():
+    assert share_of(1.0, 7, 0.3) == (7, 0.3)
+    assert share_of(0.5, None, None) == (None, None)
+    shares = [share_of(tokens / 100, 100, 3.0) for tokens in (10, 30, 60)]
+    assert [tokens for tokens, _ in shares] == [10, 30, 60]
+    assert sum(cost or 0 for _, cost in shares) == pytest.approx(3.0)
+    # What is estimated at the limit exactly is not over it, in no share of it.
+    facts = VoyageProvider(api_key="k").facts()
+    whole = estimate(facts, texts=7, tokens=700).cost_usd
+    for tokens in (100, 233, 367):
+        limit, usd = share_of(tokens / 700, 700, whole)
+        wanted = estimate(facts, texts=1, tokens=tokens)
+        check_budget(wanted, model="m", max_tokens=limit, max_cost_usd=usd)
+        more = estimate(facts, texts=1, tokens=tokens + 2)
+        with pytest.raises(ConfigurationError, match="over `max_tokens"):
+            check_budget(more, model="m", max_tokens=limit, max_cost_usd=None)

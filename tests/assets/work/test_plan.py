@@ -15,6 +15,7 @@ from resources.batch_store.store import BatchStore
 from resources.core.chunks import Chunk
 from resources.core.errors import BatchStoreError
 from resources.core.lane import Lane
+from resources.core.shards import SHARED, shard_names
 from resources.core.space import EmbeddingSpace
 
 SPACE = EmbeddingSpace("p", "model", "", 8, "", normalized=False)
@@ -87,12 +88,54 @@ def test_what_only_looks_is_not_bound(store):
     assert read(store, "run-1", pin=False) == first, "in a run with a plan, it is that one"
 
 
-def test_shards_have_plans_and_pins_of_their_own(store):
-    plans = [make(store, "run-1", shard=n) for n in (None, 0, 1)]
-    make(store, "run-2", shard=1)
-    for shard, mine in zip((None, 0, 1), plans, strict=True):
-        assert read(store, "run-1", shard=shard) == mine
-    assert read(store, "run-3", shard=0) == plans[1]
+def make_shards(store: BatchStore, run: str, shards: int, *, finished=lambda _: None) -> Plan:
+    lane = Lane("films", SPACE.id)
+    writer = PlanWriter(store, lane=lane, run=run, space=SPACE, shards=shards)
+    writer.add(Part("embed", [CHUNK], f"shared-of-{run}"), SHARED)
+    for shard in range(1, shards):  # the first has nothing to do
+        writer.add(Part("embed", [CHUNK], f"batch-{shard}-of-{run}"), shard)
+    assert writer.work() == {name: min(n, 1) for n, name in enumerate(shard_names(shards))}
+    return writer.finish({"source": 2}, finished, [{"source": n} for n in range(shards)])
+
+
+def test_a_shard_reads_its_own_part_of_the_plan_and_all_of_them_what_they_share(store):
+    whole = make_shards(store, "run-1", 2)
+    make_shards(store, "run-2", 2)
+    assert (whole.parts, whole.counts, whole.lane) == ([], {"source": 2}, Lane("films", SPACE.id))
+    assert read(store, "run-1", shards=2) == whole
+    second = read(store, "run-1", shard=1, shards=2)
+    assert [part.batch for part in second.parts] == ["batch-1-of-run-1"]
+    assert (second.id, second.counts["source"], second.lane.shard) == (whole.id, 1, 1)
+    assert read_chunks(store, second, second.parts[0]) == [CHUNK]
+    assert read(store, "run-1", shard=0, shards=2).parts == []
+    shared = read(store, "run-1", shard=SHARED, shards=2)
+    assert [each.share for each in (whole, shared, second)] == [1, 0.5, 0.5]
+    assert read_chunks(store, shared, shared.parts[0]) == [CHUNK]
+    assert store.plans.batches() >= {"shared-of-run-1", "batch-1-of-run-1", "batch-1-of-run-2"}
+    # Another run takes the newest, all steps of it the same.
+    assert read(store, "run-3", shard=1, shards=2).run == "run-2"
+    make_shards(store, "run-4", 2)
+    assert read(store, "run-3", shard=SHARED, shards=2).run == "run-2"
+
+
+@pytest.mark.parametrize(("before", "after"), [(2, 3), (3, 2), (1, 2), (2, 1)])
+def test_a_plan_of_another_number_of_shards_is_carried_out_by_nobody(store, before, after):
+    made = make_shards(store, "run-1", before) if before > 1 else make(store, "run-1")
+    for shard in (None, 0) if after > 1 else (None,):
+        with pytest.raises(BatchStoreError, match="materialize films/source_documents first"):
+            read(store, "run-2", shard=shard, shards=after)
+    replaced = make_shards(store, "run-3", after) if after > 1 else make(store, "run-3")
+    assert read(store, "run-2", shards=after) == replaced != made
+
+
+@pytest.mark.usefixtures("names")
+def test_old_plans_of_shards_go_as_wholes(store):
+    first = make_shards(store, "run-1", 2, finished=lambda run: True)
+    for n in range(2, 5):
+        make_shards(store, f"run-{n}", 2, finished=lambda run: True)
+    with pytest.raises(BatchStoreError, match="there is no plan"):
+        store.plans.of_shard("films", first.id, 1)
+    assert not {"shared-of-run-1", "batch-1-of-run-1"} & store.plans.batches()
 
 
 def test_the_plan_of_another_space_is_refused_even_where_there_was_one_of_this(store):

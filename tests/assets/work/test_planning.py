@@ -67,7 +67,10 @@ def plan(
             store.known_texts,
             ((name, [hash_text(text) for text in held]) for name, held in (batches or {}).items()),
         )
-        parts = list(planner.parts(max_chunks=max_chunks, max_tokens=max_tokens, tokens=len))
+        parts = [
+            part
+            for _, part in planner.parts(max_chunks=max_chunks, max_tokens=max_tokens, tokens=len)
+        ]
         return planner, parts, repeated
 
 
@@ -125,7 +128,7 @@ def test_every_chunk_counts_once_and_as_what_it_is(refused):
         source = [Chunk.whole(name, "text", {"year": 1999}) for name in states]
         (apart,) = planner.add(source)
         planner.resolve(lambda *_: set(), [], lambda _, hashes: set(hashes) if refused else set())
-        parts = list(planner.parts(max_chunks=100, max_tokens=1000, tokens=len))
+        parts = [part for _, part in planner.parts(max_chunks=100, max_tokens=1000, tokens=len)]
     assert [(chunk.id, why) for chunk, why in apart] == [
         ("set_aside 0", "of others"),
         ("set_aside 1", "of others"),
@@ -199,7 +202,7 @@ def test_batches_are_read_until_every_text_is_found_and_no_further():
     with Planner(SPACE, Store().stored) as planner:
         list(planner.add(chunks({"a": "one", "b": "two", "c": "one"})))
         planner.resolve(Store().known_texts, batches(), whole=whole)
-        parts = list(planner.parts(max_chunks=10, max_tokens=1000, tokens=len))
+        parts = [part for _, part in planner.parts(max_chunks=10, max_tokens=1000, tokens=len)]
     assert asked == ["cut short", "sound", "sound too"]
     assert {part.batch: [c.id for c in part.chunks] for part in parts} == {
         "sound": ["b"],
@@ -302,7 +305,7 @@ def test_windows_and_parts_are_bounded_by_bytes():
     with Planner(SPACE, stored, window=50, max_bytes=8_000) as planner:
         assert not [chunk for apart in planner.add(texts) for chunk in apart]
         planner.resolve(store.known_texts, [])
-        parts = list(planner.parts(max_chunks=40, max_tokens=10_000, tokens=len))
+        parts = [part for _, part in planner.parts(max_chunks=40, max_tokens=10_000, tokens=len)]
     assert {part.kind for part in parts} == {"embed", "reuse", "refresh"}
     assert max(asked) <= 8_000
     for part in parts:
@@ -346,7 +349,7 @@ def test_another_format_is_written_from_batches_and_not_embedded():
     with Planner(SPACE, lambda _: states, format="int8") as planner:
         list(planner.add([first, second]))
         planner.resolve(lambda *_: set(), [("batch-1", [first.text_hash, second.text_hash])])
-        parts = list(planner.parts(max_chunks=10, max_tokens=1000, tokens=len))
+        parts = [part for _, part in planner.parts(max_chunks=10, max_tokens=1000, tokens=len)]
     assert planner.counts.reformatted == 1
     assert [(part.kind, part.batch, [c.id for c in part.chunks]) for part in parts] == [
         ("reuse", "batch-1", [first.id])
@@ -364,7 +367,7 @@ def test_a_vector_of_the_beginning_of_a_text_is_work_unless_it_will_do(fine):
         list(planner.add([first, second]))
         planner.resolve(lambda *_: set(), [], lambda _, hashes: set(hashes))
         assert [chunk.id for held in planner.held() for chunk in held] == ([] if fine else ["a"])
-        parts = list(planner.parts(max_chunks=10, max_tokens=1000, tokens=len))
+        parts = [part for _, part in planner.parts(max_chunks=10, max_tokens=1000, tokens=len)]
     assert [(part.kind, part.chunks[0].id) for part in parts] == (
         [] if fine else [("withdraw", "a")]
     )
