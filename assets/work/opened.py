@@ -109,9 +109,7 @@ class Opened(Parts):
             return self.settings.record
         store, registry = self.base_key, self.registry
         found = registry.of_pipelines.get(self.name, store)
-        if found.version:
-            return found
-        if self._anothers(store):
+        if found.version or self._anothers(store):
             return found
         name = store.index(self.search_index.name)
         found = adopted(found, registry.stores.get(store), registry.indexes.get(name))
@@ -337,12 +335,20 @@ class Opened(Parts):
         """
         if not place and not resources:
             return self
-        made = self._copy({*RESOURCES, "reranker", "client", "batches", "registry"})
-        made.opened_from, made.place = self, place
         store, index = self.vector_store, self.search_index
-        vars(made)["vector_store"] = store.model_copy(update={"path": placed(store.path, place)})
-        vars(made)["search_index"] = index.model_copy(update={"name": placed(index.name, place)})
-        vars(made).update(resources or {})
+        there = {
+            "vector_store": store.model_copy(update={"path": placed(store.path, place)}),
+            "search_index": index.model_copy(update={"name": placed(index.name, place)}),
+        }
+        return self._with(self, place, {**there, **(resources or {})})
+
+    def _with(
+        self, opened_from: "Opened | None", place: str, resources: Mapping[str, Any]
+    ) -> "Opened":
+        """Another over the same deployment, with these instead of its own settings."""
+        made = self._copy({*RESOURCES, "reranker", "client", "batches", "registry"})
+        made.opened_from, made.place = opened_from, place
+        vars(made).update(resources)
         return made
 
     def as_indexed(self, made: IndexEntry) -> "Opened":
@@ -353,12 +359,12 @@ class Opened(Parts):
             return self
         found = VectorFormat.parse(self.space.element, made.stored_as)
         kept = {"dtype": found.dtype, "rescore": found.rescore or "none", "layout": found.layout}
-        other = self.again()
-        other.opened_from = self.opened_from
-        vars(other)["vector_store"] = self.vector_store.model_copy(update=kept)
         by = {"similarity": made.similarity}
-        vars(other)["search_index"] = self.search_index.model_copy(update=by)
-        return other
+        indexed = {
+            "vector_store": self.vector_store.model_copy(update=kept),
+            "search_index": self.search_index.model_copy(update=by),
+        }
+        return self._with(self.opened_from, self.place, indexed)
 
     def check(self) -> None:
         """The pre-flight: refuse what would stop a run, before it reads or spends anything."""

@@ -26,8 +26,10 @@ from resources.mongodb.deployment import AUTHENTICATION_FAILED, UNAUTHORIZED
 USERNAME = "embeddings"
 USER_NOT_FOUND = 11
 
-# Ends the process it is given as soon as its standard input closes, which is when we die.
-_TETHER = "import os, sys; sys.stdin.read(); os.kill(int(sys.argv[1]), 15)"
+# Ends the process it is given as soon as its standard input closes, which is when we die. By force:
+# who asks for no password must not go on, and a server that is asked to end may take its time. Its
+# journal has what was acknowledged.
+_TETHER = "import os, sys; sys.stdin.read(); os.kill(int(sys.argv[1]), 9)"
 
 
 def ensure_running(folder: Path, *, timeout: float = 30.0) -> str:
