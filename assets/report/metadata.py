@@ -47,6 +47,10 @@ def planned(outcome: Planned) -> dict[str, Any]:
         "records per second": round(found.rate, 1),
         "plan": plan.id,
     }
+    if (ids := plan.ids) is not None:
+        del metadata["dagster/row_count"]  # of the source, which was not read
+        metadata["records compared alone"] = len(ids)
+        metadata["chunks compared"] = counts.source
     if found.preview:
         metadata["preview"] = tables.chunks(found.preview)
     if counts.replaced_spaces:
@@ -84,6 +88,8 @@ def embedded(outcome: Embedded) -> dict[str, Any]:
         "texts per second": round(outcome.embedded / max(outcome.seconds, 1e-9), 1),
         "space in full": dg.MetadataValue.json(space.to_document()),
     }
+    if outcome.of_some:
+        del metadata["dagster/row_count"]
     if outcome.preview:
         metadata["preview"] = tables.vectors(outcome.preview)
     return metadata

@@ -23,13 +23,18 @@ from assets.work.quality import Measured
 from assets.work.storing import Stored
 
 
-def version(o: Opened, outcome: Outcome) -> dg.DataVersion:
+def version(
+    o: Opened, outcome: Outcome, context: dg.AssetExecutionContext
+) -> dg.DataVersion | None:
     """Of what a step has come to.
 
     Args:
         o: In the space that it worked in, still open.
         outcome: Of the step.
+        context: Of the step.
     """
+    if isinstance(outcome, Planned | Embedded) and o.plan.ids is not None and not o.plan.parts:
+        return last(context)  # of all the others nothing is known anew
     match outcome:
         case Planned():
             return _of(o, outcome.plan.counts.get("contents"))

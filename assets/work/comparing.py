@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from functools import partial
 
 from assets.work import spaces
+from assets.work.changed import Some, documents, settings, some
 from assets.work.had import wider
 from assets.work.opened import Opened
 from assets.work.plan import Plan, PlanWriter
@@ -32,7 +33,8 @@ class Comparison:
     Attributes:
         counts: In chunks, as the planner found them.
         scope: What the provider's refusals hold for.
-        whole: The source was read to its end, so what was not met is gone.
+        whole: The source was read to its end, so what was not met is gone; never where only some
+            records were compared, of which the same holds.
         contents: Of all chunks that can be embedded, with what they carry.
     """
 
@@ -81,8 +83,10 @@ def plan_work(o: Opened) -> Planned:
     registry.spaces.record(space)
     store.prepare()
     writer = PlanWriter(o.batches, lane=o.lane, run=o.run, space=space)
+    alone = some(o)
     found = compare(
         o,
+        some=alone,
         max_delete_fraction=o.vector_store.deletable,
         reject=partial(registry.quarantine.add, o.lane, o.run),
         hold=lambda scope, chunks: registry.quarantine.hold(o.lane, o.run, chunks, scope),
@@ -97,17 +101,24 @@ def plan_work(o: Opened) -> Planned:
         **dataclasses.asdict(found.counts),
         "rejected": found.rejected,
         "whole": found.whole,
+        "settings": settings(o),
         "contents": found.contents.digest(),
     }
+    if alone is not None:
+        counts["some"] = alone.noted()
+        counts["contents"] = alone.now(found.contents, changed=bool(writer.parts))
     plan = writer.finish(counts, o.finished)
     healed = 0
-    if found.whole:
-        healed = registry.quarantine.release_healed(o.lane, o.run, found.scope)
+    if found.whole or plan.ids is not None:
+        healed = registry.quarantine.release_healed(
+            o.lane, o.run, found.scope, of=documents(o, plan)
+        )
     quarantined = registry.quarantine.entries(o.lane, limit=QUARANTINE_ROWS)
     for space_id, vectors in plan.counts["replaced_spaces"].items():
         o.warn(f"{vectors:,} vectors of the space {space_id} will be replaced by {space.id}")
     if not plan.parts:
-        o.log("nothing to do: every chunk has its vector")
+        of = "" if alone is None else f" of {len(alone.ids):,} records that were compared alone"
+        o.log(f"nothing to do: every chunk{of} has its vector")
     return Planned(
         plan, found, healed, quarantined, o.source.describe(), o.source.chunking.describe()
     )
@@ -122,6 +133,7 @@ def compare(
     emit: Callable[[Part], None],
     why_not: Callable[[Chunk, StoredState], str],
     log: Callable[[str], None],
+    some: Some | None = None,
 ) -> Comparison:
     """Read the whole source once, and find out what is to be embedded, stored and deleted.
 
@@ -135,6 +147,7 @@ def compare(
         emit: Takes the parts of the plan, in order.
         why_not: Says why a chunk cannot be stored, if it cannot.
         log: Takes lines of progress.
+        some: Read these records alone; nothing else is looked at, or taken for gone.
     """
     source, store, embedder, space = o.source, o.store, o.embedder, o.space
     progress = Progress(log, "records read")
@@ -148,7 +161,7 @@ def compare(
         rejected.clear()
 
     def chunks() -> Iterator[Chunk]:
-        for record in source.read(o.client):
+        for record in source.read(o.client, some and some.ids):
             progress.advance(1)
             if isinstance(record, SourceDocument):
                 for chunk in map(o.as_its_own, source.chunking.chunks(record)):
@@ -186,7 +199,8 @@ def compare(
         flush()
         # A limit that cut the source off: what was not looked at has not vanished. Nor has what may
         # be in lines that could not be told apart.
-        found.whole = not hidden and (source.limit is None or progress.done < source.limit)
+        ended = source.limit is None or progress.done < source.limit
+        found.whole = some is None and not hidden and ended
         if hidden:
             log(
                 f"nothing counts as vanished, since {hidden[0]} may hold records of the source "
@@ -196,6 +210,13 @@ def compare(
             planner.vanished(
                 store.ids,
                 store.count(),
+                max_fraction=max_delete_fraction,
+            )
+        if some is not None:
+            planner.vanished_of(
+                store.ids_of(some.ids),
+                store.count,
+                deleted_before=some.deleted_before,
                 max_fraction=max_delete_fraction,
             )
         planner.resolve(

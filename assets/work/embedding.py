@@ -42,7 +42,8 @@ class Embedded:
     Attributes:
         asked: There were texts to embed, or vectors to copy.
         url: Where the batches lie.
-        chunks: Of the source that have their vector now, in whichever run it was made.
+        chunks: Of the source that have their vector now, in whichever run it was made; `of_some`
+            records alone, where only those were compared.
         refusals: How many texts the provider refused, by its reason.
         preview: Some of the texts, with their vectors and tokens (-1 where those are not known).
     """
@@ -68,6 +69,7 @@ class Embedded:
     truncated: int = 0
     seconds: float = 0.0
     chunks: int = 0
+    of_some: bool = False
     refusals: dict[str, int] = field(default_factory=dict)
     preview: list[tuple[Chunk, np.ndarray, int]] = field(default_factory=list)
 
@@ -263,6 +265,7 @@ def embed_plan(o: Opened, embedder: Embedder, work: Work | None = None) -> Embed
         raise ConfigurationError(stopped)
     source, held = (plan.counts.get(name, 0) for name in ("source", "held"))
     outcome.chunks = source - held - _without(work, refused)
+    outcome.of_some = plan.ids is not None
     return outcome
 
 

@@ -46,8 +46,9 @@ class Plan:
     Attributes:
         run: That made it.
         counts: What the comparison found, see `Counts`; besides how many records were `rejected`,
-            whether the `whole` source was read, and the digest of its `contents`. Earlier versions
-            did not note those.
+            whether the `whole` source was read, the digest of its `contents`, a name of the
+            `settings` it was compared by, and where it is of `some` records, which. Earlier
+            versions did not note those.
     """
 
     id: str
@@ -63,6 +64,12 @@ class Plan:
     def lane(self) -> Lane:
         return Lane(self.pipeline, self.space.id, self.shard, self.place)
 
+    @property
+    def ids(self) -> list[Any] | None:
+        """Of the records that were compared; None where it is of the source, not of some alone."""
+        some = self.counts.get("some")
+        return None if some is None else [decode(each) for each in some["ids"]]
+
     def of_kind(self, *kinds: PartKind) -> list[PlannedPart]:
         return [part for part in self.parts if part.kind in kinds]
 
@@ -77,16 +84,19 @@ class PlanWriter:
         lane: Whose plan it is.
         run: That makes it, and will read it.
         space: That of the lane.
+
+    Attributes:
+        parts: What was written.
     """
 
     def __init__(self, store: BatchStore, *, lane: Lane, run: str, space: EmbeddingSpace) -> None:
         self._plans = store.plans
         self._lane, self._run, self._space = lane, run, space
         self._id = version_name()
-        self._parts: list[PlannedPart] = []
+        self.parts: list[PlannedPart] = []
 
     def add(self, part: Part) -> None:
-        name = f"{len(self._parts):06d}"
+        name = f"{len(self.parts):06d}"
         rows = [
             (encode(chunk.id), encode(chunk.source_id), chunk.text, chunk.text_hash,
              encode(dict(chunk.fields)), chunk.fields_hash)
@@ -97,7 +107,7 @@ class PlanWriter:
         self._plans.write_part(self._lane.name, self._id, name, table)
         tokens = sum(estimate_tokens(chunk.text) for chunk in part.chunks)
         made = PlannedPart(name, part.kind, part.batch, len(rows), tokens, part.origin)
-        self._parts.append(made)
+        self.parts.append(made)
 
     def finish(self, counts: dict[str, Any], finished: Finished = unknown) -> Plan:
         """Make it the lane's newest plan, and that of the run.
@@ -108,12 +118,12 @@ class PlanWriter:
         """
         pipeline, shard = self._lane.pipeline, self._lane.shard
         plan = Plan(
-            self._id, pipeline, self._run, self._space, counts, self._parts, shard, self._lane.place
+            self._id, pipeline, self._run, self._space, counts, self.parts, shard, self._lane.place
         )
         manifest = {
             **{name: getattr(plan, name) for name in ("id", "pipeline", "shard", "run", "counts")},
             "space": self._space.to_document(),
-            "parts": [dataclasses.asdict(part) for part in self._parts],
+            "parts": [dataclasses.asdict(part) for part in self.parts],
         }
         self._plans.finish(
             self._lane.name, plan.id, manifest, run=self._run, shard=shard, finished=finished

@@ -8,6 +8,7 @@ from typing import TypeVar
 
 import numpy as np
 
+from assets.work.changed import documents
 from assets.work.comparing import set_aside
 from assets.work.opened import Opened
 from assets.work.plan import Plan, PlannedPart, read_chunks, read_texts
@@ -104,7 +105,7 @@ def store(o: Opened) -> Stored:
     place = vectors.collection.full_name
     aside = [set_aside(chunk, place, reason) for chunk, reason in writer.aside]
     registry.quarantine.add(o.lane, o.run, aside, stage="store")
-    registry.quarantine.release_stored(o.lane, o.run)
+    registry.quarantine.release_stored(o.lane, o.run, of=documents(o, plan))
     if written.changes:
         registry.stores.record(
             vectors.key, o.lease, space_id=plan.space.id, stored_as=str(vectors.format)

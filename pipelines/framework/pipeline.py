@@ -39,6 +39,7 @@ from pipelines.framework.maintenance import build_maintenance, daily
 from pipelines.framework.old_runs import evaluation_job
 from pipelines.framework.overruling import Overruled, overruled
 from pipelines.framework.run_config import build_resources, resource_values, text_of
+from pipelines.framework.sensing.sensor import change_sensors
 from resources.core.errors import ConfigurationError
 from resources.evaluation.resource import EvaluationResource
 from resources.search_index.resource import SearchIndexResource
@@ -84,6 +85,8 @@ class EmbeddingPipeline:
         evaluation_schedule: When to measure how good searches are, as cron: in a job of its own,
             `<name>_evaluation`. None: with every run, after its index. Either way only where
             `evaluation` chooses queries.
+        on_change: Run when the source changes, by a sensor: over just the documents that changed,
+            where it is a collection of a replica set; switched on as `schedule_status` says.
 
     Raises:
         ConfigurationError: Dagster takes no such owner, tag or key; it is kept for no time; or a
@@ -100,6 +103,7 @@ class EmbeddingPipeline:
     tags: Mapping[str, str] = field(default_factory=dict)
     deps: Sequence[Dependency] = ()
     evaluation_schedule: str | None = None
+    on_change: bool = False
 
     def __post_init__(self) -> None:
         if self.keep_runs_days is not None and self.keep_runs_days <= 0:
@@ -191,6 +195,13 @@ class EmbeddingPipeline:
                     description="Re-embed what changed; costs seconds where nothing did.",
                 )
             )
+        sensors = []
+        if self.on_change:
+            running = self.schedule_status is dg.DefaultScheduleStatus.RUNNING
+            source: Any = resources["source"]
+            sensors = change_sensors(
+                self.name, resource_prefix, values, source, job, running=running
+            )
         about = self._about(resources)
         jobs: list[Any] = [job, *build_changing_jobs(self.name, resource_prefix)]
         if self.keep_runs_days is not None:
@@ -225,6 +236,7 @@ class EmbeddingPipeline:
             ],
             jobs=jobs,
             schedules=schedules,
+            sensors=sensors,
             resources={resource_prefix + key: value for key, value in resources.items()},
             loggers={"console": dg.colored_console_logger, "brief": brief_logger},
             # The four assets follow one another: a process for each would only load the model and

@@ -30,6 +30,7 @@ CONFIGS = CODE_ROOT / "configs"
 DEFINED = (
     "name", "configs", "schedule", "timezone", "schedule_status", "keep_runs_days", "owners",
     "tags", "deps", "freshness", "shards",
+    "on_change",
 )  # fmt: skip
 """What only a pipeline's module can say."""
 

@@ -312,6 +312,14 @@ class VectorStore:
         cursor = self.collection.find(self.mine, wanted, batch_size=batch_size)
         return ((found["_id"], found.get(SOURCE_FIELD, found["_id"])) for found in cursor)
 
+    def ids_of(self, documents: Sequence[Any]) -> Iterator[tuple[Any, Any]]:
+        """As `ids`, of some source documents."""
+        by = SOURCE_FIELD if self.chunker and not self.in_place else "_id"
+        wanted = {"_id": 1} if self.in_place else {"_id": 1, SOURCE_FIELD: 1}
+        mine = {by: {"$in": list(documents)}, **self.mine}
+        for found in self.collection.find(mine, wanted):
+            yield found["_id"], found.get(SOURCE_FIELD, found["_id"])
+
     def count(self) -> int:
         """Chunks of this pipeline that have a vector."""
         return self.collection.count_documents(self.mine)

@@ -1,0 +1,367 @@
+"""The sensor that runs a pipeline when its source changes: `<pipeline>_changes`.
+
+A collection is watched by its change stream, and a run compares just the documents that changed;
+files by their sizes and dates, and a run compares all. One run at a time: what changes meanwhile is
+collected. Whatever is not certain, such as a place in the stream that the server has forgotten, is
+answered by one comparison of the whole source. The schedule stays the net beneath.
+"""
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import timedelta
+from typing import Any
+
+import dagster as dg
+
+from assets import run_tags
+from assets.about import ASSETS, CANDIDATE
+from assets.work.versions import CODE
+from pipelines.framework.sensing import runs
+from pipelines.framework.sensing.due import due
+from pipelines.framework.sensing.state import State, Wanted
+from resources.core.errors import ConfigurationError
+from resources.core.moment import now
+from resources.core.variables import unset
+from resources.mongodb.resource import Embedded, MongoDBResource
+from resources.sources.change_stream import NoChangeStreamError, read_changes
+from resources.sources.changes import MAX_IDS
+from resources.sources.collection import CollectionOrigin
+from resources.sources.files import FileOrigin
+from resources.sources.folder import FolderOrigin
+from resources.sources.modified import state_of
+from resources.sources.resource import SourceResource
+
+INTERVAL_SECONDS = 5
+FILES_INTERVAL_SECONDS = 30
+PAUSE_SECONDS, LONGEST_PAUSE_SECONDS = 60.0, 3600.0
+"""After a run that failed; doubled with each that does, one after the other."""
+RECHECK_SECONDS = 600.0
+"""Between two looks at what makes a run due besides a change of documents."""
+WHOLE_SHARE = 0.05
+"""Of a collection: where more has changed, all is compared at once, not piece by piece."""
+
+FIRST = "first look: what has changed before is not known"
+CHANGES = "changes"
+
+
+@dataclass(frozen=True)
+class Watched:
+    """A pipeline, as its sensor has to know it.
+
+    Attributes:
+        name: Its own.
+        prefix: Of its resources' keys.
+        settings: Name of what its definitions were made from.
+        selection: Assets of a run; None for all of the job.
+        fresh_for: What freshness promises; half of it passes at most without a run.
+    """
+
+    name: str
+    prefix: str = ""
+    settings: str = ""
+    selection: Sequence[dg.AssetKey] | None = None
+    fresh_for: timedelta | None = None
+
+    @property
+    def sensor(self) -> str:
+        return f"{self.name}_changes"
+
+
+def name_of_settings(values: Mapping[str, Any]) -> str:
+    """Another one after every change of a pipeline's settings, or of the code that results go by.
+
+    Variables of the environment count by their names.
+    """
+    text = json.dumps([values, dict(CODE)], sort_keys=True, default=str)
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def build_change_sensor(
+    watched: Watched, source: SourceResource, job: Any, *, running: bool
+) -> dg.SensorDefinition:
+    """The sensor.
+
+    Args:
+        watched: The pipeline.
+        source: As its own files have it.
+        job: Its job.
+        running: Switched on as soon as the code location is loaded.
+
+    Raises:
+        ConfigurationError: There is nothing to watch.
+    """
+    origin = source.origin
+    collection = isinstance(origin, CollectionOrigin)
+    if not isinstance(origin, CollectionOrigin | FileOrigin | FolderOrigin):
+        raise ConfigurationError(
+            f"pipeline {watched.name} has on_change=True, but its texts stand in its "
+            "configuration, where nothing changes by itself: leave it out"
+        )
+
+    @dg.sensor(
+        name=watched.sensor,
+        job=job,
+        minimum_interval_seconds=INTERVAL_SECONDS if collection else FILES_INTERVAL_SECONDS,
+        default_status=(
+            dg.DefaultSensorStatus.RUNNING if running else dg.DefaultSensorStatus.STOPPED
+        ),
+        required_resource_keys={watched.prefix + key for key in ("source", "mongodb")},
+        description=(
+            "Runs the pipeline when documents of its collection change, over just those."
+            if collection
+            else "Runs the pipeline when the files of its source are others than before."
+        ),
+    )
+    def changes(context: dg.SensorEvaluationContext) -> dg.SensorResult:
+        found, mongodb = (
+            getattr(context.resources, watched.prefix + key) for key in ("source", "mongodb")
+        )
+        _keep(watched.name, mongodb)
+        return Tick(watched, found, mongodb, context).result()
+
+    return changes
+
+
+def change_sensors(
+    pipeline: str,
+    prefix: str,
+    values: Mapping[str, Any],
+    source: SourceResource,
+    job: Any,
+    *,
+    running: bool,
+    fresh_for: timedelta | None = None,
+) -> list[dg.SensorDefinition]:
+    """As `build_change_sensor`, for a pipeline of these settings; searches are not measured anew.
+
+    Raises:
+        ConfigurationError: As there.
+    """
+    keys = [dg.AssetKey([pipeline, asset]) for asset in (*ASSETS, CANDIDATE)]
+    watched = Watched(pipeline, prefix, name_of_settings(values), keys, fresh_for)
+    return [build_change_sensor(watched, source, job, running=running)]
+
+
+_kept: dict[str, MongoDBResource] = {}
+
+
+def _keep(name: str, mongodb: MongoDBResource) -> None:
+    """Leave the connection open until the next tick, which gets a resource of its own."""
+    _kept[name] = mongodb
+
+
+class Tick:
+    """One look, which launches one run at most.
+
+    Args:
+        watched: The pipeline.
+        source: Its source, with what the environment says.
+        mongodb: Likewise, its deployment.
+        context: Of the tick.
+    """
+
+    def __init__(
+        self,
+        watched: Watched,
+        source: SourceResource,
+        mongodb: MongoDBResource,
+        context: dg.SensorEvaluationContext,
+    ) -> None:
+        self.watched, self.source, self.mongodb, self.context = watched, source, mongodb, context
+        self.instance, self.now = context.instance, now().timestamp()
+        self.state = State.of_cursor(context.cursor, self._of())
+
+    def _of(self) -> str:
+        """What the cursor is of."""
+        deployment = "" if not self.source.needs_mongodb else self.mongodb.deployment.address
+        place = [deployment, self.source.describe()]
+        return hashlib.sha256(json.dumps(place).encode()).hexdigest()[:16]
+
+    def result(self) -> dg.SensorResult:
+        if missing := [name for each in self._needed() for name in unset(each)]:
+            said = f"{' and '.join(missing)} must be set in the process that runs this sensor"
+            return dg.SensorResult(skip_reason=said)  # the cursor stays
+        if self.source.needs_mongodb and isinstance(self.mongodb.deployment, Embedded):
+            return self._said(
+                "the embedded server keeps no changes for those that come back later: the schedule "
+                "finds what has changed"
+            )
+        self._settle()
+        if self.state.fresh and self.context.cursor:
+            self._tell("the cursor is of another source, or cannot be read")
+        try:
+            self._look()
+        except NoChangeStreamError as error:
+            return self._said(str(error))
+        return self._launched()
+
+    def _needed(self) -> list[Any]:
+        return [self.source, *([self.mongodb] if self.source.needs_mongodb else [])]
+
+    # --- the run that was asked for
+
+    def _settle(self) -> None:
+        state = self.state
+        if not state.run_key:
+            return
+        run = runs.of_key(self.instance, state.run_key)
+        if run is None:
+            # It may be about to be created; whoever deletes a run has it made again.
+            if state.sought:
+                self.state = self._back(failed=False)
+            else:
+                self.state = replace(state, sought=1)
+        elif run.is_success:
+            self.state = state.settled()
+        elif run.is_finished:
+            self.state = self._back(failed=True)
+
+    def _back(self, *, failed: bool) -> State:
+        pauses = {"pause": PAUSE_SECONDS, "longest": LONGEST_PAUSE_SECONDS}
+        return self.state.back(failed=failed, now=self.now, **pauses)
+
+    # --- what has changed
+
+    def _look(self) -> None:
+        if not self.source.needs_mongodb:
+            self._look_at_files()
+        else:
+            with self.mongodb.connect() as client:
+                self._look_at_stream(client)
+                self._look_besides(client)
+        if self.state.settings != self.watched.settings:
+            if self.state.settings:
+                self._want("the settings, or the code, have changed")
+            self.state = replace(self.state, settings=self.watched.settings)
+
+    def _look_at_files(self) -> None:
+        origin = self.source.origin
+        assert isinstance(origin, FileOrigin | FolderOrigin)
+        found = state_of(origin)
+        if found != self.state.place:
+            self._want(FIRST if self.state.place is None else "files of the source have changed")
+        self.state = replace(self.state, place=found)
+
+    def _look_at_stream(self, client: Any) -> None:
+        state = self.state
+        if state.wanted.whole:
+            self.state = replace(state, place=self._now(client))
+            return
+        before = state.wanted.by_key()
+        found = read_changes(client, self.source, state.place, before)
+        self.state = replace(state, place=found.token)
+        if state.place is None:
+            self._want(FIRST)
+        elif found.lost:
+            self._want(found.lost)
+        elif found.ids and not self.source.by_id:
+            self._want("documents have changed, which cannot be found by their `_id`")
+        else:
+            self.state = replace(self.state, wanted=Wanted(tuple(found.ids.values())))
+            self._weigh(client, more=found.more)
+
+    def _weigh(self, client: Any, *, more: bool) -> None:
+        """Compare all where that is less than piece after piece."""
+        state, origin = self.state, self.source.origin
+        assert isinstance(origin, CollectionOrigin)
+        if not more:
+            self.state = replace(state, behind=0)
+            return
+        count = client[origin.database][origin.collection].estimated_document_count()
+        changed = state.behind + len(state.wanted.ids)
+        if changed >= max(MAX_IDS, WHOLE_SHARE * count):
+            self._want(f"{changed:,} documents and more have changed at once")
+            self.state = replace(self.state, place=self._now(client))
+
+    def _now(self, client: Any) -> Any:
+        """Where the stream stands: whatever changes before a run is launched, that reads."""
+        return read_changes(client, self.source, None, {}).token
+
+    def _look_besides(self, client: Any) -> None:
+        state = self.state
+        if state.wanted or state.run_key or self.now - state.looked < RECHECK_SECONDS:
+            return
+        self.state = replace(state, looked=self.now)
+        registry, watched = self.mongodb.registry, self.watched
+        why = due(
+            client,
+            registry,
+            self.instance,
+            watched.name,
+            now=self.now,
+            fresh_for=watched.fresh_for,
+        )
+        if why and runs.under_way(self.instance, watched.name) is None:
+            self._want(why)
+
+    def _want(self, why: str) -> None:
+        """All of the source, and say so."""
+        if not self.state.wanted.whole:
+            self.state = replace(self.state, wanted=Wanted(whole=why), behind=0)
+            self._tell(why)
+
+    # --- what comes of it
+
+    def _launched(self) -> dg.SensorResult:
+        wanted, state = self.state.wanted, self.state
+        what = f"the whole source ({wanted.whole})"
+        if not wanted.whole:
+            what = f"{len(wanted.ids):,} documents that have changed"
+        run = runs.under_way(self.instance, self.watched.name)
+        if run is not None or state.run_key:
+            which = f"the run {run.run_id}" if run else "the run that was asked for"
+            waits = f": {what} wait for it" if wanted else ""
+            return self._skipped(f"{which} is under way{waits}")
+        if not wanted:
+            return self._skipped("nothing has changed")
+        if self.now < state.after:
+            return self._skipped(
+                f"a run failed: {what} are tried again in {state.after - self.now:.0f} s"
+            )
+        request = self._request(wanted)
+        assert request.run_key
+        behind = 0 if wanted.whole else state.behind + len(wanted.ids)
+        self.state = replace(
+            state,
+            wanted=Wanted(),
+            handed=wanted,
+            run_key=request.run_key,
+            sought=0,
+            behind=behind,
+            looked=self.now,
+            said="",
+        )
+        return dg.SensorResult([request], cursor=self.state.to_cursor())
+
+    def _request(self, wanted: Wanted) -> dg.RunRequest:
+        until = json.dumps(self.state.place, sort_keys=True, default=str)
+        # The same work from the same place is one run, whatever became of the tick.
+        by = [self.context.cursor or until, wanted.whole and until, sorted(wanted.ids)]
+        key = hashlib.sha256(json.dumps(by).encode()).hexdigest()[:24]
+        config = {}
+        if wanted.ids:
+            changes = {"ids": list(wanted.ids)}
+            key_of_source = f"{self.watched.prefix}source"
+            config = {"resources": {key_of_source: {"config": {"changes": changes}}}}
+        reason = f"all is compared: {wanted.whole}" if wanted.whole else CHANGES
+        return dg.RunRequest(
+            run_key=f"{self.watched.name}-{key}",
+            run_config=config,
+            tags={run_tags.REASON: reason},
+            asset_selection=self.watched.selection,
+        )
+
+    def _skipped(self, why: str) -> dg.SensorResult:
+        return dg.SensorResult(skip_reason=why, cursor=self.state.to_cursor())
+
+    def _said(self, sentence: str) -> dg.SensorResult:
+        """Nothing can be done, which the log is told once."""
+        if self.state.said != sentence:
+            self.context.log.warning(sentence)
+            self.state = replace(self.state, said=sentence)
+        return self._skipped(sentence)
+
+    def _tell(self, why: str) -> None:
+        self.context.log.info(f"the whole source is to be compared: {why}")
