@@ -1,5 +1,6 @@
 """Runs of some records alone: they are as a whole comparison leaves them, the rest as it was."""
 
+import json
 import secrets
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -21,7 +22,10 @@ from assets.work.storing import store
 from pipelines.framework.catalog import open_pipeline
 from pipelines.operations.plan import dry_run
 from resources.core.errors import ConfigurationError, SourceError
+from resources.sources import change_stream
+from resources.sources.change_stream import read_changes
 from resources.sources.changes import written
+from resources.sources.resource import SourceResource
 from tests.histories import play
 from tests.models import build_static_model
 from tests.workshop import Run, Workshop
@@ -240,7 +244,7 @@ def test_what_cannot_be_compared_alone_is_refused(
 
 
 class Changes(RuleBasedStateMachine):
-    """Whatever happens to a collection: runs of what has changed leave nothing to be done."""
+    """Whatever happens to a collection: runs of what its change stream tells leave no work."""
 
     shop: Workshop
     ids = st.integers(0, 9)
@@ -251,44 +255,56 @@ class Changes(RuleBasedStateMachine):
 
     def __init__(self) -> None:
         super().__init__()
-        self.changed: set[int] = set()
         self.films = films(self.shop)
+        self.source = self.shop.pipeline.resources()["source"]
+        assert isinstance(self.source, SourceResource)
 
     @initialize(documents=st.lists(texts, min_size=1, max_size=6))
     def first(self, documents: list[Any]) -> None:
         self.films.delete_many({})
         for number, text in enumerate(documents):
             self.films.insert_one({"_id": number, "text": text, "kind": "first"})
+        self.token = read_changes(self.shop.client, self.source, None, {}).token
         work(self.shop)
 
     @rule(number=ids, text=texts)
     def put(self, number: int, text: Any) -> None:
         self.films.replace_one({"_id": number}, {"text": text, "kind": "put"}, upsert=True)
-        self.changed.add(number)
 
-    @rule(number=ids, change=st.sampled_from([{"kind": "new"}, {"hidden": True}, {"hidden": 0}]))
+    @rule(
+        number=ids,
+        change=st.sampled_from([{"kind": "new"}, {"hidden": True}, {"hidden": 0}, {"views": 1}]),
+    )
     def update(self, number: int, change: Mapping[str, Any]) -> None:
         self.films.update_one({"_id": number}, {"$set": change})
-        self.changed.add(number)
 
     @rule(number=ids)
     def delete(self, number: int) -> None:
         self.films.delete_one({"_id": number})
-        self.changed.add(number)
 
     @rule(only_plan=st.sampled_from([False, False, True]))
     def run(self, only_plan: bool) -> None:
-        assert not work(self.shop, *(self.changed or {99}), only_plan=only_plan).found.whole
-        self.changed = set()
+        seen = read_changes(self.shop.client, self.source, self.token, {})
+        self.token = seen.token
+        ids = [json.loads(each) for each in seen.ids.values()] or [99]
+        assert not work(self.shop, *ids, only_plan=only_plan).found.whole
 
     def teardown(self) -> None:
-        work(self.shop, *(self.changed or {99}))
+        self.run(only_plan=False)
         nothing_to_do(self.shop)
 
 
 @pytest.mark.parametrize("chunking", [{"none": {}}, CHUNKED])
 def test_any_history_ends_where_a_whole_comparison_finds_nothing(
-    shop: Workshop, chunking: dict[str, Any]
+    tmp_path: Path,
+    replica_set_uri: str,
+    static_model: str,
+    monkeypatch: pytest.MonkeyPatch,
+    chunking: dict[str, Any],
 ):
+    monkeypatch.setattr(change_stream, "AWAIT_MS", 50)
+    shop = made(tmp_path, replica_set_uri, static_model)
     shop.configure({"source": {"chunking": chunking}, "vector_store": {"allow_delete": True}})
     play(type("History", (Changes,), {"shop": shop}), examples=5, steps=12)
+    shop.client.drop_database(shop.database)
+    shop.client.close()
