@@ -3,43 +3,55 @@
 from datetime import timedelta
 
 import dagster as dg
-from pymongo import MongoClient
 
+from assets.work.opened import Opened
 from pipelines.framework.sensing.runs import latest
-from resources.registry.registry import Registry
+from resources.core.errors import SearchIndexError
 
 
 def due(
-    client: MongoClient,
-    registry: str,
+    o: Opened,
     instance: dg.DagsterInstance,
-    pipeline: str,
     *,
     now: float,
     fresh_for: timedelta | None = None,
 ) -> str:
-    """A reason in a few words; empty where there is none.
+    """A reason in a few words; empty where there is none. Its cost does not grow with the corpus.
 
     Args:
-        client: Of the deployment.
-        registry: Its database of what pipelines share.
-        instance: Where runs are.
-        pipeline: Its name.
+        o: The pipeline as its settings have it.
+        instance: Where its runs are.
         now: In seconds since 1970.
         fresh_for: Half of it may pass without a materialization, which freshness goes by.
     """
-    known = Registry(client, registry)
-    last = latest(instance, pipeline)
+    last = latest(instance, o.name)
     if last is None:
         return "no run is known"
     if last.status is not dg.DagsterRunStatus.SUCCESS:
         return "the latest run did not succeed"
-    if known.jobs_under_way(pipeline):
+    if o.registry.jobs_under_way(o.name):
         return "batch jobs are under way"
-    if known.quarantine.due(pipeline):
+    if o.registry.quarantine.due(o.name):
         return "texts in quarantine are to be tried again"
+    if not _index_serves(o):
+        return "the index is not as the last run left it"
     if fresh_for is not None:
-        event = instance.get_latest_materialization_event(dg.AssetKey([pipeline, "search_index"]))
+        event = instance.get_latest_materialization_event(dg.AssetKey([o.name, "search_index"]))
         if event is None or now - event.timestamp > fresh_for.total_seconds() / 2:
             return "half of the time is over in which it counts as fresh"
     return ""
+
+
+def _index_serves(o: Opened) -> bool:
+    serving = o.record.entry(o.record.serving)
+    if serving is None:  # what a first run was to make, the latest run has failed at
+        return True
+    there = o.lying(serving)
+    try:
+        found = there.engine.glance(None)
+    except SearchIndexError:
+        return False
+    if there.engine.name == "local":
+        return not found.why
+    # A search node is late as a rule, and catches up by itself.
+    return bool(found.indexed or not found.stored)

@@ -9,6 +9,7 @@ answered by one comparison of the whole source. The schedule stays the net benea
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from datetime import timedelta
 from typing import Any
@@ -17,6 +18,8 @@ import dagster as dg
 
 from assets import run_tags
 from assets.about import ASSETS, CANDIDATE
+from assets.opened import required
+from assets.work.opened import Opened
 from assets.work.versions import CODE
 from pipelines.framework.sensing import runs
 from pipelines.framework.sensing.due import due
@@ -107,7 +110,7 @@ def build_change_sensor(
         default_status=(
             dg.DefaultSensorStatus.RUNNING if running else dg.DefaultSensorStatus.STOPPED
         ),
-        required_resource_keys={watched.prefix + key for key in ("source", "mongodb")},
+        required_resource_keys=required(watched.prefix),
         description=(
             "Runs the pipeline when documents of its collection change, over just those."
             if collection
@@ -115,11 +118,7 @@ def build_change_sensor(
         ),
     )
     def changes(context: dg.SensorEvaluationContext) -> dg.SensorResult:
-        found, mongodb = (
-            getattr(context.resources, watched.prefix + key) for key in ("source", "mongodb")
-        )
-        _keep(watched.name, mongodb)
-        return Tick(watched, found, mongodb, context).result()
+        return Tick(watched, context).result()
 
     return changes
 
@@ -157,21 +156,19 @@ class Tick:
 
     Args:
         watched: The pipeline.
-        source: Its source, with what the environment says.
-        mongodb: Likewise, its deployment.
-        context: Of the tick.
+        context: Of the tick, with the pipeline's resources as the environment has them.
     """
 
-    def __init__(
-        self,
-        watched: Watched,
-        source: SourceResource,
-        mongodb: MongoDBResource,
-        context: dg.SensorEvaluationContext,
-    ) -> None:
-        self.watched, self.source, self.mongodb, self.context = watched, source, mongodb, context
+    def __init__(self, watched: Watched, context: dg.SensorEvaluationContext) -> None:
+        self.watched, self.context = watched, context
+        self.source: SourceResource = self._resource("source")
+        self.mongodb: MongoDBResource = self._resource("mongodb")
+        _keep(watched.name, self.mongodb)
         self.instance, self.now = context.instance, now().timestamp()
         self.state = State.of_cursor(context.cursor, self._of())
+
+    def _resource(self, key: str) -> Any:
+        return getattr(self.context.resources, self.watched.prefix + key)
 
     def _of(self) -> str:
         """What the cursor is of."""
@@ -227,10 +224,12 @@ class Tick:
     def _look(self) -> None:
         if not self.source.needs_mongodb:
             self._look_at_files()
+            if not self.mongodb.asleep:
+                self._look_besides()
         else:
             with self.mongodb.connect() as client:
                 self._look_at_stream(client)
-                self._look_besides(client)
+                self._look_besides()
         if self.state.settings != self.watched.settings:
             if self.state.settings:
                 self._want("the settings, or the code, have changed")
@@ -279,22 +278,18 @@ class Tick:
         """Where the stream stands: whatever changes before a run is launched, that reads."""
         return read_changes(client, self.source, None, {}).token
 
-    def _look_besides(self, client: Any) -> None:
+    def _look_besides(self) -> None:
         state = self.state
         if state.wanted or state.run_key or self.now - state.looked < RECHECK_SECONDS:
             return
+        if runs.under_way(self.instance, self.watched.name) is not None:
+            return
         self.state = replace(state, looked=self.now)
-        registry, watched = self.mongodb.registry, self.watched
-        why = due(
-            client,
-            registry,
-            self.instance,
-            watched.name,
-            now=self.now,
-            fresh_for=watched.fresh_for,
-        )
-        if why and runs.under_way(self.instance, watched.name) is None:
-            self._want(why)
+        with ExitStack() as stack:
+            o = Opened(self.watched.name, self._resource, stack)
+            fresh_for = self.watched.fresh_for
+            if why := due(o, self.instance, now=self.now, fresh_for=fresh_for):
+                self._want(why)
 
     def _want(self, why: str) -> None:
         """All of the source, and say so."""

@@ -15,7 +15,7 @@ from dagster._core.definitions.sensor_definition import SensorExecutionData
 from dagster._core.storage.tags import RUN_KEY_TAG
 
 from assets import run_tags
-from pipelines.framework.pipeline import EmbeddingPipeline
+from pipelines.framework.pipeline import RESOURCES, EmbeddingPipeline
 from pipelines.framework.sensing import sensor as sensing
 from pipelines.framework.sensing.state import State, Wanted
 from resources.core.errors import ConfigurationError
@@ -45,7 +45,7 @@ class Ticking:
     def tick(self) -> SensorExecutionData:
         defs = self.definitions()
         found = defs.resolve_sensor_def(f"{self.shop.name}_changes")
-        resources = {key: (defs.resources or {})[key] for key in ("source", "mongodb")}
+        resources = {key: (defs.resources or {})[key] for key in RESOURCES}
         with dg.build_sensor_context(
             instance=self.instance,
             cursor=self.cursor,
@@ -165,6 +165,12 @@ def test_runs_follow_the_changes(ticking: Ticking):
     assert ticking.run(request)
     assert set(shop.stored()) == {0, 1, 2, 4, 5, 10}
     assert ticking.skipped() == "nothing has changed"
+    ticking.change_state(looked=0)
+    assert ticking.skipped() == "nothing has changed"  # nor is anything else due
+    assert ticking.state()["looked"] > 0
+    shop.client[shop.database]["search_indexes"].delete_many({})
+    ticking.change_state(looked=0)
+    assert "the index is not as the last run left it" in ticking.asked().tags[run_tags.REASON]
 
 
 def test_what_runs_write_in_place_is_no_change(ticking: Ticking):
