@@ -24,7 +24,8 @@ from assets.work.versions import CODE
 from pipelines.framework.sensing import runs
 from pipelines.framework.sensing.due import due
 from pipelines.framework.sensing.state import State, Wanted
-from resources.core.errors import ConfigurationError
+from resources.core.credentials import in_settings, without_secrets
+from resources.core.errors import ConfigurationError, EmbeddingsError
 from resources.core.moment import now
 from resources.core.variables import unset
 from resources.mongodb.resource import Embedded, MongoDBResource
@@ -192,6 +193,12 @@ class Tick:
             self._look()
         except NoChangeStreamError as error:
             return self._said(str(error))
+        except EmbeddingsError as error:  # Dagster keeps it, with all that it came of
+            secrets = {secret for each in self._needed() for secret in in_settings(each)}
+            told = without_secrets(error, secrets)
+            if told is error:
+                raise
+            raise told from told.__cause__
         return self._launched()
 
     def _needed(self) -> list[Any]:
