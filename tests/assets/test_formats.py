@@ -80,9 +80,12 @@ def test_int8_has_one_scale_for_the_space_and_counts_what_it_clips(workshop):
     assert after["int8_scale"] == space["int8_scale"]
 
 
-def test_a_format_declared_and_not_yet_stored_is_refused_by_a_search(workshop):
+def test_an_index_of_which_is_not_noted_how_it_was_stored_is_refused_by_a_search(workshop):
+    """As an earlier version has noted it."""
     workshop.run()
     store_as(workshop, "int8")
+    indexes = workshop.client[workshop.database]["search_indexes"]
+    assert indexes.update_many({}, {"$unset": {"stored_as": 1}}).modified_count == 1
     with pytest.raises(QueryRefused, match="holds no vector stored as int8 yet: materialize"):
         workshop.search("red hat")
 
