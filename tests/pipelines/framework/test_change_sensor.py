@@ -16,7 +16,7 @@ from dagster._core.storage.tags import RUN_KEY_TAG
 
 from assets import run_tags
 from pipelines.framework.pipeline import RESOURCES, EmbeddingPipeline
-from pipelines.framework.sensing import sensor as sensing
+from pipelines.framework.sensing import tick as sensing
 from pipelines.framework.sensing.state import State, Wanted
 from resources.core.errors import ConfigurationError
 from resources.sources import change_stream, changes
