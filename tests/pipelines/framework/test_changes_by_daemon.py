@@ -38,7 +38,9 @@ def eventually(found: Callable[[], Any], log: Path) -> Any:
 
 @pytest.mark.skipif(os.name != "posix", reason="ends the daemon by its process group")
 def test_a_daemon_runs_what_has_changed(tmp_path: Path, replica_set_uri: str, static_model: str):
-    env = environment(tmp_path, MONGODB_URI=replica_set_uri)
+    names = ("DAGSTER_GRPC_TIMEOUT_SECONDS", "DAGSTER_SENSOR_GRPC_TIMEOUT_SECONDS")
+    slow = dict.fromkeys(names, "300")  # a busy machine is no fault
+    env = environment(tmp_path, MONGODB_URI=replica_set_uri, **slow)
     client: pymongo.MongoClient = pymongo.MongoClient(replica_set_uri)
     films, vectors = client[NAME]["films"], client[NAME]["vectors"]
     films.insert_many([{"_id": n, "text": f"film {n}"} for n in range(50)])
