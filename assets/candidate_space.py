@@ -42,7 +42,7 @@ def build_candidate_space(about: About, prefix: str) -> dg.AssetsDefinition:
                 )
             outcome = build(o)
             tagging.done(context, o, outcome)
-            version = versions.version(o, outcome)
+            version = versions.version(o, outcome, context)
             said = page.candidate_space(Settings.of(o), o.place)
         return report.result(outcome, {**said, **candidate.built(outcome)}, version)
 

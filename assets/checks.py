@@ -15,6 +15,7 @@ from assets.work.opened import Opened
 from assets.work.plan import read_ids
 from assets.work.planning import MADE, STORED
 from assets.work.proving import probe
+from assets.work.spaces import missing_of
 from resources.core.errors import BatchStoreError, ProviderError
 from resources.core.keys import key
 from resources.core.markdown import literal
@@ -85,12 +86,18 @@ def _left_alone(o: Opened) -> dg.AssetCheckResult:
 
 def few_in_quarantine(o: Opened) -> dg.AssetCheckResult:
     """At most one record in twenty stands in quarantine."""
+    if o.plan.ids is not None:  # of the others it is known from before
+        held = o.registry.quarantine.count(o.lane)
+        return _few(o, held, o.store.count() + held)
     counts = o.plan.counts
     # What the source's reading refuses is not among its chunks; what is refused later is.
     rejected = counts.get("rejected")
     if rejected is None:
         rejected = o.registry.quarantine.count(o.lane, "source")
-    held, total = rejected + _refused(o), counts["source"] + rejected
+    return _few(o, rejected + _refused(o), counts["source"] + rejected)
+
+
+def _few(o: Opened, held: int, total: int) -> dg.AssetCheckResult:
     noun = "chunks" if o.source.chunking.describe() else "records"
     share = held / total if total else 0.0
     return dg.AssetCheckResult(
@@ -194,16 +201,21 @@ def all_stored(o: Opened) -> dg.AssetCheckResult:
     """Every chunk of the source has its vector, or stands in quarantine."""
     if o.shard is not None:
         return _all_stored_of_shard(o)
-    wanted, stored = o.plan.counts["source"], o.store.count()
+    wanted, ids, of = o.plan.counts["source"], o.plan.ids, ""
     # Of what the source's reading refuses nothing is among its chunks.
-    held = o.registry.quarantine.count(o.lane, "provider", "store")
-    missing = max(0, wanted - stored - held)
+    if ids is None:
+        stored = o.store.count()
+        held = o.registry.quarantine.count(o.lane, "provider", "store")
+        missing = max(0, wanted - stored - held)
+    else:
+        of = f" of the {len(ids):,} records that were compared alone"
+        missing, stored, held = missing_of(o)
     return dg.AssetCheckResult(
         passed=not missing,
         description=(
-            f"{missing:,} of {wanted:,} chunks have no vector: materialize the whole pipeline"
+            f"{missing:,} of {wanted:,} chunks{of} have no vector: materialize the whole pipeline"
             if missing
-            else f"{stored:,} vectors for {wanted:,} chunks"
+            else f"{stored:,} vectors for {wanted:,} chunks{of}"
         ),
         metadata={"chunks": wanted, "vectors stored": stored, "in quarantine": held},
     )

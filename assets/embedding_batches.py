@@ -34,7 +34,7 @@ def build_embedding_batches(about: About, prefix: str, kinds: set[str]) -> dg.As
                 return report.left_alone(o, versions.last(context))
             outcome = embed(o)
             tagging.done(context, o, outcome)
-            version = versions.version(o, outcome)
+            version = versions.version(o, outcome, context)
             said = page.embedding_batches(Settings.of(o), outcome.space)
         return report.result(outcome, {**said, **report.embedded(outcome)}, version)
 

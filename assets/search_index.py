@@ -39,7 +39,7 @@ def build_search_index(about: About, prefix: str) -> dg.AssetsDefinition:
             outcome = index(o)
             complete(o, outcome.report.indexed)
             tagging.done(context, o, outcome)
-            version = versions.version(o, outcome)
+            version = versions.version(o, outcome, context)
             said = page.search_index(Settings.of(o), outcome.report)
         if outcome.report.merge_due:  # while the new version serves, and the next run may begin
             with opened(context, pipeline, prefix, hold=False) as o:

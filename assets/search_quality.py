@@ -43,7 +43,7 @@ def build_search_quality(about: About, prefix: str) -> dg.AssetsDefinition:
             if outcome.reused:
                 last = shown_last(context, quality.PICTURES, evaluation=outcome.evaluation.id)
             said = quality.measured(outcome, o, last)
-            version = versions.version(o, outcome)
+            version = versions.version(o, outcome, context)
         return report.result(outcome, said, version)
 
     return search_quality

@@ -45,7 +45,7 @@ def build_source_documents(
                 return report.left_alone(o, versions.last(context))
             outcome = plan_work(o)
             tagging.done(context, o, outcome)
-            version = versions.version(o, outcome)
+            version = versions.version(o, outcome, context)
             said = page.source_documents(Settings.of(o), about.upstream(o.source))
         return report.result(outcome, {**said, **report.planned(outcome)}, version)
 

@@ -33,7 +33,7 @@ def build_stored_vectors(about: About, prefix: str) -> dg.AssetsDefinition:
                 return report.left_alone(o, versions.last(context))
             outcome = store(o)
             tagging.done(context, o, outcome)
-            version = versions.version(o, outcome)
+            version = versions.version(o, outcome, context)
             above = about.upstream(o.source)
             said = page.stored_vectors(Settings.of(o), above, outcome.stored_as)
         return report.result(outcome, {**said, **report.stored(outcome)}, version)

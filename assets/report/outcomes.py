@@ -40,7 +40,7 @@ def left_alone(o: Opened, version: dg.DataVersion | None) -> dg.MaterializeResul
 
 
 def result(
-    outcome: Outcome, metadata: dict[str, Any], version: dg.DataVersion
+    outcome: Outcome, metadata: dict[str, Any], version: dg.DataVersion | None
 ) -> dg.MaterializeResult:
     """An asset's result; the outcome itself is kept for `outcomes`.
 

@@ -24,13 +24,18 @@ from assets.work.quality import Measured
 from assets.work.storing import Stored
 
 
-def version(o: Opened, outcome: Outcome) -> dg.DataVersion:
+def version(
+    o: Opened, outcome: Outcome, context: dg.AssetExecutionContext
+) -> dg.DataVersion | None:
     """Of what a step has come to.
 
     Args:
         o: In the space that it worked in, still open.
         outcome: Of the step.
+        context: Of the step.
     """
+    if o.plan.ids is not None and _idle(o, outcome):
+        return last(context)  # of all the others nothing is known anew
     match outcome:
         case Planned():
             return _of(o, outcome.plan.counts.get("contents"))
@@ -47,6 +52,19 @@ def version(o: Opened, outcome: Outcome) -> dg.DataVersion:
             return _of(o, _revision(o), made, entry and entry.text_definition)
         case Measured():
             return dg.DataVersion(outcome.evaluation.id)
+
+
+def _idle(o: Opened, outcome: Outcome) -> bool:
+    """Whether a step goes by what its plan compares, and there is nothing to do."""
+    match outcome:
+        case Planned():
+            return not outcome.plan.parts and not any(outcome.work.values())
+        case Stored():
+            return o.shard is not None and not o.plan.parts
+        case Embedded():
+            return not o.plan.parts
+        case _:
+            return False
 
 
 def last(context: dg.AssetExecutionContext) -> dg.DataVersion | None:

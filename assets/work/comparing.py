@@ -7,6 +7,7 @@ from functools import partial
 from typing import Any
 
 from assets.work import spaces
+from assets.work.changed import Some, documents, settings, some
 from assets.work.had import wider
 from assets.work.opened import Opened
 from assets.work.plan import Plan, PlanWriter
@@ -34,7 +35,8 @@ class Comparison:
     Attributes:
         counts: In chunks, as the planner found them.
         scope: What the provider's refusals hold for.
-        whole: The source was read to its end, so what was not met is gone.
+        whole: The source was read to its end, so what was not met is gone; never where only some
+            records were compared, of which the same holds.
         contents: Of all chunks that can be embedded, with what they carry.
         of_shards: Counts of each shard, and the digest of its contents, where there are several.
     """
@@ -87,8 +89,10 @@ def plan_work(o: Opened) -> Planned:
     registry.spaces.record(space)
     store.prepare()
     writer = PlanWriter(o.batches, lane=o.lane, run=o.run, space=space, shards=o.shards)
+    alone = some(o)
     found = compare(
         o,
+        some=alone,
         max_delete_fraction=o.vector_store.deletable,
         reject=partial(registry.quarantine.add, o.lane, o.run),
         hold=lambda scope, chunks: registry.quarantine.hold(o.lane, o.run, chunks, scope),
@@ -106,19 +110,30 @@ def plan_work(o: Opened) -> Planned:
         **dataclasses.asdict(found.counts),
         "rejected": found.rejected,
         "whole": found.whole,
+        "settings": settings(o),
         "contents": found.contents.digest(),
     }
-    plan = writer.finish(counts, o.finished, found.of_shards)
+    of_shards = found.of_shards
+    if alone is not None:
+        counts |= alone.counts(found.contents.digest(), changed=any(writer.parts.values()))
+        of_shards = [
+            each | alone.counts(each["contents"], changed=bool(writer.parts[n]), shard=n)
+            for n, each in enumerate(of_shards)
+        ]
+    plan = writer.finish(counts, o.finished, of_shards)
     registry.plans.note(o.lease, plan.lane, plan.id, o.run, o.batch_store.describe())
     healed = 0
-    if found.whole:
-        healed = registry.quarantine.release_healed(o.lane, o.run, found.scope)
+    if found.whole or plan.ids is not None:
+        healed = registry.quarantine.release_healed(
+            o.lane, o.run, found.scope, of=documents(o, plan)
+        )
     quarantined = registry.quarantine.entries(o.lane, limit=QUARANTINE_ROWS)
     for space_id, vectors in plan.counts["replaced_spaces"].items():
         o.warn(f"{vectors:,} vectors of the space {space_id} will be replaced by {space.id}")
     work = writer.work()
     if not plan.parts and not any(work.values()):
-        o.log("nothing to do: every chunk has its vector")
+        of = "" if alone is None else f" of {len(alone.ids):,} records that were compared alone"
+        o.log(f"nothing to do: every chunk{of} has its vector")
     return Planned(
         plan, found, healed, quarantined, o.source.describe(), o.source.chunking.describe(), work
     )
@@ -134,6 +149,7 @@ def compare(
     why_not: Callable[[Chunk, StoredState], str],
     log: Callable[[str], None],
     shards: int = 1,
+    some: Some | None = None,
 ) -> Comparison:
     """Read the whole source once, and find out what is to be embedded, stored and deleted.
 
@@ -148,6 +164,7 @@ def compare(
         why_not: Says why a chunk cannot be stored, if it cannot.
         log: Takes lines of progress.
         shards: In how many the plan is divided.
+        some: Read these records alone; nothing else is looked at, or taken for gone.
     """
     source, store, embedder, space = o.source, o.store, o.embedder, o.space
     progress = Progress(log, "records read")
@@ -162,7 +179,7 @@ def compare(
         rejected.clear()
 
     def chunks() -> Iterator[Chunk]:
-        for record in source.read(o.client):
+        for record in source.read(o.client, some and some.ids):
             progress.advance(1)
             if isinstance(record, SourceDocument):
                 for chunk in map(o.as_its_own, source.chunking.chunks(record)):
@@ -202,7 +219,8 @@ def compare(
         flush()
         # A limit that cut the source off: what was not looked at has not vanished. Nor has what may
         # be in lines that could not be told apart.
-        found.whole = not hidden and (source.limit is None or progress.done < source.limit)
+        ended = source.limit is None or progress.done < source.limit
+        found.whole = some is None and not hidden and ended
         if hidden:
             log(
                 f"nothing counts as vanished, since {hidden[0]} may hold records of the source "
@@ -212,6 +230,13 @@ def compare(
             planner.vanished(
                 store.ids,
                 store.count(),
+                max_fraction=max_delete_fraction,
+            )
+        if some is not None:
+            planner.vanished_of(
+                store.ids_of(some.ids),
+                store.count,
+                deleted_before=some.deleted_before,
                 max_fraction=max_delete_fraction,
             )
         planner.resolve(

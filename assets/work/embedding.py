@@ -57,7 +57,8 @@ class Embedded:
     Attributes:
         asked: There were texts to embed, or vectors to copy.
         url: Where the batches lie.
-        chunks: Of the source that have their vector now, in whichever run it was made.
+        chunks: Of the source that have their vector now, in whichever run it was made; `of_some`
+            records alone, where only those were compared.
         refusals: How many texts the provider refused, by its reason.
         preview: Some of the texts, with their vectors and tokens (-1 where those are not known).
     """
@@ -83,6 +84,7 @@ class Embedded:
     truncated: int = 0
     seconds: float = 0.0
     chunks: int = 0
+    of_some: bool = False
     refusals: dict[str, int] = field(default_factory=dict)
     preview: list[tuple[Chunk, np.ndarray, int]] = field(default_factory=list)
 
@@ -304,28 +306,35 @@ def embed_plan(o: Opened, embedder: Embedder, work: Work | None = None) -> Embed
             under_way.add(name, chunks)
             yield name, [chunk.text for chunk in chunks]
 
-    def keep(name: str, given: Embeddings) -> None:
-        chunks = under_way.take(name) or parts[name].chunks(work)
-        spent = _kept(
-            work, parts[name], chunks, without_zeros(given), progress.seconds,
-            batches=batches, embedder=embedder, registry=registry, run=o.run, outcome=outcome,
-            cut_is_fine=cut_is_fine,
+    def write(name: str, given: Embeddings) -> _Written:
+        chunks, reply = under_way.take(name) or parts[name].chunks(work), without_zeros(given)
+        return _write(
+            work, parts[name], chunks, reply, progress.seconds,
+            batches=batches, embedder=embedder, run=o.run, outcome=outcome,
         )  # fmt: skip
-        if spent["cost_usd"] is not None:
-            outcome.cost_usd = (outcome.cost_usd or 0.0) + spent["cost_usd"]
-        refused.update((name, chunks[position].text_hash) for position in given.refused)
-        progress.advance(len(chunks) - len(given.unfinished))
+
+    def note(written: _Written) -> None:
+        chunks, reply = written.chunks, written.reply
+        _note(work, written, embedder=embedder, registry=registry, cut_is_fine=cut_is_fine)
+        if not outcome.preview:
+            outcome.preview = _preview_rows(chunks, reply)
+        cost = written.batch.details["spent"]["cost_usd"]
+        if cost is not None:
+            outcome.cost_usd = (outcome.cost_usd or 0.0) + cost
+        refused.update((written.name, chunks[position].text_hash) for position in reply.refused)
+        progress.advance(len(chunks) - len(reply.unfinished))
 
     replies: Any = embedder.embed_batches(texts())
     try:
         for name, given in replies:
-            keep(name, given)
+            note(write(name, given))
     except BaseException:
-        # A run that is ended keeps what it was answered: it has been paid for.
+        # A run that is ended keeps what it was answered: it has been paid for. All of it is written
+        # before any is noted: what cannot be, since MongoDB is gone, the next run notes.
         replies.close()
         with suppress(EmbeddingsError):
-            for name, given in embedder.salvage():
-                keep(name, given)
+            for written in [write(name, given) for name, given in embedder.salvage()]:
+                note(written)
         raise
     outcome.seconds = progress.seconds
     progress.finish()
@@ -333,6 +342,7 @@ def embed_plan(o: Opened, embedder: Embedder, work: Work | None = None) -> Embed
         raise ConfigurationError(stopped)
     source, held = (plan.counts.get(name, 0) for name in ("source", "held"))
     outcome.chunks = source - held - _without(work, refused)
+    outcome.of_some = plan.ids is not None
     return outcome
 
 
@@ -350,7 +360,17 @@ def _without(work: Work, refused: set[tuple[str, str]]) -> int:
     )
 
 
-def _kept(
+@dataclass(frozen=True)
+class _Written:
+    """A batch whose file is there, by the plan's name for it, with its chunks and the reply."""
+
+    name: str
+    batch: EmbeddingBatch
+    chunks: list[Chunk]
+    reply: Embeddings
+
+
+def _write(
     work: Work,
     left: "_Todo",
     chunks: list[Chunk],
@@ -359,16 +379,13 @@ def _kept(
     *,
     batches: BatchStore,
     embedder: Embedder,
-    registry: Registry,
     run: str,
     outcome: Embedded,
-    cut_is_fine: bool,
-) -> dict[str, Any]:
-    """Write down what came of a batch: its file, what was refused, what it took."""
+) -> _Written:
+    """Write the file of a batch, with what it took."""
     plan, name = work.plan, left.part.batch
     batch = _batch(plan, name, chunks, reply, embedder, run)
-    spent = _spent(plan, batch, reply, embedder, run) | {"seconds": seconds}
-    batch.details["spent"] = spent
+    batch.details["spent"] = _spent(plan, batch, reply, embedder, run) | {"seconds": seconds}
     outcome.count(reply)
     outcome.embedded += len(batch.lineage)
     outcome.batches += 1
@@ -378,6 +395,14 @@ def _kept(
         # Before anything else, and before the next is embedded: this is what a kill would cost.
         outcome.bytes += batches.write_batch(batch)
     embedder.written(name)
+    return _Written(name, batch, chunks, reply)
+
+
+def _note(
+    work: Work, written: _Written, *, embedder: Embedder, registry: Registry, cut_is_fine: bool
+) -> None:
+    """Note in the registry what came of a batch: what was refused, what it took."""
+    batch, chunks = written.batch, written.chunks
     refused = [
         RejectedRecord(
             chunks[position].id,
@@ -387,14 +412,11 @@ def _kept(
             text_hash=chunks[position].text_hash,
             lasting=refusal.lasting,
         )
-        for position, refusal in reply.refused.items()
+        for position, refusal in written.reply.refused.items()
     ]
     work.refuse(refused)
     work.heal(list(batch.rows_by_text(cut=cut_is_fine)))
     registry.ledger.record(ledger.entry(batch.details))
-    if not outcome.preview:
-        outcome.preview = _preview_rows(chunks, reply)
-    return spent
 
 
 @dataclass(frozen=True)

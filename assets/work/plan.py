@@ -48,8 +48,9 @@ class Plan:
         id: The same for all shards of a plan.
         run: That made it.
         counts: What the comparison found, see `Counts`; besides how many records were `rejected`,
-            whether the `whole` source was read, and the digest of its `contents`. Earlier versions
-            did not note those.
+            whether the `whole` source was read, the digest of its `contents`, a name of the
+            `settings` it was compared by, and where it is of `some` records, which. Earlier
+            versions did not note those.
         shards: In how many it is divided, which have all of its parts then.
         shard: Which of them this is, or `SHARED`.
     """
@@ -67,6 +68,12 @@ class Plan:
     @property
     def lane(self) -> Lane:
         return Lane(self.pipeline, self.space.id, self.shard, self.place)
+
+    @property
+    def ids(self) -> list[Any] | None:
+        """Of the records that were compared; None where it is of the source, not of some alone."""
+        some = self.counts.get("some")
+        return None if some is None else [decode(each) for each in some["ids"]]
 
     def of_kind(self, *kinds: PartKind) -> list[PlannedPart]:
         return [part for part in self.parts if part.kind in kinds]
@@ -89,6 +96,9 @@ class PlanWriter:
         run: That makes it, and will read it.
         space: That of the lane.
         shards: In how many it is divided.
+
+    Attributes:
+        parts: What was written, by shard; of None where there are none.
     """
 
     def __init__(
@@ -103,15 +113,15 @@ class PlanWriter:
         self._plans = store.plans
         self._lane, self._run, self._space = lane, run, space
         self._id = version_name()
-        self._parts: dict[int | None, list[PlannedPart]] = {None: []}
+        self.parts: dict[int | None, list[PlannedPart]] = {None: []}
         if shards > 1:
-            self._parts |= {shard: [] for shard in (SHARED, *range(shards))}
+            self.parts |= {shard: [] for shard in (SHARED, *range(shards))}
         self._shards = shards
 
     def add(self, part: Part, shard: int = 0) -> None:
         """Write a part, of a shard where there are several."""
         of = shard if self._shards > 1 else None
-        parts = self._parts[of]
+        parts = self.parts[of]
         name = f"{len(parts):06d}" if of is None else f"{_named(of)}-{len(parts):06d}"
         rows = [
             (encode(chunk.id), encode(chunk.source_id), chunk.text, chunk.text_hash,
@@ -128,7 +138,7 @@ class PlanWriter:
         """How many parts each shard has, by its name; empty where there are none."""
         return {
             shard_name(shard, self._shards): len(parts)
-            for shard, parts in self._parts.items()
+            for shard, parts in self.parts.items()
             if shard is not None and shard != SHARED
         }
 
@@ -147,7 +157,7 @@ class PlanWriter:
         """
         whole = self._plan(None, counts)
         # What a run may spend is for the whole plan: each shard has its share of it.
-        parts = [part for parts in self._parts.values() for part in parts if part.kind == "embed"]
+        parts = [part for parts in self.parts.values() for part in parts if part.kind == "embed"]
         tokens = {"tokens_of_all": sum(part.tokens for part in parts)}
         counted = {SHARED: tokens} | {n: {**each, **tokens} for n, each in enumerate(of_shards)}
         self._plans.finish(
@@ -157,7 +167,7 @@ class PlanWriter:
             run=self._run,
             shards={
                 shard: self._manifest(self._plan(shard, counted[shard]))
-                for shard in self._parts
+                for shard in self.parts
                 if shard is not None
             },
             finished=finished,
@@ -166,7 +176,7 @@ class PlanWriter:
 
     def _plan(self, shard: int | None, counts: dict[str, Any]) -> Plan:
         pipeline, place = self._lane.pipeline, self._lane.place
-        parts, shards = self._parts[shard], self._shards
+        parts, shards = self.parts[shard], self._shards
         return Plan(self._id, pipeline, self._run, self._space, counts, parts, shard, place, shards)
 
     def _manifest(self, plan: Plan) -> dict[str, Any]:

@@ -304,7 +304,40 @@ class Planner(Generic[S]):
         # Every stored chunk was met in the source: no need to read all ids.
         if self._matched >= stored_count:
             return
-        for window in windows(stored_ids(), self._window):
+        self._plan_deletions(stored_ids())
+        deleted = self.counts.deleted  # of the whole, before any shard deletes
+        if deleted > max_fraction * stored_count:
+            raise _too_many(deleted, stored_count, max_fraction)
+
+    def vanished_of(
+        self,
+        stored_ids: Iterable[tuple[Any, Any]],
+        stored_count: Callable[[], int],
+        *,
+        deleted_before: int,
+        max_fraction: float,
+    ) -> None:
+        """As `vanished`, where only some documents of the source were read.
+
+        Args:
+            stored_ids: Every stored chunk's id and its source document's, of those documents.
+            stored_count: Tells how many chunks are stored; asked only where some are gone.
+            deleted_before: How many have gone since the whole source was compared: many small
+                steps may not come to what one may not.
+            max_fraction: As of `vanished`.
+
+        Raises:
+            SourceError: As `vanished`.
+        """
+        self._plan_deletions(stored_ids)
+        if not self.counts.deleted:
+            return
+        deleted, stored = self.counts.deleted + deleted_before, stored_count() + deleted_before
+        if deleted > max_fraction * stored:
+            raise _too_many(deleted, stored, max_fraction, since=bool(deleted_before))
+
+    def _plan_deletions(self, stored_ids: Iterable[tuple[Any, Any]]) -> None:
+        for window in windows(stored_ids, self._window):
             pairs = {key(chunk_id): (chunk_id, source_id) for chunk_id, source_id in window}
             met = self._met("seen", pairs)
             gone = [pair for name, pair in pairs.items() if name not in met]
@@ -321,14 +354,6 @@ class Planner(Generic[S]):
                 "(shard, kind, size, text_hash, id, source_id, fields_hash, text, fields) "
                 "VALUES (?2, 'delete', 0, '', ?1, ?1, '', '', '{}')",
                 [(encode(chunk_id), self._shard(source_id)) for chunk_id, source_id in gone],
-            )
-        # Of the whole, before any shard deletes.
-        deleted = self.counts.deleted
-        if deleted > max_fraction * stored_count:
-            raise SourceError(
-                f"{deleted:,} of {stored_count:,} stored chunks are not in the source "
-                f"any more, which is over {max_fraction:.0%}: nothing is deleted or embedded; if "
-                "they are really gone, run once with `vector_store: {config: {allow_delete: true}}`"
             )
 
     def _met(self, table: str, keys: Iterable[str]) -> set[str]:
@@ -556,3 +581,12 @@ def _windows_of_tokens(
         held += row[0]
     if window:
         yield window
+
+
+def _too_many(deleted: int, stored: int, fraction: float, *, since: bool = False) -> SourceError:
+    when = ", counted since it was last read to its end" if since else ""
+    return SourceError(
+        f"{deleted:,} of {stored:,} stored chunks are not in the source any more{when}, which is "
+        f"over {fraction:.0%}: nothing is deleted or embedded; if they are really gone, run once "
+        "with `vector_store: {config: {allow_delete: true}}`"
+    )

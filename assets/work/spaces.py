@@ -3,6 +3,7 @@
 from dataclasses import replace
 from typing import Any
 
+from assets.work.changed import documents
 from assets.work.opened import Opened
 from resources.core.errors import ConfigurationError
 from resources.core.moment import now
@@ -54,17 +55,18 @@ def complete(o: Opened, indexed: int) -> SpaceEntry:
     Returns:
         The entry as it is noted.
     """
-    counts = o.plan.counts
     stored = o.store.count()
+    o.registry.plans.note_done(o.lease, o.lane, "indexed", o.plan.id)
     held = o.registry.quarantine.count(o.lane, "provider", "store")
+    chunks, missing = _chunks(o, stored, indexed, held)
     bytes_each = o.store.format.bytes_each(o.space.dimensions)
     found: dict[str, Any] = {
         "run": o.run,
         "vectors": stored,
         "bytes": stored * bytes_each,
-        "chunks": counts["source"],
+        "chunks": chunks,
         "quarantined": held,
-        "missing": max(0, counts["source"] - min(stored, indexed) - held),
+        "missing": missing,
     }
     if members.family(o.embedder):
         found["models"] = o.store.models(o.space.id)
@@ -85,6 +87,26 @@ def complete(o: Opened, indexed: int) -> SpaceEntry:
     raise ConfigurationError(
         f"the spaces of {o.name} are changed by others all the time: run it again"
     )
+
+
+def _chunks(o: Opened, stored: int, indexed: int, held: int) -> tuple[int, int]:
+    """Chunks of the source, and how many of them have neither a vector nor a reason for none."""
+    plan = o.plan
+    if plan.ids is None:
+        chunks = plan.counts["source"]
+        return chunks, max(0, chunks - min(stored, indexed) - held)
+    # Of the others all had one before.
+    missing = max(0, stored - indexed) + missing_of(o)[0]
+    return min(stored, indexed) + held + missing, missing
+
+
+def missing_of(o: Opened) -> tuple[int, int, int]:
+    """Of a plan of some records: chunks that lack a vector, that have one, and in quarantine."""
+    of = documents(o, o.plan)
+    assert of is not None
+    there = sum(1 for _ in o.store.ids_of(of.ids))
+    held = o.registry.quarantine.count_of(o.lane, of, "provider", "store")
+    return max(0, o.plan.counts["source"] - there - held), there, held
 
 
 def _noted(o: Opened, record: PipelineRecord, entry: SpaceEntry) -> bool:

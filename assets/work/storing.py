@@ -8,6 +8,7 @@ from typing import TypeVar
 
 import numpy as np
 
+from assets.work.changed import documents
 from assets.work.comparing import set_aside
 from assets.work.opened import Opened
 from assets.work.plan import Plan, PlannedPart, read_chunks, read_texts
@@ -62,7 +63,8 @@ class Stored:
         clipped: Values cut off at the ends of int8; None where nothing is stored as int8.
         removed: Old batches that nothing needs any more; None where all are kept.
         total: Vectors in the store now.
-        of_shard: Chunks of this shard that have their vector there; None without shards.
+        of_shard: Chunks of this shard that have their vector there; None without shards; `of_some`
+            records alone, where only those were compared.
         spaces: What they are: space (None if the registry has lost it), its id, vectors.
         formats: What this corpus would be in other formats, on a sample of it.
         quarantined: How many entries the quarantine is left with, by their reason.
@@ -82,6 +84,7 @@ class Stored:
     formats: Sequence[FormatQuality]
     quarantined: Mapping[str, int]
     of_shard: int | None = None
+    of_some: bool = False
 
 
 def store(o: Opened) -> Stored:
@@ -107,7 +110,7 @@ def store(o: Opened) -> Stored:
     sharded = o.shard is not None
     aside = [set_aside(chunk, place, why, sharded=sharded) for chunk, why in writer.aside]
     registry.quarantine.add(o.lane, o.run, aside, stage="store")
-    registry.quarantine.release_stored(o.lane, o.run, o.shards)
+    registry.quarantine.release_stored(o.lane, o.run, o.shards, of=documents(o, plan))
     if written.changes:
         registry.stores.record(
             vectors.key, o.lease, space_id=plan.space.id, stored_as=str(vectors.format)
@@ -121,6 +124,7 @@ def store(o: Opened) -> Stored:
             removed = remove_old_batches(
                 keep_days, batches=batches, client=o.client, registry=registry
             )
+    registry.plans.note_done(o.lease, o.lane, "stored", plan.id)
     return Stored(
         plan=plan.id,
         written=written,
@@ -139,6 +143,7 @@ def store(o: Opened) -> Stored:
         formats=_formats(plan, batches, vectors, o.search_index.similarity),
         quarantined=registry.quarantine.reasons(o.lane),
         of_shard=_of_shard(plan, written, len(aside)) if sharded else None,
+        of_some=plan.ids is not None,
     )
 
 

@@ -10,10 +10,10 @@ import typer
 from pipelines.cli.options import AsJson, sentences
 from pipelines.cli.terminal import Column, Listing, print_json
 from pipelines.framework.console import say
-from resources.core.vectors import Dtype
 
 if TYPE_CHECKING:
     from pipelines.operations.estimate import Estimated
+    from resources.core.vectors import Dtype
 
 
 class DtypeChoice(StrEnum):
@@ -81,7 +81,7 @@ def estimate(
             rate = measured(find_model(model), tokens / chunks)
         found = estimated(
             Corpus(
-                documents, tokens, model, dimensions, cast(Dtype, dtype.value), chunks, shards,
+                documents, tokens, model, dimensions, cast("Dtype", dtype.value), chunks, shards,
                 machines, requests_per_minute, tokens_per_minute, rate,
             )
         )  # fmt: skip

@@ -38,6 +38,7 @@ from pipelines.framework.executors import executor
 from pipelines.framework.overruling import Overruled, overruled
 from pipelines.framework.run_config import build_resources, resource_values, text_of
 from pipelines.framework.scheduling import automation, build_jobs, timed
+from pipelines.framework.sensing.sensor import change_sensors
 from pipelines.framework.sharding import build_sensors
 from resources.core.errors import ConfigurationError
 from resources.evaluation.resource import EvaluationResource
@@ -89,6 +90,8 @@ class EmbeddingPipeline:
             `evaluation` chooses queries.
         shards: In how many pieces, by document, texts are embedded and stored: more than one is a
             partition each, in runs of their own (see `pipelines.framework.sharding`).
+        on_change: Run when the source changes, by a sensor: over just the documents that changed,
+            where it is a collection of a replica set; switched on as `schedule_status` says.
 
     Raises:
         ConfigurationError: Dagster takes no such owner, tag or key; it is kept for no time, or in
@@ -108,6 +111,7 @@ class EmbeddingPipeline:
     deps: Sequence[Dependency] = ()
     evaluation_schedule: str | None = None
     shards: int = 1
+    on_change: bool = False
 
     def __post_init__(self) -> None:
         if self.keep_runs_days is not None and self.keep_runs_days <= 0:
@@ -213,6 +217,7 @@ class EmbeddingPipeline:
             sensors=[
                 *automation(self),
                 *build_sensors(self, jobs),
+                *change_sensors(self, resource_prefix, values, resources, jobs[0]),
                 *alerting(self.name, resources["alerts"]),
             ],
             resources={resource_prefix + key: value for key, value in resources.items()},

@@ -9,6 +9,7 @@ whatever a run config leaves out from the class, not from the instance it was gi
 import copy
 import functools
 import pickle
+import threading
 import typing
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -30,7 +31,7 @@ CONFIGS = CODE_ROOT / "configs"
 DEFINED = (
     "name", "configs", "schedule", "timezone", "schedule_status", "schedule_configs",
     "automation_condition", "keep_runs_days", "owners", "tags", "deps", "evaluation_schedule",
-    "shards",
+    "shards", "on_change",
 )  # fmt: skip
 """What only a pipeline's module can say."""
 
@@ -359,7 +360,12 @@ def _parsed(text: str) -> Any:
 def _resource(cls: type[ConfigurableResource], pickled: bytes) -> ConfigurableResource:
     # Pipelines of one location mostly share their deployment, model and batch store; each resource
     # that need not be made saves some 10 ms of Dagster's inferring its schema.
-    return with_defaults(cls, pickle.loads(pickled))()
+    with _one_at_a_time:
+        return with_defaults(cls, pickle.loads(pickled))()
+
+
+_one_at_a_time = threading.Lock()
+"""Classes are made from shared ones, whose schemas Pydantic builds when they are first asked for."""
 
 
 def build_resources(

@@ -26,12 +26,12 @@ from resources.core.private import make_private
 
 PRUNED_AFTER = timedelta(hours=1)
 _TEMPORARY = ".tmp"
-_VERSION = re.compile(r"\d{8}T\d{6}-[0-9a-f]{6}")
+_VERSION = re.compile(r"\d{8}T\d{6}(\d{6})?-[0-9a-f]{6}")
 
 
 def version_name(at: datetime | None = None) -> str:
-    """A new name for a plan or an index, which sorts by time."""
-    return f"{at or datetime.now(UTC):%Y%m%dT%H%M%S}-{secrets.token_hex(3)}"
+    """A new name for a plan or an index, which sorts by time: after older ones of whole seconds."""
+    return f"{at or datetime.now(UTC):%Y%m%dT%H%M%S%f}-{secrets.token_hex(3)}"
 
 
 class MissingFile(BatchStoreError):

@@ -13,6 +13,8 @@ from bson.objectid import ObjectId
 
 from resources.core.keys import key
 
+_CHUNK = re.compile(r"(.*[#:])[0-9a-f]{16}(?:-[0-9]+)?(?:@[^@]*)?", re.DOTALL)
+"""With the place of a space behind, where chunks of several spaces are apart."""
 _LIKE_AN_OBJECT_ID = re.compile("[0-9a-f]{24}")
 
 
@@ -25,12 +27,19 @@ def chunk_id(source_id: Any, text_hash: str, number: int) -> str:
         number: 1 for the first chunk of this text in the document, 2 for the second.
     """
     repeat = f"-{number}" if number > 1 else ""
-    return f"{_name(source_id)}{text_hash[:16]}{repeat}"
+    return f"{start(source_id)}{text_hash[:16]}{repeat}"
 
 
-def _name(source_id: Any) -> str:
+def start(source_id: Any) -> str:
+    """What the ids of all chunks of a document begin with, and of no other's."""
     if isinstance(source_id, ObjectId):
         return f"{source_id}#"
     if isinstance(source_id, str) and not _LIKE_AN_OBJECT_ID.fullmatch(source_id):
         return f"{source_id}#"
     return f"{key(source_id)}:"
+
+
+def start_of(chunk: Any) -> str | None:
+    """What the id of a chunk begins with, as `start` gives it; None of what is none."""
+    found = _CHUNK.fullmatch(chunk) if isinstance(chunk, str) else None
+    return found and found[1]

@@ -1,4 +1,4 @@
-"""Which plan of a lane is the newest, and where it was written: `embedding_plans`.
+"""Which plan of a lane is the newest, where it was written, what is done of it: `embedding_plans`.
 
 The plan itself lies in the batch store. Whoever carries it out may be another machine, whose batch
 store, by its settings the same, is a folder of its own: only who can tell it from the deployment,
@@ -6,8 +6,10 @@ which is one for all, does not take an old plan for the newest, or none for noth
 """
 
 import socket
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Any, Literal
 
 from pymongo.database import Database
 
@@ -15,6 +17,8 @@ from resources.core.errors import BatchStoreError
 from resources.core.lane import Lane
 from resources.core.moment import now
 from resources.mongodb.lease import Lease
+
+Step = Literal["stored", "indexed"]
 
 
 @dataclass(frozen=True)
@@ -48,7 +52,25 @@ class WrittenPlans:
             LeaseError: It is held no more.
         """
         found = WrittenPlan(plan, run, socket.gethostname(), url, now())
-        lease.put(self._plans, _key(lane), vars(found))
+        lease.put(self._plans, lane.name, {**vars(found), "done": {}})
+
+    def note_done(self, lease: Lease, lane: Lane, step: Step, plan: str) -> None:
+        """Note that a step has done its part of a plan, of which each shard is one.
+
+        Raises:
+            LeaseError: The lane is held no more.
+        """
+        lease.put(self._plans, lane.name, {f"done.{_part(step, lane.shard)}": plan})
+
+    def carried_out(self, lane: Lane, plan: str, shards: int) -> bool:
+        """Whether it is the newest plan, and all that it asks for is stored and indexed."""
+        found = self._plans.find_one({"_id": lane.name, "plan": plan})
+        return found is not None and _done(found, shards)
+
+    def unfinished(self, lane: Lane, shards: int) -> bool:
+        """Whether there is a newest plan of which something is not stored, or not indexed."""
+        found = self._plans.find_one({"_id": lane.name, "plan": {"$exists": True}})
+        return found is not None and not _done(found, shards)
 
     def check(self, lane: Lane, newest: str | None, url: str) -> None:
         """Refuse to go by a plan that is not the newest, or by none where there is one.
@@ -61,7 +83,7 @@ class WrittenPlans:
         Raises:
             BatchStoreError: A newer one was written, which cannot be read here.
         """
-        found = self._plans.find_one({"_id": _key(lane)})
+        found = self._plans.find_one({"_id": lane.name, "plan": {"$exists": True}})
         if found is None or (newest is not None and newest >= found["plan"]):
             return
         here, host = socket.gethostname(), found["host"]
@@ -76,5 +98,11 @@ class WrittenPlans:
         )
 
 
-def _key(lane: Lane) -> str:
-    return lane.name if lane.shard is None else f"{lane.name}/{lane.shard}"
+def _done(found: Mapping[str, Any], shards: int) -> bool:
+    stored = [_part("stored", n) for n in (range(shards) if shards > 1 else [None])]
+    done = found.get("done", {})
+    return all(done.get(part) == found["plan"] for part in [*stored, _part("indexed", None)])
+
+
+def _part(step: Step, shard: int | None) -> str:
+    return step if shard is None else f"{step}-{shard}"

@@ -7,7 +7,7 @@ the refusals of another space.
 
 import hashlib
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, Literal
@@ -15,6 +15,7 @@ from typing import Any, Literal
 from pymongo import UpdateOne
 from pymongo.collection import Collection
 
+from resources.core import chunk_ids
 from resources.core.chunks import Chunk
 from resources.core.keys import candidates, key
 from resources.core.lane import Lane
@@ -49,6 +50,19 @@ class Quarantined:
     first_seen: datetime
     last_seen: datetime
     space: str = ""
+
+
+@dataclass(frozen=True)
+class Documents:
+    """Some documents of the source.
+
+    Attributes:
+        ids: Theirs.
+        cut: Their chunks have ids of their own.
+    """
+
+    ids: Sequence[Any]
+    cut: bool
 
 
 class Quarantine:
@@ -210,7 +224,9 @@ class Quarantine:
             self._entries.bulk_write(writes, ordered=False)
         return {text for text, row in known.items() if "again_at" not in row}
 
-    def release_healed(self, lane: Lane, run: str, scope: str = "") -> int:
+    def release_healed(
+        self, lane: Lane, run: str, scope: str = "", *, of: Documents | None = None
+    ) -> int:
         """Drop entries that a complete scan of the source by `run` did not meet again.
 
         Those of MongoDB stay until the run has tried to write them: see `release_stored`.
@@ -219,21 +235,54 @@ class Quarantine:
             lane: Whose entries.
             run: That has read the source.
             scope: What the provider's refusals hold for, where entries tell of nothing else.
+            of: Only those of these source documents, which alone were read.
         """
         gone = {**_of(lane, scope), "run": {"$ne": run}, "stage": {"$ne": "store"}}
-        return self._entries.delete_many(gone).deleted_count
+        return self._release(gone, of)
 
-    def release_stored(self, lane: Lane, run: str, shards: int = 1) -> int:
+    def release_stored(
+        self, lane: Lane, run: str, shards: int = 1, *, of: Documents | None = None
+    ) -> int:
         """Drop entries of MongoDB that a run which has written everything did not meet again.
 
         Of a shard, its own: those whose slot tells it, and which tell none are the first shard's.
+
+        Args:
+            lane: Whose entries.
+            run: That has written.
+            shards: How many there are.
+            of: Only those of these source documents, which alone were read.
         """
         gone: dict[str, Any] = {**_of(lane), "run": {"$ne": run}, "stage": "store"}
         if lane.shard is not None:
             own = [{"slot": {"$mod": [shards, lane.shard]}}]
             own += [{"slot": None}] if lane.shard == 0 else []
             gone = {"$and": [gone, {"$or": own}]}
-        return self._entries.delete_many(gone).deleted_count
+        return self._release(gone, of)
+
+    def _release(self, gone: Mapping[str, Any], of: Documents | None) -> int:
+        if of is None:
+            return self._entries.delete_many(gone).deleted_count
+        names = self._of_documents(gone, of)
+        found = (
+            self._entries.delete_many({**gone, "_id": {"$in": part}})
+            for part in windows(names, _TEXTS)
+        )
+        return sum(each.deleted_count for each in found)
+
+    def count_of(self, lane: Lane, documents: Documents, *stages: Stage) -> int:
+        """Entries of a lane that are of some source documents, or of chunks of theirs."""
+        wanted = {**_of(lane), "stage": {"$in": list(stages)}}
+        return sum(1 for _ in self._of_documents(wanted, documents))
+
+    def _of_documents(self, wanted: Mapping[str, Any], documents: Documents) -> Iterator[str]:
+        """Names of entries; an entry of a chunk has no more of its document than the chunk's id."""
+        whole = {key(each) for each in documents.ids}
+        cut = set(map(chunk_ids.start, documents.ids)) if documents.cut else set()
+        for row in self._entries.find(wanted, {"id": 1}):
+            found = row["id"]
+            if found is not None and (key(found) in whole or chunk_ids.start_of(found) in cut):
+                yield row["_id"]
 
     def heal(self, lane: Lane, scope: str, text_hashes: Sequence[str]) -> int:
         """Drop entries of texts that have a vector now."""
@@ -294,6 +343,13 @@ class Quarantine:
         if runs is not None:
             wanted["run"] = {"$in": list(runs)}
         return self._entries.count_documents({**_of(whose), **wanted, **_because(reason)})
+
+    def due(self, pipeline: str) -> int:
+        """Entries whose texts the next run asks the provider for again."""
+        asked = {"stage": "provider", "space": {"$in": ["", None]}}
+        return self._entries.count_documents(
+            {"pipeline": pipeline, "$or": [asked, {"again_at": {"$lte": now()}}]}
+        )
 
     def reasons(self, whose: Lane | str) -> dict[str, int]:
         """How many entries there are of each reason, the most frequent first."""

@@ -55,6 +55,10 @@ class Registry:
         self.ledger.prepare()
         self.evaluations.prepare()
 
+    def jobs_under_way(self, pipeline: str) -> int:
+        """Batch jobs of a pipeline whose results are to be fetched."""
+        return self._jobs.count_documents({"pipeline": pipeline})
+
     def jobs(self, lane: Lane, run: str, written: Callable[[str], bool]) -> LaneJobs:
         """A lane's batch jobs; `written` tells whether the batch store has a batch."""
         return LaneJobs(self._jobs, lane, run, written)

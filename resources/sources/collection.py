@@ -1,7 +1,7 @@
 """Documents of a MongoDB collection."""
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Literal
 
 import pymongo
@@ -10,6 +10,7 @@ from bson.codec_options import CodecOptions, DatetimeConversion
 from pydantic import Field, field_validator
 from pymongo.collection import Collection
 from pymongo.errors import OperationFailure
+from pymongo.read_preferences import ReadPreference
 
 from resources.core.config import StrictConfig
 from resources.core.errors import SourceError
@@ -51,11 +52,25 @@ class CollectionOrigin(StrictConfig):
         return f"{self.database}.{self.collection}"
 
     def records(
-        self, shape: RecordShape, client: pymongo.MongoClient, limit: int | None
+        self,
+        shape: RecordShape,
+        client: pymongo.MongoClient,
+        limit: int | None,
+        ids: Sequence[Any] | None = None,
     ) -> Iterator[SourceDocument | RejectedRecord]:
-        collection = self._tolerant(client)
+        """Streams the collection.
+
+        Args:
+            shape: What of a record is read.
+            client: Of the deployment.
+            limit: At most so many.
+            ids: Only these records, as far as they pass the filter.
+        """
+        collection = self.as_it_came(client)
+        if ids is not None:  # who names them knows of a change, which others may not have yet
+            collection = collection.with_options(read_preference=ReadPreference.PRIMARY)
         cursor = collection.find(
-            bson_value(self.filter),
+            self._query(shape.id_field, ids),
             # Only what is used travels, never the vectors of documents embedded before.
             dict.fromkeys(without_nested(shape.fields), 1),
             batch_size=self.batch_size,
@@ -70,8 +85,16 @@ class CollectionOrigin(StrictConfig):
                     where += f" (_id {record.get('_id')!r})"
                 yield shape.document(record, where, is_bson=True)
         # Asked last, and only then: a user who may read need not be allowed to list collections.
-        if not found:
+        if not found and (ids is None or collection.find_one({}, {"_id": 1}) is None):
             self._check_exists(client)
+
+    def _query(self, id_field: str, ids: Sequence[Any] | None) -> dict[str, Any]:
+        query: dict[str, Any] = bson_value(self.filter)
+        if ids is None:
+            return query
+        named = {id_field: {"$in": list(ids)}}
+        # Some operators of a filter may stand only at its top.
+        return {**query, **named} if id_field not in query else {"$and": [query, named]}
 
     def kind_of(self, client: pymongo.MongoClient) -> Kind:
         """What the server says it is; only the `_id`s of a collection are unique.
@@ -106,7 +129,8 @@ class CollectionOrigin(StrictConfig):
         with client[self.database].list_collections(filter={"name": name}) as listed:
             return next(iter(listed), None)
 
-    def _tolerant(self, client: pymongo.MongoClient) -> Collection:
+    def as_it_came(self, client: pymongo.MongoClient) -> Collection:
+        """The collection, of which every value is read as it is stored."""
         # By default PyMongo ends the whole read at the first date beyond the year 9999 or string
         # that is not UTF-8. So decoded, such a date is kept, and such a string is rejected by us.
         # Whatever the client's URI says of UUIDs: a binary keeps its subtype and its bytes.

@@ -27,10 +27,10 @@ def depends_on(query: Mapping[str, Any], path: str) -> bool:
 
 def looked_at(query: Mapping[str, Any]) -> Iterator[str]:
     """Paths that a query looks at, without places in lists; `ANYTHING` where it cannot be told."""
-    return map(_without_positions, paths_of(query))
+    return map(without_positions, paths_of(query))
 
 
-def _without_positions(path: str) -> str:
+def without_positions(path: str) -> str:
     """`a.0.b` of a list is `a.b` of its elements."""
     parts = path.split(".")
     return ".".join([parts[0], *(part for part in parts[1:] if not part.isdigit())])

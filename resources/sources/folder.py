@@ -1,7 +1,7 @@
 """Text files of a folder, each one document."""
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any, Literal
 
 from fsspec.spec import AbstractFileSystem
@@ -58,25 +58,38 @@ class FolderOrigin(StrictConfig):
 
     def records(self, shape: RecordShape) -> Iterator[SourceDocument | RejectedRecord]:
         filesystem, root = find_folder(self.path)
-        for path, size in self._matching(filesystem, root):
-            yield _of_file(FoundFile(filesystem, f"{root.rstrip('/')}/{path}"), path, size, shape)
+        for path, info in self._matching(filesystem, root):
+            file = FoundFile(filesystem, f"{root.rstrip('/')}/{path}")
+            yield _of_file(file, path, info.get("size") or 0, shape)
 
-    def _matching(self, filesystem: AbstractFileSystem, root: str) -> list[tuple[str, int]]:
+    def listed(self) -> list[tuple[str, Mapping[str, Any]]]:
+        """The files, and what their file system says of each now.
+
+        Raises:
+            SourceError: There are none, or they cannot be listed.
+        """
+        filesystem, root = find_folder(self.path)
+        filesystem.invalidate_cache()
+        return self._matching(filesystem, root)
+
+    def _matching(
+        self, filesystem: AbstractFileSystem, root: str
+    ) -> list[tuple[str, Mapping[str, Any]]]:
         globs = [re.compile(glob_translate(pattern)) for pattern in self.patterns]
         try:
             listed: Any = filesystem.find(root, detail=True)
         except UNREADABLE as error:
             raise SourceError(f"{shown(self.path)} cannot be listed: {cause(error)}") from error
-        sizes = {
-            name[len(root) :].lstrip("/"): info.get("size") or 0
+        files: dict[str, Mapping[str, Any]] = {
+            name[len(root) :].lstrip("/"): info
             for name, info in listed.items()
             if info["type"] == "file"
         }
-        found = sorted(
-            (path, size)
-            for path, size in sizes.items()
+        found = [
+            (path, files[path])
+            for path in sorted(files)
             if not re.search(r"(^|/)\.", path) and any(glob.match(path) for glob in globs)
-        )
+        ]
         if not found:
             raise SourceError(f"no file in {shown(self.path)} matches {', '.join(self.patterns)}")
         return found

@@ -1,12 +1,10 @@
 """Single records of a source, found by their ids."""
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import pymongo
-from bson import json_util
 
 from resources.core.keys import key
 from resources.sources.collection import CollectionOrigin
@@ -54,13 +52,8 @@ def look_up(
     found: dict[str, SourceDocument | RejectedRecord] = {}
     origin, limit = source.origin, source.limit
     by_id = isinstance(origin, CollectionOrigin)
-    if isinstance(origin, CollectionOrigin):
-        named = {source.id_field: {"$in": json.loads(json_util.dumps(list(ids), json_options=_ID))}}
-        parts = [origin.filter, named] if origin.filter else [named]
-        origin = origin.model_copy(update={"filter": {"$and": parts}})
-        source = source.model_copy(update={"origin": origin, "limit": None})
     seen, ended = 0, True
-    for record in source.read(client):
+    for record in source.read(client, list(ids) if by_id else None):
         if not by_id and seen == streamed:
             ended = False
             break
@@ -71,6 +64,3 @@ def look_up(
                 break
     whole = ended and (by_id or limit is None or seen < limit)
     return LookedUp(found, whole, seen)
-
-
-_ID = json_util.JSONOptions(json_mode=json_util.JSONMode.CANONICAL)

@@ -3,11 +3,13 @@
 from collections.abc import Generator, Iterator, Sequence
 from contextlib import closing
 from itertools import islice
+from typing import Any
 
 import pymongo
 from pydantic import Field, field_validator, model_validator
 
 from resources.core.config import StrictResource
+from resources.sources.changes import Changes
 from resources.sources.chunking import PLACE_FIELD, Chunking, NoChunking
 from resources.sources.collection import CollectionOrigin
 from resources.sources.csv_files import CsvOrigin
@@ -60,6 +62,11 @@ class SourceResource(StrictResource):
         "code.",
     )
     limit: int | None = Field(default=None, ge=1, description="Read at most this many records.")
+    changes: Changes = Field(
+        default=Changes(),
+        description="Records that a run compares alone; for the config of one run, such as the "
+        "sensor's.",
+    )
 
     @field_validator("id_field")
     @classmethod
@@ -94,6 +101,21 @@ class SourceResource(StrictResource):
             )
         return self
 
+    @model_validator(mode="after")
+    def _changes_are_of_a_collection(self) -> "SourceResource":
+        if self.changes.ids and not self.by_id:
+            raise ValueError(
+                "changes.ids: only records of a collection that are known by their `_id`, without "
+                "a `limit`, can be compared alone: leave `changes` out"
+            )
+        return self
+
+    @property
+    def by_id(self) -> bool:
+        """Whether single records can be told to be there, or not, by the ids of documents."""
+        collection = isinstance(self.origin, CollectionOrigin)
+        return collection and self.id_field == "_id" and self.limit is None
+
     @property
     def needs_mongodb(self) -> bool:
         """Whether `read` needs a client."""
@@ -103,11 +125,18 @@ class SourceResource(StrictResource):
         """Where a record has its text."""
         return parse_text(self.text, self.join)
 
-    def read(self, client: pymongo.MongoClient | None) -> Iterator[SourceDocument | RejectedRecord]:
-        """Streams the source; files and cursors are closed when the iterator is."""
+    def read(
+        self, client: pymongo.MongoClient | None, ids: Sequence[Any] | None = None
+    ) -> Iterator[SourceDocument | RejectedRecord]:
+        """Streams the source; files and cursors are closed when the iterator is.
+
+        Args:
+            client: Where the source is a collection.
+            ids: Only these records of a collection, as far as they are of the source.
+        """
         shape = RecordShape(self.id_field, self.text_shape(), tuple(self.carry))
-        with closing(self._records(client, shape)) as records:
-            yield from islice(records, self.limit)
+        with closing(self._records(client, shape, ids)) as records:
+            yield from islice(records, None if ids is not None else self.limit)
 
     def read_many(
         self,
@@ -123,14 +152,20 @@ class SourceResource(StrictResource):
                 yield record
 
     def _records(
-        self, client: pymongo.MongoClient | None, shape: RecordShape
+        self,
+        client: pymongo.MongoClient | None,
+        shape: RecordShape,
+        ids: Sequence[Any] | None = None,
     ) -> Generator[SourceDocument | RejectedRecord, None, None]:
         if not isinstance(self.origin, CollectionOrigin):
+            if ids is not None:
+                raise ValueError("only records of a collection are found by their ids")
             yield from self.origin.records(shape)
         elif client is None:
             raise ValueError("a collection is read through a client")
         else:
-            yield from self.origin.records(shape, client, self.limit)
+            limit = None if ids is not None else self.limit
+            yield from self.origin.records(shape, client, limit, ids)
 
     def describe(self) -> str:
         """The source in a few words: `jsonl configs/quickstart.jsonl`."""

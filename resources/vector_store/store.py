@@ -327,6 +327,14 @@ class VectorStore:
             mine = made.get("pipeline") == self.pipeline
             yield made["space"], found.get(SOURCE_FIELD, found["_id"]), mine
 
+    def ids_of(self, documents: Sequence[Any]) -> Iterator[tuple[Any, Any]]:
+        """As `ids`, of some source documents."""
+        by = SOURCE_FIELD if self.chunker and not self.in_place else "_id"
+        wanted = {"_id": 1} if self.in_place else {"_id": 1, SOURCE_FIELD: 1}
+        mine = {by: {"$in": list(documents)}, **self.mine}
+        for found in self.collection.find(mine, wanted):
+            yield found["_id"], found.get(SOURCE_FIELD, found["_id"])
+
     def count(self) -> int:
         """Chunks of this pipeline that have a vector."""
         return self.collection.count_documents(self.mine)

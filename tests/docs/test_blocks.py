@@ -27,6 +27,7 @@ THEIRS = ("yours", "acme_embeddings")
 """Packages of the reader's own."""
 
 NO_SETTINGS = {
+    "run_monitoring": "of dagster.yaml",
     "chunk": "a field that a chunk carries",
     "working_directory": "of workspace.yaml",
     "pre_filter": "LangChain's",

@@ -326,7 +326,7 @@ def test_what_a_killed_run_did_not_come_to_note_is_noted(bench: Bench):
 class Opening:
     """Stands for the embedder's resource; keeps what a provider is opened with."""
 
-    max_tokens = max_cost_usd = None
+    max_tokens = max_cost_usd = quota = None
     truncates = True
 
     def __init__(self) -> None:

@@ -48,6 +48,8 @@ def shops(
 
 
 TIMES = {"seconds", "requests", "retries", "run", "pipeline", "notes", "name"}
+# How often a server is asked whether it is the text that is bad depends on what else is under way.
+TIMES |= {"tokens", "cost_usd"}
 
 
 def told(outcome: RunOutcome) -> dict[str, Any]:

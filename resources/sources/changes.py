@@ -1,0 +1,50 @@
+"""Which records a run compares alone: those that a change stream has told of."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from pydantic import Field, field_validator
+
+from resources.core.config import StrictConfig
+from resources.core.keys import decode, encode, key
+
+MAX_IDS = 2_000
+MAX_BYTES = 100_000
+"""Of the ids of one run, which stand in its config: of more the whole source is compared."""
+
+
+class Changes(StrictConfig):
+    """Records of a collection, by their ids."""
+
+    ids: list[str] = Field(
+        default=[],
+        max_length=MAX_IDS,
+        description="Ids of documents, each as JSON or Extended JSON; the run reads and compares "
+        "these alone. None: all.",
+    )
+
+    @field_validator("ids")
+    @classmethod
+    def _readable(cls, value: list[str]) -> list[str]:
+        for each in value:
+            try:
+                decode(each)
+            except Exception:  # whatever BSON and JSON say of what is neither
+                raise ValueError(
+                    f'ids: {each!r} is no id as JSON, such as "a text", 5 or {{"$oid": …}}'
+                ) from None
+        return value
+
+    def wanted(self) -> list[Any]:
+        """The ids, each once."""
+        return list({key(each): each for each in map(decode, self.ids)}.values())
+
+
+def fits(ids: Sequence[str]) -> bool:
+    """Whether so many ids, as `written` has them, are few enough for one run."""
+    return len(ids) <= MAX_IDS and sum(len(each.encode()) for each in ids) <= MAX_BYTES
+
+
+def written(value: Any) -> str:
+    """An id as `Changes.ids` has it."""
+    return encode(value)

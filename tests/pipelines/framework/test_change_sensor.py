@@ -1,0 +1,374 @@
+"""The sensor of changes, tick by tick, on a genuine replica set; its runs are real ones."""
+
+import json
+import os
+import secrets
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import dagster as dg
+import pymongo
+import pytest
+from bson import json_util
+from dagster._core.definitions.sensor_definition import SensorExecutionData
+from dagster._core.storage.tags import RUN_KEY_TAG
+
+from assets import run_tags
+from pipelines.framework.pipeline import RESOURCES, EmbeddingPipeline
+from pipelines.framework.sensing import tick as sensing
+from pipelines.framework.sensing.state import State, Wanted
+from resources.core.errors import ConfigurationError
+from resources.sources import change_stream, changes
+from tests.workshop import Workshop
+
+TEXTS = ("a ship", "an iceberg", "a captain", "a harbour", "a storm", "a whale")
+
+
+class Ticking:
+    """A pipeline's sensor, whose cursor goes from tick to tick; no daemon around."""
+
+    def __init__(self, shop: Workshop, instance: dg.DagsterInstance) -> None:
+        self.shop, self.instance = shop, instance
+        self.cursor: str | None = None
+        self._built: dict[str, dg.Definitions] = {}
+
+    def definitions(self) -> dg.Definitions:
+        """As the settings have them; to build them takes longer than a tick."""
+        settings = json.dumps(self.shop.settings)
+        if settings not in self._built:
+            made = self.shop.pipeline
+            watched = EmbeddingPipeline(name=made.name, configs=made.configs, on_change=True)
+            self._built[settings] = watched.definitions()
+        return self._built[settings]
+
+    def tick(self) -> SensorExecutionData:
+        defs = self.definitions()
+        found = defs.resolve_sensor_def(f"{self.shop.name}_changes")
+        resources = {key: (defs.resources or {})[key] for key in RESOURCES}
+        with dg.build_sensor_context(
+            instance=self.instance,
+            cursor=self.cursor,
+            definitions=defs,
+            resources=resources,
+            sensor_name=found.name,
+        ) as context:
+            seen = found.evaluate_tick(context)
+        self.cursor = seen.cursor or self.cursor
+        return seen
+
+    def asked(self) -> dg.RunRequest:
+        """The run that a tick asks for."""
+        found = self.tick()
+        assert found.run_requests, found.skip_message
+        (request,) = found.run_requests
+        return request
+
+    def skipped(self) -> str:
+        found = self.tick()
+        assert not found.run_requests, found.run_requests
+        return found.skip_message or ""
+
+    def run(self, request: dg.RunRequest) -> bool:
+        """As the daemon does, in this process."""
+        result = (
+            self.definitions()
+            .resolve_job_def(self.shop.name)
+            .execute_in_process(
+                run_config=request.run_config,
+                tags={**request.tags, RUN_KEY_TAG: request.run_key or ""},
+                asset_selection=list(request.asset_selection or []),
+                instance=self.instance,
+                raise_on_error=False,
+            )
+        )
+        return result.success
+
+    def pretended(self, request: dg.RunRequest, status: dg.DagsterRunStatus) -> dg.DagsterRun:
+        """A run of a request that has got so far, and does nothing."""
+        job = self.definitions().resolve_job_def(self.shop.name)
+        tags = {**request.tags, RUN_KEY_TAG: request.run_key or "", run_tags.PIPELINE: job.name}
+        return self.instance.create_run_for_job(job, tags=tags, status=status)
+
+    def state(self) -> dict[str, Any]:
+        return json_util.loads(self.cursor or "{}")
+
+    def change_state(self, **values: Any) -> None:
+        self.cursor = json_util.dumps({**self.state(), **values})
+
+    def settled(self) -> None:
+        """After its first run, of which the sensor only hears."""
+        self.pretended(self.asked(), dg.DagsterRunStatus.SUCCESS)
+        assert self.skipped() == "nothing has changed"
+
+
+def ids_of(request: dg.RunRequest) -> set[Any]:
+    written = request.run_config["resources"]["source"]["config"]["changes"]["ids"]
+    return {json.loads(each) for each in written}
+
+
+@pytest.fixture(scope="module")
+def instance() -> Iterator[dg.DagsterInstance]:
+    with dg.DagsterInstance.ephemeral() as found:
+        yield found
+
+
+@pytest.fixture
+def ticking(
+    tmp_path: Path,
+    replica_set_uri: str,
+    static_model: str,
+    instance: dg.DagsterInstance,
+    monkeypatch: pytest.MonkeyPatch,
+) -> Iterator[Ticking]:
+    monkeypatch.setattr(change_stream, "AWAIT_MS", 50)
+    name = f"watched_{secrets.token_hex(4)}"
+    shop = Workshop(tmp_path, replica_set_uri, name, static_model, name=name)
+    origin = {"database": name, "collection": "films", "filter": {"hidden": {"$ne": True}}}
+    shop.configure(
+        {"source": {"origin": {"collection": origin}}, "vector_store": {"max_delete_fraction": 0.5}}
+    )
+    films(shop).insert_many([{"_id": n, "text": text} for n, text in enumerate(TEXTS)])
+    yield Ticking(shop, instance)
+    shop.client.drop_database(name)
+    shop.client.close()
+
+
+def films(shop: Workshop) -> pymongo.collection.Collection:
+    return shop.client[shop.database]["films"]
+
+
+def test_runs_follow_the_changes(ticking: Ticking):
+    shop = ticking.shop
+    first = ticking.asked()
+    assert not first.run_config
+    assert first.tags[run_tags.REASON] == f"all is compared: {sensing.FIRST}"
+    assert ticking.run(first)
+    assert ticking.skipped() == "nothing has changed"  # nor do its own writes count
+    found = films(shop)
+    found.insert_one({"_id": 10, "text": "a lighthouse"})
+    for n in range(3):
+        found.update_one({"_id": 0}, {"$set": {"text": f"a ship of {n} masts"}})
+    found.replace_one({"_id": 1}, {"text": "an ice floe"})
+    found.update_one({"_id": 2}, {"$set": {"hidden": True}})
+    found.delete_one({"_id": 3})
+    found.update_one({"_id": 4}, {"$set": {"views": 5, "kinds.0": 1}})  # which nobody reads
+    request = ticking.asked()
+    assert ids_of(request) == {0, 1, 2, 3, 10}
+    assert request.tags[run_tags.REASON] == sensing.CHANGES
+    assert ticking.run(request)
+    assert set(shop.stored()) == {0, 1, 4, 5, 10}
+    assert shop.stored()[0]["text"] == "a ship of 2 masts"
+    found.update_one({"_id": 2}, {"$unset": {"hidden": ""}})
+    request = ticking.asked()
+    assert ids_of(request) == {2}
+    assert ticking.run(request)
+    assert set(shop.stored()) == {0, 1, 2, 4, 5, 10}
+    assert ticking.skipped() == "nothing has changed"
+    ticking.change_state(looked=0)
+    assert ticking.skipped() == "nothing has changed"  # nor is anything else due
+    assert ticking.state()["looked"] > 0
+    shop.client[shop.database]["search_indexes"].delete_many({})
+    ticking.change_state(looked=0)
+    assert "the index is not as the last run left it" in ticking.asked().tags[run_tags.REASON]
+
+
+def test_what_runs_write_in_place_is_no_change(ticking: Ticking):
+    store = {"in_place": True, "database": None, "collection": None, "path": "embedding"}
+    del ticking.shop.settings["vector_store"]
+    ticking.shop.configure({"vector_store": {k: v for k, v in store.items() if v is not None}})
+    ticking.shop.configure({"search_index": {"filter_fields": []}})
+    assert ticking.run(ticking.asked())
+    assert films(ticking.shop).count_documents({"embedding": {"$exists": True}}) == len(TEXTS)
+    assert ticking.skipped() == "nothing has changed"
+
+
+def test_while_a_run_is_under_way_changes_are_collected(ticking: Ticking):
+    ticking.settled()
+    found = films(ticking.shop)
+    found.update_one({"_id": 0}, {"$set": {"text": "one"}})
+    run = ticking.pretended(ticking.asked(), dg.DagsterRunStatus.STARTED)
+    found.update_one({"_id": 1}, {"$set": {"text": "two"}})
+    said = f"the run {run.run_id} is under way: 1 documents that have changed wait for it"
+    assert ticking.skipped() == said
+    found.update_one({"_id": 2}, {"$set": {"text": "three"}})
+    assert "2 documents" in ticking.skipped()
+    ticking.instance.report_run_failed(run)
+    assert "are tried again in" in ticking.skipped()
+    ticking.change_state(after=0)
+    assert ids_of(ticking.asked()) == {0, 1, 2}
+
+
+def test_a_run_that_nobody_has_made_is_asked_for_again(ticking: Ticking):
+    ticking.settled()
+    films(ticking.shop).update_one({"_id": 0}, {"$set": {"text": "one"}})
+    request = ticking.asked()
+    assert "the run that was asked for is under way" in ticking.skipped()
+    again = ticking.asked()
+    assert ids_of(again) == {0}
+    assert again.run_key != request.run_key
+
+
+def test_a_tick_that_died_asks_for_the_same_run(ticking: Ticking):
+    ticking.settled()
+    films(ticking.shop).update_one({"_id": 0}, {"$set": {"text": "one"}})
+    before = ticking.cursor
+    first = ticking.asked()
+    ticking.cursor = before
+    assert ticking.asked().run_key == first.run_key
+
+
+def test_more_than_a_run_takes_is_one_comparison(ticking: Ticking, monkeypatch: pytest.MonkeyPatch):
+    for module in (changes, change_stream, sensing):
+        monkeypatch.setattr(module, "MAX_IDS", 3)
+    ticking.settled()
+    found = films(ticking.shop)
+    found.update_many({}, {"$set": {"text": "all at once"}})
+    request = ticking.asked()
+    assert not request.run_config
+    assert "3 documents and more have changed at once" in request.tags[run_tags.REASON]
+    ticking.pretended(request, dg.DagsterRunStatus.SUCCESS)
+    assert (
+        ticking.skipped() == "nothing has changed"
+    )  # it stands where it was when it was asked for
+    # Of a large collection they are compared piece by piece.
+    monkeypatch.setattr(sensing, "WHOLE_SHARE", 2.0)
+    found.update_many({}, {"$set": {"text": "again"}})
+    pieces = []
+    for _ in range(2):
+        request = ticking.asked()
+        ticking.pretended(request, dg.DagsterRunStatus.SUCCESS)
+        pieces.append(ids_of(request))
+    assert [len(each) for each in pieces] == [3, 3]
+    assert pieces[0] | pieces[1] == set(range(len(TEXTS)))
+
+
+@pytest.mark.parametrize("token", [{"_data": "zz"}, {"_data": "8263"}, 5])
+def test_a_token_that_is_none_costs_one_comparison(ticking: Ticking, token: Any):
+    ticking.settled()
+    films(ticking.shop).update_one({"_id": 0}, {"$set": {"text": "one"}})
+    ticking.change_state(place=token)
+    request = ticking.asked()
+    assert not request.run_config
+    assert "its place in the change stream is lost" in request.tags[run_tags.REASON]
+    ticking.pretended(request, dg.DagsterRunStatus.SUCCESS)
+    films(ticking.shop).update_one({"_id": 1}, {"$set": {"text": "two"}})
+    assert ids_of(ticking.asked()) == {1}
+
+
+@pytest.mark.parametrize("end", ["drop", "rename away", "rename onto", "drop database"])
+def test_another_collection_costs_one_comparison(ticking: Ticking, end: str):
+    ticking.settled()
+    database, found = ticking.shop.client[ticking.shop.database], films(ticking.shop)
+    if end == "drop":
+        found.drop()
+    elif end == "rename away":
+        found.rename("older")
+    elif end == "rename onto":
+        database["newer"].insert_one({"_id": 1, "text": "a text"})
+        database["newer"].rename("films", dropTarget=True)
+    else:
+        ticking.shop.client.drop_database(ticking.shop.database)
+    request = ticking.asked()
+    assert not request.run_config
+    assert "the collection was" in request.tags[run_tags.REASON]
+    ticking.pretended(request, dg.DagsterRunStatus.SUCCESS)
+    assert ticking.skipped() == "nothing has changed"
+    found.insert_one({"_id": 7, "text": "it goes on"})
+    assert ids_of(ticking.asked()) == {7}
+
+
+def test_what_is_due_besides_is_not_left_out(ticking: Ticking, monkeypatch: pytest.MonkeyPatch):
+    ticking.settled()
+    ticking.change_state(settings="of before")
+    request = ticking.asked()
+    assert "the settings, or the code, have changed" in request.tags[run_tags.REASON]
+    ticking.instance.report_run_failed(ticking.pretended(request, dg.DagsterRunStatus.STARTED))
+    ticking.change_state(run_key="", looked=0)
+    request = ticking.asked()
+    assert "the latest run did not succeed" in request.tags[run_tags.REASON]
+    ticking.pretended(request, dg.DagsterRunStatus.SUCCESS)
+    registry = ticking.shop.client[ticking.shop.database]
+    entry = {"pipeline": ticking.shop.name, "stage": "provider", "space": "", "text_hash": "a"}
+    registry["embedding_quarantine"].insert_one({**entry, "_id": "asked for"})
+    assert ticking.skipped() == "nothing has changed"  # it looked a moment ago
+    ticking.change_state(looked=0)
+    request = ticking.asked()
+    assert "texts in quarantine are to be tried again" in request.tags[run_tags.REASON]
+
+
+def test_a_cursor_that_says_nothing_is_as_none():
+    good = State("films", place={"_data": "82"}, wanted=Wanted(("1",)), said="it").to_cursor()
+    assert State.of_cursor(good, "films").wanted == Wanted(("1",))
+    broken = [good.replace('"1"', '"{"'), good.replace('"wanted"', '"other"'), good[:-1]]
+    for cursor in (None, "", "{", "[]", "5", '{"version": 1}', good.replace("films", "x"), *broken):
+        assert State.of_cursor(cursor, "films") == State("films")
+
+
+def test_a_cursor_holds_nothing_secret_and_no_text(
+    ticking: Ticking, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setenv("WATCHED_URI", ticking.shop.uri + "&appName=hushhush")
+    server = {"deployment": {"server": {"uri": {"env": "WATCHED_URI"}}}}
+    ticking.shop.settings["mongodb"].pop("deployment")
+    ticking.shop.configure({"mongodb": server})
+    ticking.settled()
+    films(ticking.shop).update_one({"_id": 0}, {"$set": {"text": "confidential"}})
+    request = ticking.asked()
+    for text in (ticking.cursor or "", json.dumps(request.run_config), str(request.tags)):
+        assert "hushhush" not in text
+        assert "confidential" not in text
+    monkeypatch.delenv("WATCHED_URI")
+    before = ticking.cursor
+    assert ticking.skipped() == "WATCHED_URI must be set in the process that runs this sensor"
+    assert ticking.cursor == before
+
+
+def test_a_standalone_mongod_has_no_changes_to_tell(ticking: Ticking, mongod_uri: str):
+    server = {"deployment": {"server": {"uri": mongod_uri}}}
+    ticking.shop.configure({"mongodb": server})
+    assert "no member of a replica set" in ticking.skipped()
+    assert "no member of a replica set" in ticking.state()["said"]
+
+
+def test_nor_has_a_view(ticking: Ticking):
+    database = ticking.shop.client[ticking.shop.database]
+    database.command("create", "shown", viewOn="films", pipeline=[])
+    origin = {"database": ticking.shop.database, "collection": "shown"}
+    ticking.shop.configure({"source": {"origin": {"collection": origin}}})
+    assert "is a view or a time series" in ticking.skipped()
+
+
+def test_an_embedded_server_is_not_even_started(ticking: Ticking):
+    ticking.shop.settings["mongodb"].pop("deployment")
+    ticking.shop.configure({"mongodb": {"deployment": {"embedded": {"folder": "none"}}}})
+    assert "the embedded server keeps no changes" in ticking.skipped()
+
+
+def test_files_that_are_others_than_before_are_read_again(ticking: Ticking):
+    shop = ticking.shop
+    shop.write([{"_id": "1", "text": "a text", "kind": "a"}])
+    shop.configure({"source": {"origin": {"jsonl": {"path": str(shop.source)}}}})
+    ticking.settled()
+    os.utime(shop.source, (1, 1))
+    request = ticking.asked()
+    assert not request.run_config
+    assert "files of the source have changed" in request.tags[run_tags.REASON]
+    ticking.pretended(request, dg.DagsterRunStatus.SUCCESS)
+    assert ticking.skipped() == "nothing has changed"
+    folder = shop.folder / "texts"
+    folder.mkdir()
+    (folder / "a.md").write_text("a text", "utf-8")
+    shop.configure({"source": {"origin": {"folder": {"path": str(folder)}}}})
+    ticking.settled()
+    (folder / "b.md").write_text("another", "utf-8")
+    assert "files of the source have changed" in ticking.asked().tags[run_tags.REASON]
+    assert ticking.state()["handed"]["whole"]
+
+
+def test_texts_of_the_configuration_cannot_be_watched(ticking: Ticking):
+    ticking.shop.configure(
+        {"source": {"origin": {"texts": {"documents": [{"_id": 1, "text": "one"}]}}}}
+    )
+    with pytest.raises(ConfigurationError, match="leave it out"):
+        ticking.definitions()
