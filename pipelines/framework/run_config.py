@@ -365,7 +365,7 @@ def _resource(cls: type[ConfigurableResource], pickled: bytes) -> ConfigurableRe
 
 
 _one_at_a_time = threading.Lock()
-"""Classes are made from shared ones, whose schemas Pydantic builds when they are first asked for."""
+"""Classes are made from shared ones, whose schemas Pydantic builds when they are asked for."""
 
 
 def build_resources(
