@@ -1,5 +1,6 @@
 """The sensor of changes, tick by tick, on a genuine replica set; its runs are real ones."""
 
+import dataclasses
 import json
 import os
 import secrets
@@ -15,7 +16,8 @@ from dagster._core.definitions.sensor_definition import SensorExecutionData
 from dagster._core.storage.tags import RUN_KEY_TAG
 
 from assets import run_tags
-from pipelines.framework.pipeline import RESOURCES, EmbeddingPipeline
+from pipelines.framework.pipeline import RESOURCES
+from pipelines.framework.sensing import runs
 from pipelines.framework.sensing import tick as sensing
 from pipelines.framework.sensing.state import State, Wanted
 from resources.core.errors import ConfigurationError
@@ -38,7 +40,7 @@ class Ticking:
         settings = json.dumps(self.shop.settings)
         if settings not in self._built:
             made = self.shop.pipeline
-            watched = EmbeddingPipeline(name=made.name, configs=made.configs, on_change=True)
+            watched = dataclasses.replace(made, on_change=True)
             self._built[settings] = watched.definitions()
         return self._built[settings]
 
@@ -372,3 +374,39 @@ def test_texts_of_the_configuration_cannot_be_watched(ticking: Ticking):
     )
     with pytest.raises(ConfigurationError, match="leave it out"):
         ticking.definitions()
+
+
+def test_in_shards_a_plan_is_asked_for_and_waited_for_till_its_index(
+    ticking: Ticking, monkeypatch: pytest.MonkeyPatch
+):
+    ticking.shop.shards = 2
+    name = ticking.shop.name
+    first = ticking.asked()
+    assert [key.path[-1] for key in first.asset_selection or []] == ["source_documents"]
+    assert ticking.run(first)
+    films(ticking.shop).update_one({"_id": 0}, {"$set": {"text": "one"}})
+    # The sensor of the shards has not launched any yet.
+    assert "is under way: 1 documents that have changed wait for it" in ticking.skipped()
+    of_shards = ticking.definitions().resolve_job_def(f"{name}_shards")
+    shards = [
+        ticking.instance.create_run_for_job(
+            of_shards, tags={run_tags.PIPELINE: name}, status=status
+        )
+        for status in (dg.DagsterRunStatus.STARTED, dg.DagsterRunStatus.SUCCESS)
+    ]
+    assert f"the run {shards[0].run_id} is under way" in ticking.skipped()
+    ticking.instance.report_run_failed(shards[0])
+    # The index never follows: changes do not wait for it for ever.
+    monkeypatch.setattr(runs, "FOLLOWS_SECONDS", -1)
+    assert ids_of(ticking.asked()) == {0}
+
+
+def test_in_shards_a_plan_that_is_not_carried_out_is_made_again(
+    ticking: Ticking, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(runs, "FOLLOWS_SECONDS", -1)
+    ticking.shop.shards = 2
+    assert ticking.run(ticking.asked())
+    assert ticking.skipped() == "nothing has changed"
+    ticking.change_state(looked=0)
+    assert "shards of the newest plan" in ticking.asked().tags[run_tags.REASON]
