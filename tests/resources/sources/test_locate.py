@@ -3,6 +3,7 @@
 import functools
 import gzip
 import http.server
+import sys
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -10,6 +11,7 @@ from pathlib import Path
 import fsspec
 import pytest
 from fsspec.implementations.local import LocalFileSystem
+from fsspec.registry import _registry
 
 from resources.core.errors import SourceError
 from resources.sources.records import SourceDocument
@@ -115,7 +117,10 @@ def test_files_that_are_not_there(
     fails(f"{tmp_path}/none", f"^there is no file {tmp_path}/none$")
     fails(f"{tmp_path}/*.none", "^no file matches .*none$")
     fails(str(tmp_path), "is a folder: name a file in it, or a glob")
-    fails("s3://bucket/key", "s3://bucket/key cannot be read: Install s3fs")
+    with monkeypatch.context() as absent:
+        absent.setitem(sys.modules, "s3fs", None)
+        absent.delitem(_registry, "s3", raising=False)  # if it was used before
+        fails("s3://bucket/key", "s3://bucket/key cannot be read: Install s3fs")
     fails("nope://x/y", "nope://x/y cannot be read: Protocol not known: nope")
 
     def refuse(*_: object, **__: object) -> None:
