@@ -10,7 +10,7 @@ import subprocess
 import sys
 import textwrap
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -123,6 +123,7 @@ class Machines:
     Attributes:
         settings: Of the pipeline's resources.
         variables: Of the environment of all of them.
+        arguments: Of the pipeline besides, as they stand in its module.
     """
 
     folder: Path
@@ -131,6 +132,7 @@ class Machines:
     name: str = "films"
     executor: str = "celery"
     variables: Mapping[str, str] = field(default_factory=dict)
+    arguments: Sequence[str] = ()
 
     def __post_init__(self) -> None:
         (self.folder / "pipelines").mkdir(parents=True, exist_ok=True)
@@ -148,9 +150,13 @@ class Machines:
         self.module(name).write_text(
             textwrap.dedent(
                 f"""\
+                import dagster as dg
+
                 from pipelines import EmbeddingPipeline
 
-                pipeline = EmbeddingPipeline(name={name!r}, configs=[{str(config)!r}])
+                pipeline = EmbeddingPipeline(
+                    name={name!r}, configs=[{str(config)!r}], {", ".join(self.arguments)}
+                )
                 defs = pipeline.definitions()
                 """
             )

@@ -1,10 +1,9 @@
 """A backfill of all shards, launched over GraphQL, carried out by a real daemon; then the index."""
 
-import json
 import os
 import subprocess
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -15,15 +14,14 @@ import yaml
 from dagster._core.execution.backfill import BulkActionStatus
 
 from pipelines.framework.sharding import sensor_name
-from resources.core.paths import CODE_ROOT
 from resources.core.shards import shard_names, shard_of
+from tests.backfills import launched
 from tests.pipelines.framework.test_schedule import PATIENCE, daemon
 from tests.pipelines.helpers import (
     DOCUMENTS,
     corpus_settings,
     dagster,
     environment,
-    script,
     write_config,
     write_jsonl,
     write_pipeline,
@@ -32,37 +30,6 @@ from tests.pipelines.helpers import (
 pytestmark = pytest.mark.proof
 
 NAME = "sharded"
-LAUNCH = """
-mutation Launch($it: LaunchBackfillParams!) {
-  launchPartitionBackfill(backfillParams: $it) {
-    __typename
-    ... on LaunchBackfillSuccess { backfillId }
-    ... on PythonError { message }
-  }
-}
-"""
-
-
-def launched(workspace: Path, env: Mapping[str, str]) -> str:
-    """The id of a backfill of every shard, asked for as the UI does."""
-    assets = [{"path": [NAME, asset]} for asset in ("embedding_batches", "stored_vectors")]
-    params = {"assetSelection": assets, "partitionNames": shard_names(2), "fromFailure": False}
-    done = subprocess.run(
-        [
-            script("dagster-graphql"),
-            *("-w", str(workspace), "-t", LAUNCH, "-v", json.dumps({"it": params})),
-        ],
-        cwd=CODE_ROOT,
-        env=dict(env),
-        capture_output=True,
-        text=True,
-        timeout=PATIENCE,
-        check=False,
-    )
-    assert done.returncode == 0, done.stdout + done.stderr
-    answer = json.loads(done.stdout.strip().splitlines()[-1])["data"]["launchPartitionBackfill"]
-    assert answer["__typename"] == "LaunchBackfillSuccess", answer
-    return answer["backfillId"]
 
 
 def wait(process: subprocess.Popen[bytes], seen: Callable[[], bool]) -> bool:
@@ -116,7 +83,7 @@ def test_a_backfill_stores_every_shard_and_the_index_follows_once(
 
     planned = dagster("job", "execute", "-f", str(module), "-j", NAME, env=env)
     assert planned.returncode == 0, planned.stdout[-4000:]
-    backfill = launched(workspace, env)
+    backfill = launched(workspace, env, NAME, shard_names(2))
     with dg.DagsterInstance.from_config(home) as instance, daemon(workspace, env, log) as process:
         # The index has followed, and the sensor has looked again since.
         done = wait(process, lambda: said_last(instance) == "the newest plan is carried out")

@@ -1,0 +1,116 @@
+"""A backfill of shards on two workers: one dies in the middle, and so does the server."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import dagster as dg
+import pytest
+import yaml
+from dagster._core.execution.backfill import BulkActionStatus
+
+from resources.core.shards import shard_names
+from tests import machines
+from tests.backfills import launched
+from tests.machines import Machines, wait_for
+from tests.pipelines.framework.test_schedule import daemon
+from tests.proofs.test_kills import KEY, Paid
+from tests.proofs.test_machines import OwnMongod, mongod, paid, prove  # noqa: F401
+
+pytestmark = [pytest.mark.proof, pytest.mark.timeout(900)]
+
+SHARDS = 4
+ENDED = (BulkActionStatus.COMPLETED_SUCCESS, BulkActionStatus.COMPLETED_FAILED)
+
+
+def eventually(seen: Callable[[], Any], what: str, log: Path) -> Any:
+    try:
+        return wait_for(seen, what)
+    except AssertionError as error:
+        raise AssertionError(log.read_text("utf-8")[-6000:]) from error
+
+
+def test_a_shard_whose_worker_died_is_done_again_and_no_other(
+    tmp_path: Path,
+    paid: tuple[Paid, Paid],  # noqa: F811
+    mongod: OwnMongod,  # noqa: F811
+):
+    victim, whole = paid
+    provider = victim.server.behaviour
+    with machines.any_broker(tmp_path) as broker:
+        project = Machines(
+            tmp_path / "project",
+            broker,
+            victim.workshop.settings,
+            variables=KEY,
+            arguments=(f"shards={SHARDS}", "schedule_status=dg.DefaultScheduleStatus.RUNNING"),
+        )
+        try:
+            _carry_out(project, victim, provider, mongod)
+        finally:
+            project.close()
+    prove(victim, whole, kills=2)
+
+
+def _carry_out(project: Machines, victim: Paid, provider: Any, mongod: OwnMongod) -> None:  # noqa: F811
+    name, log = project.name, project.folder / "daemon.log"
+    workspace = project.folder / "workspace.yaml"
+    module = {"relative_path": str(project.module(name)), "working_directory": str(project.folder)}
+    workspace.write_text(yaml.safe_dump({"load_from": [{"python_file": module}]}), "utf-8")
+    workers = {each: project.worker(each) for each in ("one", "two")}
+    for worker in workers.values():
+        worker.wait_until_ready()
+    assert project.launch().wait(timeout=machines.PATIENCE) == 0
+    names = shard_names(SHARDS)
+    config = {"execution": {"config": {"worker_lost_seconds": 3}}}
+
+    with project.instance() as instance, daemon(workspace, project.environment, log):
+
+        def runs(backfill: str) -> list[dg.DagsterRun]:
+            return list(instance.get_runs(dg.RunsFilter(tags={"dagster/backfill": backfill})))
+
+        def at_work() -> dict[str, str]:
+            """Runs of shards whose texts are being embedded, by the worker that does it."""
+            found = {}
+            for run in runs(first):
+                asset = f"{name}__embedding_batches"
+                for entry in [] if run.is_finished else instance.all_logs(run.run_id):
+                    event = entry.dagster_event
+                    if event and event.step_key == asset and event.is_engine_event:
+                        worker = event.engine_event_data.metadata.get("Celery worker")
+                        if worker:
+                            found[str(worker.value).split("@")[0]] = run.tags["dagster/partition"]
+            return found
+
+        def ended(backfill: str) -> bool:
+            found = instance.get_backfill(backfill)
+            return found is not None and found.status in ENDED
+
+        first = launched(workspace, project.environment, name, names, config)
+        # Each worker is at a shard of its own, and has written something of it.
+        eventually(lambda: len(at_work()) == 2 and victim.written() >= 4, "two shards", log)
+        provider.hold = lambda request: True
+        lost, shard = next(iter(at_work().items()))
+        workers[lost].kill()
+        mongod.restart()
+        provider.hold = lambda request: False
+        eventually(lambda: ended(first), "the backfill to end", log)
+        failed = [run.tags["dagster/partition"] for run in runs(first) if not run.is_success]
+        assert failed == [shard], log.read_text("utf-8")[-4000:]
+        kept = victim.written()
+
+        project.worker("three").wait_until_ready()
+        second = launched(workspace, project.environment, name, failed)
+        eventually(lambda: ended(second), "the failed shard to be done again", log)
+        assert [run.is_success for run in runs(second)] == [True]
+        assert victim.written() > kept
+
+        def indexed() -> bool:
+            found = instance.get_runs(dg.RunsFilter(job_name=f"{name}_index"))
+            return any(run.is_success for run in found)
+
+        eventually(indexed, "the index to follow", log)
+    # What lives on has connected once, whatever number of shards it has done.
+    for worker in workers.values():
+        opened = [line.split()[0] for line in worker.loads()]
+        assert 1 <= len(opened) == len(set(opened)) <= 2
