@@ -82,6 +82,15 @@ def _carry_out(project: Machines, victim: Paid, provider: Any, mongod: OwnMongod
                             found[str(worker.value).split("@")[0]] = run.tags["dagster/partition"]
             return found
 
+        def why(run: dg.DagsterRun) -> list[str]:
+            """What its steps failed of."""
+            events = [entry.dagster_event for entry in instance.all_logs(run.run_id)]
+            return [
+                f"{each.step_key}: {each.step_failure_data.error_display_string[:500]}"
+                for each in events
+                if each and each.is_step_failure
+            ]
+
         def ended(backfill: str) -> bool:
             found = instance.get_backfill(backfill)
             return found is not None and found.status in ENDED
@@ -95,12 +104,12 @@ def _carry_out(project: Machines, victim: Paid, provider: Any, mongod: OwnMongod
         mongod.restart()
         provider.hold = lambda request: False
         eventually(lambda: ended(first), "the backfill to end", log)
-        failed = [run.tags["dagster/partition"] for run in runs(first) if not run.is_success]
-        assert failed == [shard], log.read_text("utf-8")[-4000:]
+        failed = {run.tags["dagster/partition"]: run for run in runs(first) if not run.is_success}
+        assert list(failed) == [shard], {each: why(run) for each, run in failed.items()}
         kept = victim.written()
 
         project.worker("three").wait_until_ready()
-        second = launched(workspace, project.environment, name, failed)
+        second = launched(workspace, project.environment, name, list(failed))
         eventually(lambda: ended(second), "the failed shard to be done again", log)
         assert [run.is_success for run in runs(second)] == [True]
         assert victim.written() > kept
