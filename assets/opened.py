@@ -209,7 +209,9 @@ def _held(context: dg.AssetExecutionContext, found: Opened, tries: Tries) -> Ite
     with found.work(last=last, one_process=_one_process(context), keep=tries.worth):
         if not ours & node.parent_keys:
             found.check()
-        elif tries.again:
+        # A step of a plan that was chosen before it, while nothing was held in between.
+        later = bool(ours & node.parent_keys) or tries.again
+        if later and context.asset_key.path[-1] in ASSETS[1:]:
             found.check_newest()
         yield
 

@@ -6,7 +6,7 @@ the same settings, and what came of that was carried to its end. Else the whole 
 
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -96,11 +96,21 @@ def some(o: Opened) -> Some | None:
     if done:
         deleted = known["deleted_before"] + counts["deleted"]
         return Some(ids, deleted, counts["contents"], _of_shards(o, before["id"]))
+    deleted = known["deleted_before"] + _deleted(o, before["id"], counts)
     undone = Plan("", "", "", space, counts, []).ids or []
     both = list({key(each): each for each in [*ids, *undone]}.values())
     if not fits([written(each) for each in both]):
         return _all(o, ids, "runs before have not come to their end, and left too much")
-    return Some(both, known["deleted_before"], counts["contents"], _of_shards(o, before["id"]))
+    return Some(both, deleted, counts["contents"], _of_shards(o, before["id"]))
+
+
+def _deleted(o: Opened, plan: str, counts: Mapping[str, Any]) -> int:
+    """Chunks that a plan has taken away, which has not come to its end."""
+    missing = set(o.registry.plans.not_stored(o.lane, plan, o.shards))
+    if o.shards == 1:
+        return 0 if missing else counts["deleted"]
+    stored = [n for n in range(o.shards) if n not in missing]
+    return sum(o.batches.plans.of_shard(o.lane.name, plan, n)["counts"]["deleted"] for n in stored)
 
 
 def _of_shards(o: Opened, plan: str) -> list[str]:

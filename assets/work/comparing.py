@@ -121,7 +121,9 @@ def plan_work(o: Opened) -> Planned:
             for n, each in enumerate(of_shards)
         ]
     plan = writer.finish(counts, o.finished, of_shards)
-    registry.plans.note(o.lease, plan.lane, plan.id, o.run, o.batch_store.describe())
+    idle = [n for n in range(o.shards) if o.shards > 1 and not writer.parts[n]]
+    url = o.batch_store.describe()
+    registry.plans.note(o.lease, plan.lane, plan.id, o.run, url, idle)
     healed = 0
     if found.whole or plan.ids is not None:
         healed = registry.quarantine.release_healed(

@@ -234,13 +234,14 @@ class Parts(Configured):
         """Refuse to go on by a plan after which another run has made one.
 
         Raises:
-            LeaseError: One has, while this run was waiting and held nothing.
+            LeaseError: One has, while this run held nothing: before a step is tried again, or for
+                as long as no worker was free to go on.
         """
         newest = self.batches.plans.newest(self.lane.name)
         if newest["id"] != self.plan.id:
             raise LeaseError(
-                f"run {self.run} waited to try again, and run {newest['run']} has planned the work "
-                f"of {self.lane} since: this one goes no further, the newer one has it all"
+                f"run {self.run} was waiting, and run {newest['run']} has planned the work of "
+                f"{self.lane} since: this one goes no further, the newer one has it all"
             )
 
     @contextmanager

@@ -2,6 +2,7 @@
 
 from assets.work.opened import Opened
 from resources.core.errors import SearchIndexError
+from resources.core.shards import shard_name
 
 
 def refuse_a_part(o: Opened) -> None:
@@ -11,20 +12,13 @@ def refuse_a_part(o: Opened) -> None:
         o: The pipeline, held whole.
 
     Raises:
-        SearchIndexError: Vectors are missing, or are of another space: some shard is to store its
-            own yet.
+        SearchIndexError: Some shard is to store its own yet.
     """
-    store, space, plan = o.store, o.space.id, o.plan
-    others = sum(store.count_space(name) for name in store.spaces() if name != space)
-    if others:
-        wrong = f"{others:,} vectors at {store.key} are of other spaces than {space}"
-    else:
-        held = o.registry.quarantine.count(o.lane, "provider", "store")
-        missing = max(0, plan.counts["source"] - store.count() - held)
-        wrong = f"{missing:,} of {plan.counts['source']:,} chunks have no vector" if missing else ""
-    if wrong:
+    missing = o.registry.plans.not_stored(o.lane, o.plan.id, o.shards)
+    if missing:
+        names = ", ".join(shard_name(shard, o.shards) for shard in missing)
         raise SearchIndexError(
-            f"{wrong}: not all {o.shards} shards of {o.name} have carried out the plan {plan.id}, "
-            f"and the index stays as it is; materialize the missing partitions of "
-            f"{o.name}/embedding_batches and {o.name}/stored_vectors first"
+            f"the plan {o.plan.id} is not carried out by {len(missing)} of {o.shards} shards of "
+            f"{o.name}, and the index stays as it is; materialize {o.name}/embedding_batches and "
+            f"{o.name}/stored_vectors first, of {names}"
         )

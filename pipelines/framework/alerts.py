@@ -150,6 +150,9 @@ def _post(alert: Alert, url: str) -> None:
         pass
 
 
+_LOOPBACK = ("127.0.0.1", "::1", "localhost")
+
+
 def _mail(alert: Alert, settings: AlertsResource, url: str) -> None:
     server = urlsplit(url)
     if server.scheme not in ("smtp", "smtps") or not server.hostname:
@@ -172,6 +175,8 @@ def _mail(alert: Alert, settings: AlertsResource, url: str) -> None:
             client.starttls(context=secure)
             client.ehlo()
         if server.username:
+            if not (isinstance(client.sock, ssl.SSLSocket) or server.hostname in _LOOPBACK):
+                raise ValueError("the server does not encrypt, and no password is sent in clear")
             client.login(unquote(server.username), unquote(server.password or ""))
         client.send_message(message)
 

@@ -156,12 +156,17 @@ def _say(
     starts = pipeline.automation_condition
     follows = dg.AutomationCondition.any_deps_match(dg.AutomationCondition.will_be_requested())
     measured_apart = pipeline.evaluation_schedule is not None
+    # Of shards the newest alone would tell; and those of a plan are launched by a sensor.
+    ages = AGES if pipeline.shards == 1 else AGES[-1:]
 
     def say(spec: dg.AssetSpec) -> dg.AssetSpec:
         name = spec.key.path[-1]
-        if policy is not None and name in AGES:
+        if policy is not None and name in ages:
             spec = spec.replace_attributes(freshness_policy=policy)
-        if starts is not None and not (measured_apart and name == QUALITY):
+        apart = measured_apart and name == QUALITY
+        if pipeline.shards > 1:
+            apart = name != "source_documents"
+        if starts is not None and not apart:
             condition = starts if name == "source_documents" else follows
             spec = spec.replace_attributes(automation_condition=condition)
         return spec

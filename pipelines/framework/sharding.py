@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import dagster as dg
 from dagster._core.execution.backfill import BulkActionsFilter, BulkActionStatus
+from dagster._core.storage.tags import ROOT_RUN_ID_TAG, RUN_KEY_TAG
 
 from assets import run_tags
 from assets.about import ASSETS
@@ -26,6 +27,8 @@ if TYPE_CHECKING:
 SECONDS = 30
 """Between two looks."""
 REASON = "new plan"
+INDEX_TRIES = 3
+DONE = "the newest plan is carried out"
 SOURCE, BATCHES, STORED, INDEX = ASSETS
 
 
@@ -35,6 +38,11 @@ def shards_job(pipeline: str) -> str:
 
 def index_job(pipeline: str) -> str:
     return f"{pipeline}_index"
+
+
+def jobs_of(pipeline: str) -> tuple[str, str, str]:
+    """The jobs whose runs make what the pipeline makes, in their order."""
+    return pipeline, shards_job(pipeline), index_job(pipeline)
 
 
 def sensor_name(pipeline: str) -> str:
@@ -97,12 +105,12 @@ class Following:
     Attributes:
         run: That made the plan.
         shards: That it waits for.
-        index: Whether the index follows already.
+        index: How often the index was asked for.
     """
 
     run: str = ""
     shards: Sequence[str] = ()
-    index: bool = False
+    index: int = 0
 
     @classmethod
     def read(cls, cursor: str | None) -> "Following":
@@ -160,7 +168,7 @@ def build_sensor(
             return _skip(f"nothing is planned yet: run the job {pipeline}")
         if planned.work and list(planned.work) != shard_names(shards):
             return _skip(f"the plan is of {len(planned.work)} shards: run the job {pipeline}")
-        if busy := seen.backfill():
+        if busy := unfinished_backfill(context.instance, pipeline):
             return _skip(f"the backfill {busy} is at work on it")
         before = Following.read(context.cursor)
         new = before.run != planned.run
@@ -170,13 +178,13 @@ def build_sensor(
         runs = []
         if new:
             runs = [_shard_run(pipeline, planned.run, name, config) for name in left]
-        index = not new and before.index
-        if not left and not index:
-            index = True
-            if not planned.plan or seen.indexed() != planned.plan:
-                runs.append(_index_run(pipeline, planned.run, config))
-        cursor = Following(planned.run, wanted, index).written()
-        why = f"waits for {', '.join(left)}" if left else "the newest plan is carried out"
+        asked, why = 0 if new else before.index, f"waits for {', '.join(left)}"
+        if not left:
+            wanting, why = seen.index_after(planned, asked)
+            if wanting:
+                asked += 1
+                runs.append(_index_run(pipeline, planned.run, asked, config))
+        cursor = Following(planned.run, wanted, asked).written()
         return dg.SensorResult(
             run_requests=runs, skip_reason=None if runs else dg.SkipReason(why), cursor=cursor
         )
@@ -198,9 +206,13 @@ def _shard_run(pipeline: str, plan_run: str, name: str, config: dict[str, Any]) 
     )
 
 
-def _index_run(pipeline: str, plan_run: str, config: dict[str, Any]) -> dg.RunRequest:
+def _index_key(plan_run: str, asked: int) -> str:
+    return f"{plan_run}/index/{asked}"
+
+
+def _index_run(pipeline: str, plan_run: str, asked: int, config: dict[str, Any]) -> dg.RunRequest:
     return dg.RunRequest(
-        run_key=f"{plan_run}/index",
+        run_key=_index_key(plan_run, asked),
         job_name=index_job(pipeline),
         run_config=config,
         tags={run_tags.REASON: REASON},
@@ -222,15 +234,6 @@ class _Seen:
         said = _metadata(event)
         return Planned(event.run_id, said.get(PLAN, ""), said.get(WORK, {}))
 
-    def backfill(self) -> str:
-        """The id of a backfill that is not finished, which does what the sensor would."""
-        going_on = [BulkActionStatus.REQUESTED, BulkActionStatus.CANCELING]
-        ours = {self._source, self._batches, self._stored}
-        for backfill in self._instance.get_backfills(BulkActionsFilter(statuses=going_on)):
-            if ours.intersection(backfill.asset_selection or ()):
-                return backfill.backfill_id
-        return ""
-
     def stored(self) -> list[str]:
         """Shards that were ever stored."""
         return list(self._instance.get_materialized_partitions(self._stored))
@@ -241,19 +244,59 @@ class _Seen:
         for record in self._instance.fetch_materializations(which, limit=1).records:
             entry = record.event_log_entry
             run = self._instance.get_run_by_id(entry.run_id)
-            return _metadata(entry).get(PLAN) == plan and (run is None or run.is_success)
+            return _metadata(entry).get(PLAN) == plan and (run is None or self._ended_well(run))
         return False
+
+    def _ended_well(self, run: dg.DagsterRun) -> bool:
+        """Whether it has, or one that went on where it had failed."""
+        if run.is_success:
+            return True
+        root = run.root_run_id or run.run_id
+        again = dg.RunsFilter(tags={ROOT_RUN_ID_TAG: root}, statuses=[dg.DagsterRunStatus.SUCCESS])
+        return bool(self._instance.get_runs(again, limit=1))
 
     def indexed(self) -> str:
         """The plan that the index was built after."""
         event = self._instance.get_latest_materialization_event(self._index)
         return _metadata(event).get(PLAN, "") if event else ""
 
+    def index_after(self, planned: Planned, asked: int) -> tuple[bool, str]:
+        """Whether to ask for the index of a plan, and what there is to say else.
+
+        Args:
+            planned: The plan, which all shards have carried out.
+            asked: How often it was asked for.
+        """
+        if planned.plan and self.indexed() == planned.plan:
+            return False, DONE
+        if not asked:
+            return True, ""
+        which = dg.RunsFilter(tags={RUN_KEY_TAG: _index_key(planned.run, asked)})
+        run = next(iter(self._instance.get_runs(which, limit=1)), None)
+        if run is None or not run.is_finished:
+            return False, "waits for the index"
+        if self._ended_well(run):
+            return False, DONE
+        if asked < INDEX_TRIES:
+            return True, ""
+        said = f"the index has failed {asked} times, in the run {run.run_id} last"
+        return False, f"{said}: run the job {run.job_name} when what failed there is mended"
+
     def settings(self, run: str) -> dict[str, Any]:
         """What the run that planned was launched with: a plan is carried out by the same."""
         found = self._instance.get_run_by_id(run)
         given = found.run_config.get("resources") if found else None
         return {"resources": given} if given else {}
+
+
+def unfinished_backfill(instance: dg.DagsterInstance, pipeline: str) -> str:
+    """The id of a backfill that plans or carries out; empty where there is none."""
+    going_on = [BulkActionStatus.REQUESTED, BulkActionStatus.CANCELING]
+    ours = {dg.AssetKey([pipeline, asset]) for asset in (SOURCE, BATCHES, STORED)}
+    for backfill in instance.get_backfills(BulkActionsFilter(statuses=going_on)):
+        if ours.intersection(backfill.asset_selection or ()):
+            return backfill.backfill_id
+    return ""
 
 
 def _metadata(event: dg.EventLogEntry) -> dict[str, Any]:

@@ -183,6 +183,7 @@ class _Stored:
     bytes: int | None
     others: Sequence[SpaceStatus]
     notes: Sequence[str]
+    undone: str = ""
 
 
 class Spending:
@@ -249,7 +250,18 @@ class Seen:
             _bytes(o, space, vectors),
             others,
             tuple(_notes(opened, space, wanted, others)),
+            "" if o.shards == 1 else _undone(o, lane),
         )
+
+
+def _undone(o: Opened, lane: Lane | str) -> str:
+    """What is missing of the newest plan of a pipeline in shards."""
+    if isinstance(lane, str) or not o.registry.plans.unfinished(lane, o.shards):
+        return ""
+    return (
+        f"the newest plan of its {o.shards} shards is not carried out: `embeddings run {o.name}`, "
+        "or launch in Dagster what is missing of it"
+    )
 
 
 def _others(opened: Opened, serving: str | None, wanted: str | None) -> Iterator[SpaceStatus]:
@@ -419,12 +431,14 @@ def _judged(
         elif not (ran.last or ran.fault):
             wrong.append("it has not run yet")
         return replace(row, asleep=seen.asleep, wrong=tuple(wrong))
+    if seen.undone and not (last and last.state in ("running", "queued")):
+        wrong.append(seen.undone)
     row = replace(row, **_columns(seen))
     return replace(row, wrong=(*_wrong_store(seen), *wrong))
 
 
 def _columns(seen: _Stored) -> Mapping[str, object]:
-    return {name: getattr(seen, name) for name in seen.__dataclass_fields__}
+    return {name: getattr(seen, name) for name in seen.__dataclass_fields__ if name != "undone"}
 
 
 def _wrong_store(seen: _Stored) -> list[str]:

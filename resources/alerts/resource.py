@@ -22,7 +22,8 @@ class AlertsResource(StrictResource):
     smtp_variable: str | None = Field(
         default=None,
         description="Name of the environment variable that holds the mail server: "
-        "smtp://user:password@host:587 (encrypted where the server can), or smtps://…:465.",
+        "smtp://user:password@host:587 (by STARTTLS, without which no password is sent), or "
+        "smtps://…:465.",
     )
     mail_from: str | None = Field(default=None, description="Sender of the e-mails.")
     mail_to: list[str] = Field(default=[], description="Who gets them.")

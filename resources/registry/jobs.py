@@ -24,12 +24,21 @@ class LaneJobs:
         self.pipeline = lane.pipeline
         self._collection, self._lane, self._run = collection, lane, run
         self._written = written
+        self._others: dict[str, str] = {}
 
     def find(self, space_id: str) -> list[Job]:
-        # Of no shard are those that have None, and those from before there were shards.
-        wanted = {"pipeline": self.pipeline, "space": space_id, "shard": self._lane.shard}
+        # Those of other shards too, once the provider has them: by another number of shards their
+        # texts may be of this one now. What has none is of no shard.
+        mine = [{"shard": self._lane.shard}, {"provider_job": {"$ne": None}}]
+        wanted = {"pipeline": self.pipeline, "space": space_id, "$or": mine}
         found = []
-        for entry in self._collection.find(wanted):
+        entries = list(self._collection.find(wanted).sort("_id", 1))
+        mine_by_name = {each["job"] for each in entries if each.get("shard") == self._lane.shard}
+        for entry in entries:
+            if entry.get("shard") != self._lane.shard:
+                if entry["job"] in mine_by_name or entry["job"] in self._others:
+                    continue
+                self._others[entry["job"]] = entry["_id"]
             job = Job(
                 entry["job"], space_id, bytes(entry["texts"]), _utc(entry["submitted_at"]),
                 entry["provider_job"], entry["file"], entry["status"],
@@ -41,10 +50,11 @@ class LaneJobs:
         return found
 
     def record(self, job: Job) -> None:
+        name = self._id(job.name)
         shard = {} if self._lane.shard is None else {"shard": self._lane.shard}
         values = {
             "pipeline": self.pipeline,
-            **shard,
+            **({} if job.name in self._others else shard),
             "batch": job.batch,
             "job": job.name,
             "space": job.space_id,
@@ -56,7 +66,7 @@ class LaneJobs:
             "at": now(),
         }
         self._collection.update_one(
-            {"_id": self._id(job.name)},
+            {"_id": name},
             {"$set": values, "$setOnInsert": {"run": self._run}},
             upsert=True,
         )
@@ -65,6 +75,8 @@ class LaneJobs:
         self._collection.delete_one({"_id": self._id(name)})
 
     def _id(self, name: str) -> str:
+        if name in self._others:
+            return self._others[name]
         # Another pipeline, or shard, may embed the same texts, and wait for a job of its own; a
         # batch's name tells its space.
         shard = "" if self._lane.shard is None else f"{self._lane.shard}/"

@@ -6,7 +6,7 @@ which is one for all, does not take an old plan for the newest, or none for noth
 """
 
 import socket
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Literal
@@ -45,14 +45,25 @@ class WrittenPlans:
     def __init__(self, database: Database) -> None:
         self._plans = database["embedding_plans"]
 
-    def note(self, lease: Lease, lane: Lane, plan: str, run: str, url: str) -> None:
+    def note(
+        self, lease: Lease, lane: Lane, plan: str, run: str, url: str, idle: Sequence[int] = ()
+    ) -> None:
         """While the lane is held.
+
+        Args:
+            lease: By which it is.
+            lane: Whose plan it is.
+            plan: Its name.
+            run: That made it.
+            url: Of the batch store.
+            idle: Shards that it asks nothing of: theirs is done.
 
         Raises:
             LeaseError: It is held no more.
         """
         found = WrittenPlan(plan, run, socket.gethostname(), url, now())
-        lease.put(self._plans, lane.name, {**vars(found), "done": {}})
+        done = {_part("stored", shard): plan for shard in idle}
+        lease.put(self._plans, lane.name, {**vars(found), "done": done})
 
     def note_done(self, lease: Lease, lane: Lane, step: Step, plan: str) -> None:
         """Note that a step has done its part of a plan, of which each shard is one.
@@ -66,6 +77,14 @@ class WrittenPlans:
         """Whether it is the newest plan, and all that it asks for is stored and indexed."""
         found = self._plans.find_one({"_id": lane.name, "plan": plan})
         return found is not None and _done(found, shards)
+
+    def not_stored(self, lane: Lane, plan: str, shards: int) -> list[int]:
+        """Shards that have not done their part of a plan: all, if it is not the newest.
+
+        Of a pipeline without shards it is the first that stands for all of it.
+        """
+        found = self._plans.find_one({"_id": lane.name, "plan": plan})
+        return _missing(found or {"plan": plan}, shards)
 
     def unfinished(self, lane: Lane, shards: int) -> bool:
         """Whether there is a newest plan of which something is not stored, or not indexed."""
@@ -98,10 +117,15 @@ class WrittenPlans:
         )
 
 
-def _done(found: Mapping[str, Any], shards: int) -> bool:
-    stored = [_part("stored", n) for n in (range(shards) if shards > 1 else [None])]
+def _missing(found: Mapping[str, Any], shards: int) -> list[int]:
+    parts = [_part("stored", n if shards > 1 else None) for n in range(shards)]
     done = found.get("done", {})
-    return all(done.get(part) == found["plan"] for part in [*stored, _part("indexed", None)])
+    return [n for n, part in enumerate(parts) if done.get(part) != found["plan"]]
+
+
+def _done(found: Mapping[str, Any], shards: int) -> bool:
+    indexed = found.get("done", {}).get(_part("indexed", None))
+    return indexed == found["plan"] and not _missing(found, shards)
 
 
 def _part(step: Step, shard: int | None) -> str:

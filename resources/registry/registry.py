@@ -1,6 +1,7 @@
 """What all pipelines of a deployment share: spaces, vector stores, search indexes, quarantine."""
 
 from collections.abc import Callable
+from datetime import datetime
 
 from pymongo import MongoClient
 
@@ -55,9 +56,9 @@ class Registry:
         self.ledger.prepare()
         self.evaluations.prepare()
 
-    def jobs_under_way(self, pipeline: str) -> int:
-        """Batch jobs of a pipeline whose results are to be fetched."""
-        return self._jobs.count_documents({"pipeline": pipeline})
+    def jobs_since(self, pipeline: str, moment: datetime) -> int:
+        """Batch jobs of a pipeline of which something has been noted since."""
+        return self._jobs.count_documents({"pipeline": pipeline, "at": {"$gt": moment}})
 
     def jobs(self, lane: Lane, run: str, written: Callable[[str], bool]) -> LaneJobs:
         """A lane's batch jobs; `written` tells whether the batch store has a batch."""

@@ -124,7 +124,8 @@ def _read(
     ids: dict[str, str],
     until: float,
 ) -> Seen:
-    paths = {*source.text_shape().fields, *source.carry, *looked_at(origin.filter)}
+    read = {source.id_field, *source.text_shape().fields, *source.carry}
+    paths = read | set(looked_at(origin.filter))
     size = sum(map(len, ids.values()))
     with _stream(client, origin, start_after=token) as stream:
         while len(ids) < MAX_IDS and size < MAX_BYTES and time.monotonic() < until:

@@ -93,6 +93,25 @@ def nothing_to_do(shop: Workshop) -> None:
     assert not found.parts, found.counts
 
 
+def test_what_was_deleted_counts_where_the_index_has_not_followed(shop: Workshop):
+    fill(shop)
+    films(shop).delete_many({"_id": {"$in": [0, 1, 2]}})
+    file = shop.folder / "run.yaml"
+    file.write_text(yaml.safe_dump(config(0, 1, 2)), "utf-8")
+    with open_pipeline(shop.pipeline, [file], run="stored") as opened:
+        o = opened.main
+        with o.work():
+            plan_work(o)
+            embed(o)
+            store(o)
+    films(shop).delete_many({"_id": {"$in": [3, 4]}})
+    with pytest.raises(SourceError, match="5 of 8 stored chunks"):
+        work(shop, 3, 4)
+    films(shop).insert_one({"_id": 4, "text": "it is back", "kind": "film"})
+    work(shop, 3, 4)
+    assert set(shop.stored()) == {4, 5, 6, 7}
+
+
 def test_a_run_of_some_records_says_so(shop: Workshop):
     films(shop).insert_many([{"_id": n, "text": f"{WORDS[n]} {n}"} for n in range(8)])
     assert shop.run().success

@@ -21,6 +21,7 @@ from assets.work.storing import Stored, store
 from pipelines.framework.catalog import open_pipeline
 from pipelines.framework.execution import RunFailed, run
 from pipelines.operations.plan import dry_run
+from pipelines.operations.status import Seen, Spending
 from resources.core.errors import DeploymentError
 from resources.core.shards import shard_of
 from tests.assets.test_changed import config
@@ -98,13 +99,15 @@ def versions(shop: Workshop) -> Mapping[str, Any]:
 def test_shards_of_other_documents_are_left_alone(shop: Workshop):
     assert run(shop.pipeline).planned.found.counts.new == FILMS
     before, runs = versions(shop), count(shop)
-    change(shop, 1, "new")
+    touched = {shard_of(each, SHARDS) for each in (1, 2)}
+    assert len(touched) < SHARDS
+    new = next(name for name in map(str, range(99)) if shard_of(name, SHARDS) in touched)
+    change(shop, 1, new)
     films(shop).delete_one({"_id": 2})
     change(shop, 9)  # named by nobody
-    outcome = run(shop.pipeline, only(shop, 1, 2, "new"))
+    outcome = run(shop.pipeline, only(shop, 1, 2, new))
     counts = outcome.planned.found.counts
     assert (counts.new, counts.changed, counts.deleted, counts.unchanged) == (1, 1, 1, 0)
-    touched = {shard_of(each, SHARDS) for each in (1, 2, "new")}
     assert begun(shop, runs) == touched
     found, wanted = stored(shop), texts(shop)
     assert found.pop(9) == "film 9"
@@ -116,8 +119,15 @@ def test_shards_of_other_documents_are_left_alone(shop: Workshop):
         for asset in ("embedding_batches", "stored_vectors")
         for shard in touched
     }
+    # Shards without anything to do keep no plan from being carried out.
+    with open_pipeline(shop.pipeline) as o:
+        assert not o.registry.plans.unfinished(o.main.lane, SHARDS)
+    change(shop, 1)
+    again = run(shop.pipeline, only(shop, 1))
+    assert again.planned.plan.ids == [1]
+    after = versions(shop)
     # Who carries such a plan out again knows nothing new either.
-    idle = run(shop.pipeline, only(shop, 1, 2, "new"))
+    idle = run(shop.pipeline, only(shop, 1, 2, new))
     assert not any(idle.planned.work.values())
     assert versions(shop) == after
     assert run(shop.pipeline).planned.found.counts.changed == 1
@@ -139,7 +149,12 @@ def test_what_a_shard_has_failed_at_is_in_the_next_plan_whatever_that_is_of(
         patched.setattr("assets.stored_vectors.store", fails)
         with pytest.raises(RunFailed, match="no primary answers"):
             run(shop.pipeline, only(shop, *range(6)))
+    with open_pipeline(shop.pipeline) as o:
+        undone = Seen(Spending()).look(o).undone
+    assert "the newest plan of its 3 shards is not carried out" in undone
     outcome = run(shop.pipeline, only(shop, 7))
+    with open_pipeline(shop.pipeline) as o:
+        assert Seen(Spending()).look(o).undone == ""
     assert set(outcome.planned.plan.ids or []) == {*range(6), 7}
     after = stored(shop)
     assert {n for n in range(FILMS) if after[n] == texts(shop)[n]} == {*range(6), 7}

@@ -13,6 +13,7 @@ from pymongo.uri_parser import parse_uri
 
 from assets.failing import StepFailed
 from assets.retrying import Tries
+from assets.work.parts import Parts
 from resources.core.errors import ConfigurationError, DeploymentError, LeaseError, ProviderError
 from resources.mongodb.deployment import explain
 from resources.runs.resource import RunsResource
@@ -165,6 +166,25 @@ def test_a_run_that_waited_while_another_planned_goes_no_further(films: Workshop
     assert not run.success
     assert f"run {others[0].run_id} has planned the work" in run.failures[0]
     assert [each["text"] for each in films.stored().values()] == ["another text"]
+
+
+def test_every_step_after_the_plan_asks_whether_it_is_the_newest(
+    films: Workshop, monkeypatch: pytest.MonkeyPatch
+):
+    """Between two steps a run holds nothing where they wait for a worker."""
+    asked, check = [], Parts.check_newest
+
+    def checked(o: Parts) -> None:
+        asked.append(o.plan.id)
+        check(o)
+
+    monkeypatch.setattr(Parts, "check_newest", checked)
+    run = films.run()
+    assert run.success, run.failures
+    assert asked == [run.source_documents["plan"]] * 3
+    newest = films.run("source_documents")
+    assert films.run("embedding_batches", "stored_vectors", "search_index").success
+    assert asked[3:] == [newest.source_documents["plan"]] * 2, "the first chooses the newest"
 
 
 def test_which_errors_may_pass():

@@ -1,6 +1,6 @@
 """Why a run may be due although no document has changed: it must not be left out for that."""
 
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 
 import dagster as dg
 
@@ -27,17 +27,15 @@ def due(
     last = latest(instance, o.name)
     if last is None:
         return "no run is known"
-    if last.status is not dg.DagsterRunStatus.SUCCESS:
+    if not last.dagster_run.is_success:
         return "the latest run did not succeed"
-    if (
-        o.shards > 1
-        and not o.kept.left_alone
-        and o.registry.plans.unfinished(o.kept.lane, o.shards)
-    ):
+    worked = [each for each in (o.kept, o.candidate) if each and not each.left_alone]
+    if any(_unfinished(each) for each in worked if each.shards > 1):
         return "shards of the newest plan are not stored, or not indexed"
-    if o.registry.jobs_under_way(o.name):
-        return "batch jobs are under way"
-    if o.registry.quarantine.due(o.name):
+    ended = last.end_time or last.create_timestamp.timestamp()
+    if o.registry.jobs_since(o.name, datetime.fromtimestamp(ended, UTC)):
+        return "batch jobs have been submitted that no run has waited for"
+    if any(o.registry.quarantine.due(each.lane) for each in worked):
         return "texts in quarantine are to be tried again"
     if not _index_serves(o):
         return "the index is not as the last run left it"
@@ -49,7 +47,7 @@ def due(
 
 
 def _unfinished(o: Opened) -> bool:
-    return not o.left_alone and o.registry.plans.unfinished(o.lane, o.shards)
+    return o.registry.plans.unfinished(o.lane, o.shards)
 
 
 def _index_serves(o: Opened) -> bool:

@@ -1,11 +1,13 @@
 """Runs of a pipeline, as far as a sensor has to know of them."""
 
 import dagster as dg
+from dagster._core.definitions.assets.job.asset_job import IMPLICIT_ASSET_JOB_NAME
 from dagster._core.storage.dagster_run import IN_PROGRESS_RUN_STATUSES, NOT_FINISHED_STATUSES
 from dagster._core.storage.tags import RUN_KEY_TAG
 
 from assets import run_tags
-from pipelines.framework.sharding import SECONDS, index_job, shards_job
+from assets.about import ASSETS, CANDIDATE
+from pipelines.framework.sharding import SECONDS, index_job, jobs_of, unfinished_backfill
 
 LOOKED_AT = 20
 """Runs of a pipeline among which those are that only measure, or clean up."""
@@ -19,28 +21,33 @@ _ENDED = (
 )
 
 
-def under_way(
-    instance: dg.DagsterInstance, pipeline: str, shards: int, now: float
-) -> dg.DagsterRun | None:
-    """A run that works on a pipeline, or is about to; or after which the next one is about to come.
+def under_way(instance: dg.DagsterInstance, pipeline: str, shards: int, now: float) -> str:
+    """What works on a pipeline, or is about to, or after which the next is about to come.
 
     Args:
         instance: Where its runs are.
         pipeline: Its name.
         shards: In how many it is divided: their runs are launched by a sensor of their own.
         now: In seconds since 1970.
+
+    Returns:
+        In a few words; empty where there is nothing.
     """
-    going_on = _first(instance, pipeline, [*NOT_FINISHED_STATUSES, *IN_PROGRESS_RUN_STATUSES])
-    if going_on is not None or shards == 1:
-        return going_on
-    before = latest(instance, pipeline)
-    if before is None or before.job_name == index_job(pipeline) or not before.is_success:
-        return None
-    (record,) = instance.get_run_records(dg.RunsFilter(run_ids=[before.run_id]), limit=1)
-    return before if now - (record.end_time or 0.0) < FOLLOWS_SECONDS else None
+    if backfill := unfinished_backfill(instance, pipeline):
+        return f"the backfill {backfill}"
+    statuses = [*NOT_FINISHED_STATUSES, *IN_PROGRESS_RUN_STATUSES]
+    going_on = _first(instance, pipeline, statuses) or _of_assets(instance, pipeline, statuses)
+    if going_on is None and shards > 1:
+        before = latest(instance, pipeline)
+        recent = before and now - (before.end_time or 0.0) < FOLLOWS_SECONDS
+        # Its index is the last that comes.
+        if before and recent and before.dagster_run.is_success:
+            last = before.dagster_run.job_name == index_job(pipeline)
+            going_on = None if last else before
+    return f"the run {going_on.dagster_run.run_id}" if going_on else ""
 
 
-def latest(instance: dg.DagsterInstance, pipeline: str) -> dg.DagsterRun | None:
+def latest(instance: dg.DagsterInstance, pipeline: str) -> dg.RunRecord | None:
     """The latest run of a pipeline that has ended."""
     return _first(instance, pipeline, list(_ENDED))
 
@@ -53,9 +60,21 @@ def of_key(instance: dg.DagsterInstance, run_key: str) -> dg.DagsterRun | None:
 
 def _first(
     instance: dg.DagsterInstance, pipeline: str, statuses: list[dg.DagsterRunStatus]
-) -> dg.DagsterRun | None:
+) -> dg.RunRecord | None:
     wanted = dg.RunsFilter(tags={run_tags.PIPELINE: pipeline}, statuses=statuses)
-    for run in instance.get_runs(wanted, limit=LOOKED_AT):
-        if run.job_name in (pipeline, shards_job(pipeline), index_job(pipeline)):
-            return run
+    for record in instance.get_run_records(wanted, limit=LOOKED_AT):
+        if record.dagster_run.job_name in jobs_of(pipeline):
+            return record
+    return None
+
+
+def _of_assets(
+    instance: dg.DagsterInstance, pipeline: str, statuses: list[dg.DagsterRunStatus]
+) -> dg.RunRecord | None:
+    """A run of its assets without a job: from their pages, or of a backfill."""
+    ours = {dg.AssetKey([pipeline, asset]) for asset in (*ASSETS, CANDIDATE)}
+    wanted = dg.RunsFilter(job_name=IMPLICIT_ASSET_JOB_NAME, statuses=statuses)
+    for record in instance.get_run_records(wanted, limit=LOOKED_AT):
+        if ours.intersection(record.dagster_run.asset_selection or ()):
+            return record
     return None

@@ -140,10 +140,13 @@ class Tick:
         elif run.is_success:
             self.state = state.settled()
         elif run.is_finished:
-            self.state = self._back(failed=True)
+            canceled = run.status is dg.DagsterRunStatus.CANCELED
+            self.state = self._back(failed=True, canceled=canceled)
 
-    def _back(self, *, failed: bool) -> State:
-        pauses = {"pause": PAUSE_SECONDS, "longest": LONGEST_PAUSE_SECONDS}
+    def _back(self, *, failed: bool, canceled: bool = False) -> State:
+        # Whoever has canceled it does not want it again at once.
+        pause = LONGEST_PAUSE_SECONDS if canceled else PAUSE_SECONDS
+        pauses = {"pause": pause, "longest": LONGEST_PAUSE_SECONDS}
         return self.state.back(failed=failed, now=self.now, **pauses)
 
     # --- what has changed
@@ -207,9 +210,12 @@ class Tick:
 
     def _look_besides(self) -> None:
         state = self.state
-        if state.wanted or state.run_key or self.now - state.looked < RECHECK_SECONDS:
+        every, fresh_for = RECHECK_SECONDS, self.watched.fresh_for
+        if fresh_for is not None:
+            every = min(every, fresh_for.total_seconds() / 4)
+        if state.wanted or state.run_key or self.now - state.looked < every:
             return
-        if self._under_way() is not None:
+        if self._under_way():
             return
         self.state = replace(state, looked=self.now)
         with ExitStack() as stack:
@@ -219,7 +225,7 @@ class Tick:
             if why := due(o, self.instance, now=self.now, fresh_for=fresh_for):
                 self._want(why)
 
-    def _under_way(self) -> dg.DagsterRun | None:
+    def _under_way(self) -> str:
         watched = self.watched
         return runs.under_way(self.instance, watched.name, watched.shards, self.now)
 
@@ -236,9 +242,9 @@ class Tick:
         what = f"the whole source ({wanted.whole})"
         if not wanted.whole:
             what = f"{len(wanted.ids):,} documents that have changed"
-        run = self._under_way()
-        if run is not None or state.run_key:
-            which = f"the run {run.run_id}" if run else "the run that was asked for"
+        busy = self._under_way()
+        if busy or state.run_key:
+            which = busy or "the run that was asked for"
             waits = f": {what} wait for it" if wanted else ""
             return self._skipped(f"{which} is under way{waits}")
         if not wanted:

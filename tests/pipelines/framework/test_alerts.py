@@ -192,6 +192,20 @@ def test_whatever_keeps_an_alert_from_being_told_is_said_without_secrets(
     assert len(posts.posted) + len(mails.messages) == 1
 
 
+def test_no_password_is_sent_in_clear(
+    receivers: tuple[Webhook, Mailbox], monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr("pipelines.framework.alerts._LOOPBACK", ())
+    monkeypatch.setattr("pipelines.framework.alerts.PAUSE_SECONDS", 0.0)
+    settings = AlertsResource(
+        smtp_variable="TEAM_SMTP", mail_from="a@example.com", mail_to=["b@example.com"]
+    )
+    alert = Alert(NAME, NAME, "some-run", "", "source_documents: it broke", "")
+    (said,) = undelivered(alert, settings)
+    assert "the server does not encrypt, and no password is sent in clear" in said
+    assert not receivers[1].messages
+
+
 def test_what_a_document_says_calls_nobody(
     watched: Watched, receivers: tuple[Webhook, Mailbox], monkeypatch: pytest.MonkeyPatch
 ):

@@ -5,6 +5,7 @@ import json
 import os
 import secrets
 from collections.abc import Iterator
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ import pymongo
 import pytest
 from bson import json_util
 from dagster._core.definitions.sensor_definition import SensorExecutionData
+from dagster._core.execution.backfill import BulkActionStatus, PartitionBackfill
 from dagster._core.storage.tags import RUN_KEY_TAG
 
 from assets import run_tags
@@ -21,6 +23,7 @@ from pipelines.framework.sensing import runs
 from pipelines.framework.sensing import tick as sensing
 from pipelines.framework.sensing.state import State, Wanted
 from resources.core.errors import ConfigurationError
+from resources.core.moment import now
 from resources.sources import change_stream, changes
 from tests.workshop import Workshop
 
@@ -297,6 +300,78 @@ def test_what_is_due_besides_is_not_left_out(ticking: Ticking, monkeypatch: pyte
     ticking.change_state(looked=0)
     request = ticking.asked()
     assert "texts in quarantine are to be tried again" in request.tags[run_tags.REASON]
+    # Nobody works on another space.
+    registry["embedding_quarantine"].update_one({}, {"$set": {"lane": "a space of before"}})
+    ticking.pretended(request, dg.DagsterRunStatus.SUCCESS)
+    assert ticking.skipped() == "nothing has changed"
+    # Nor does a job count whose texts the latest run has waited for, or wants no more.
+    job = {"pipeline": ticking.shop.name, "job": "a", "at": now() - timedelta(days=1)}
+    registry["embedding_jobs"].insert_one(job)
+    ticking.change_state(looked=0)
+    assert ticking.skipped() == "nothing has changed"
+    registry["embedding_jobs"].update_one({}, {"$set": {"at": now() + timedelta(days=1)}})
+    ticking.change_state(looked=0)
+    assert "batch jobs have been submitted" in ticking.asked().tags[run_tags.REASON]
+
+
+def test_what_was_canceled_is_not_tried_again_at_once(ticking: Ticking):
+    ticking.settled()
+    films(ticking.shop).update_one({"_id": 0}, {"$set": {"text": "one"}})
+    run = ticking.pretended(ticking.asked(), dg.DagsterRunStatus.STARTED)
+    ticking.instance.report_run_canceled(run)
+    assert "are tried again in 3600 s" in ticking.skipped()
+    ticking.change_state(after=0)
+    assert ids_of(ticking.asked()) == {0}
+
+
+def test_runs_without_a_job_and_backfills_are_work_as_well(ticking: Ticking):
+    ticking.settled()
+    films(ticking.shop).update_one({"_id": 0}, {"$set": {"text": "one"}})
+    stored = dg.AssetKey([ticking.shop.name, "stored_vectors"])
+    alone = ticking.definitions().resolve_implicit_global_asset_job_def()
+    run = ticking.instance.create_run_for_job(
+        alone, asset_selection=frozenset([stored]), status=dg.DagsterRunStatus.STARTED
+    )
+    assert f"the run {run.run_id} is under way" in ticking.skipped()
+    ticking.instance.report_run_canceled(run)
+    backfill = PartitionBackfill(
+        backfill_id=secrets.token_hex(4),
+        status=BulkActionStatus.REQUESTED,
+        from_failure=False,
+        tags={},
+        backfill_timestamp=0.0,
+        asset_selection=[stored],
+    )
+    ticking.instance.add_backfill(backfill)
+    assert f"the backfill {backfill.backfill_id} is under way" in ticking.skipped()
+    ended = backfill.with_status(BulkActionStatus.COMPLETED_SUCCESS)
+    ticking.instance.update_backfill(ended)
+    assert ids_of(ticking.asked()) == {0}
+
+
+def test_a_document_that_is_called_otherwise_has_changed(ticking: Ticking):
+    found = films(ticking.shop)
+    for n in range(len(TEXTS)):
+        found.update_one({"_id": n}, {"$set": {"slug": f"film-{n}"}})
+    ticking.shop.configure({"source": {"id_field": "slug"}})
+    ticking.settled()
+    found.update_one({"_id": 0}, {"$set": {"slug": "another"}})
+    assert "cannot be found by their `_id`" in ticking.asked().tags[run_tags.REASON]
+
+
+@pytest.mark.parametrize(("warn", "every"), [("4m", 60), ("2h", 600), (None, 600)])
+def test_a_short_promise_is_looked_after_often(ticking: Ticking, warn: str | None, every: int):
+    if warn:
+        ticking.shop.configure({"freshness": {"warn": warn, "fail": "1d"}})
+    ticking.settled()
+    registry = ticking.shop.client[ticking.shop.database]
+    entry = {"pipeline": ticking.shop.name, "stage": "provider", "space": "", "text_hash": "a"}
+    registry["embedding_quarantine"].insert_one({**entry, "_id": "asked for"})
+    looked = now().timestamp()
+    ticking.change_state(looked=looked - every + 20)
+    assert ticking.skipped() == "nothing has changed"
+    ticking.change_state(looked=looked - every)
+    assert "all is compared" in ticking.asked().tags[run_tags.REASON]
 
 
 def test_a_cursor_that_says_nothing_is_as_none():

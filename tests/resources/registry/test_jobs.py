@@ -1,9 +1,13 @@
 """Batch jobs are divided by lane and shard, and kept until their batch lies in the store."""
 
+from dataclasses import replace
 from datetime import timedelta
+
+import pytest
 
 from resources.core.lane import Lane
 from resources.core.moment import now
+from resources.core.shards import SHARED
 from resources.embedders.batch.jobs import Job
 from resources.registry.jobs import LaneJobs
 
@@ -28,7 +32,31 @@ def test_shards_have_jobs_of_their_own(database):
     for shard in (None, 0, 1):
         jobs(database, shard).record(JOB)
     jobs(database, 1).remove("batch-1")
-    assert [len(jobs(database, shard).find("space-a")) for shard in (None, 0, 1)] == [1, 1, 0]
+    assert database["embedding_jobs"].count_documents({}) == 2
+    lane = jobs(database, 0)
+    assert lane.find("space-a") == [JOB]
+    lane.remove("batch-1")
+    assert [row.get("shard") for row in database["embedding_jobs"].find()] == [None]
+
+
+@pytest.mark.parametrize("before", [None, 0, 3, SHARED])
+@pytest.mark.parametrize("after", [None, 0, 1])
+def test_by_another_number_of_shards_a_job_is_gone_on_with(database, before, after):
+    jobs(database, before).record(JOB)
+    lane = jobs(database, after)
+    (found,) = lane.find("space-a")
+    assert found == JOB
+    lane.record(replace(found, status="ended"))
+    (entry,) = database["embedding_jobs"].find()
+    assert (entry["status"], entry.get("shard")) == ("ended", before)
+    lane.remove(found.name)
+    assert database["embedding_jobs"].count_documents({}) == 0
+
+
+def test_one_that_another_shard_is_just_submitting_is_left_to_it(database):
+    jobs(database, 0).record(replace(JOB, id=None))
+    assert jobs(database, 1).find("space-a") == []
+    assert jobs(database, 0).find("space-a") == [replace(JOB, id=None)]
 
 
 def test_without_a_shard_a_job_is_written_as_it_was_before_there_were_any(database):
