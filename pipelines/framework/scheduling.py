@@ -49,7 +49,11 @@ def build_jobs(
         name,
         selection=selection if pipeline.shards == 1 else sharding.of_source(name),
         tags={run_tags.PIPELINE: name},
-        description=f"Embed what is new or changed in {name}, and bring its index up to date.",
+        description=(
+            f"Embed what is new or changed in {name}, and bring its index up to date."
+            if pipeline.shards == 1
+            else f"Find what is new or changed in {name}, and write a plan for each of its shards."
+        ),
     )
     jobs: Jobs = [job]
     if pipeline.shards > 1:
