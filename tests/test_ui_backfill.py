@@ -79,13 +79,15 @@ def test_a_backfill_is_launched_and_the_index_follows(dagster: Dagster, page: "P
     page.goto(f"{jobs}/{NAME}_shards")
     page.get_by_role("button", name="Materialize").click()
     dialog = page.get_by_role("dialog")
-    for name in shard_names(SHARDS):
-        dialog.get_by_text(name).first.wait_for()
-    dialog.get_by_role("button", name="Launch").click()
-    page.get_by_text("Launched backfill").wait_for()
+    dialog.get_by_role("button", name="All", exact=True).click()
+    dialog.get_by_text(f"{SHARDS} partitions").wait_for()
+    dialog.get_by_role("button", name="Launch backfill").click()
 
     def finished() -> bool:
-        (found,) = dagster.query(BACKFILLS)["partitionBackfillsOrError"]["results"]
+        results = dagster.query(BACKFILLS)["partitionBackfillsOrError"]["results"]
+        if not results:
+            return False
+        (found,) = results
         assert found["numPartitions"] == SHARDS
         assert found["status"] not in ("COMPLETED_FAILED", "FAILED", "CANCELED")
         return found["status"] == "COMPLETED_SUCCESS"
@@ -97,14 +99,13 @@ def test_a_backfill_is_launched_and_the_index_follows(dagster: Dagster, page: "P
 
     # The index follows by the sensor, once that is switched on.
     page.goto(f"{dagster.url}/locations/{NAME}/sensors/{sensor_name(NAME)}")
-    page.get_by_role("switch").first.click(force=True)
+    switch = page.locator("input[type=checkbox]").first
+    switch.wait_for(state="attached")
+    switch.evaluate("it => it.click()")
 
     def indexed() -> bool:
-        return any(
-            run["status"] == "SUCCESS"
-            and [NAME, "search_index"] in [key["path"] for key in run["assetSelection"]]
-            for run in dagster.runs()
-        )
+        tag = {"key": "dagster/sensor_name", "value": sensor_name(NAME)}
+        return any(run["status"] == "SUCCESS" and tag in run["tags"] for run in dagster.runs())
 
     dagster.wait_for("the index", indexed, 400)
     page.goto(f"{dagster.url}/assets/{NAME}/search_index")
