@@ -83,7 +83,14 @@ def any_broker(folder: Path) -> Iterator[str]:
 class WorkerProcess:
     """A Celery worker as a user starts it, with all its processes in a group of its own."""
 
-    def __init__(self, machines: "Machines", name: str, *queues: str, app: str = APP) -> None:
+    def __init__(
+        self,
+        machines: "Machines",
+        name: str,
+        *queues: str,
+        app: str = APP,
+        variables: Mapping[str, str] | None = None,
+    ) -> None:
         self.log = machines.folder / f"worker-{name}.log"
         self._loads = machines.folder / f"loads-{name}.txt"
         self._process = subprocess.Popen(
@@ -93,7 +100,7 @@ class WorkerProcess:
                 *("--without-gossip", "--without-mingle", "-I", "tests.loads"),
             ],
             cwd=machines.folder,
-            env=machines.environment | {LOADS: str(self._loads)},
+            env=machines.environment | {LOADS: str(self._loads)} | dict(variables or {}),
             stdout=self.log.open("wb"),
             stderr=subprocess.STDOUT,
             start_new_session=True,
@@ -179,8 +186,14 @@ class Machines:
             **self.variables,
         }
 
-    def worker(self, name: str, *queues: str, app: str = APP) -> WorkerProcess:
-        made = WorkerProcess(self, name, *queues, app=app)
+    def worker(
+        self,
+        name: str,
+        *queues: str,
+        app: str = APP,
+        variables: Mapping[str, str] | None = None,
+    ) -> WorkerProcess:
+        made = WorkerProcess(self, name, *queues, app=app, variables=variables)
         self.started.append(made)
         return made
 

@@ -35,7 +35,7 @@ ARGUMENTS = [
     "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-sync",
     "--disable-background-networking", "--disable-component-update",
 ]  # fmt: skip
-PATIENCE = 60_000  # milliseconds; how long the UI may take on a busy machine
+PATIENCE = 300_000  # milliseconds; how long the UI may take on a busy machine
 EVERYWHERE = [*about.ASSETS, about.CANDIDATE]
 ASSETS = [*EVERYWHERE, about.QUALITY]
 """Of the quickstart, whose searches are measured."""

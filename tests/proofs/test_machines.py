@@ -195,6 +195,38 @@ def test_cancelled_then_killed_while_the_server_restarts(
         assert 1 <= len(opened) == len(set(opened)) <= 2
 
 
+@pytest.mark.parametrize("url", ["batches", {"env": "BATCHES"}])
+def test_workers_that_do_not_reach_the_same_batches_begin_nothing(
+    tmp_path: Path, paid: tuple[Paid, Paid], monkeypatch: pytest.MonkeyPatch, url: object
+):
+    settings = paid[0].workshop.settings | {"batch_store": {"url": url}}
+    monkeypatch.setenv("BATCHES", str(tmp_path / "here"))
+    with machines.any_broker(tmp_path) as broker:
+        project = Machines(tmp_path / "project", broker, settings, variables=KEY)
+        try:
+            elsewhere = {"EMBEDDINGS_HOME": str(tmp_path / "disk"), "BATCHES": str(tmp_path / "b")}
+            for each in (
+                project.worker("one"),
+                project.worker("two", variables=elsewhere),
+            ):
+                each.wait_until_ready()
+            run = project.launch()
+            assert run.wait(timeout=PATIENCE) != 0
+            log = (project.folder / "run-films.log").read_text()
+            assert "the worker two@" in log
+            assert "does not read what one@" in log
+            assert "name a folder that they share" in log.replace("\n", " ")
+            assert newest(project).status is dg.DagsterRunStatus.FAILURE
+            assert not paid[0].server.requests
+            with project.instance() as instance:
+                events = [e.dagster_event for e in instance.all_logs(newest(project).run_id)]
+            assert not [each for each in events if each and each.is_step_start]
+            project.started[1].kill()
+            assert project.launch().wait(timeout=PATIENCE) == 0
+        finally:
+            project.close()
+
+
 def test_a_process_for_each_step_killed_with_all_of_them(tmp_path: Path, paid: tuple[Paid, Paid]):
     victim, whole = paid
     settings = victim.workshop.settings

@@ -7,7 +7,8 @@ from dagster_celery.tasks import create_execute_job_task, create_resume_job_task
 
 from pipelines.framework.environment import load_environment
 from pipelines.framework.machines.broker import celery_app
-from pipelines.framework.machines.workers import READY, missing
+from pipelines.framework.machines.reach import reached
+from pipelines.framework.machines.workers import REACHES, READY, missing
 from resources.core import warm
 from resources.core.paths import project_root
 
@@ -30,3 +31,11 @@ def ready(state: Any, code: dict[str, str] | None = None, **_: Any) -> dict[str,
         "missing": missing(code or {}),
         "pool": type(state.consumer.pool).__module__,
     }
+
+
+@inspect_command(name=REACHES)
+def reaches(
+    state: Any, what: str = "", url: Any = None, name: str = "", **_: Any
+) -> dict[str, str]:
+    """Whether this worker writes, or reads, a file among a run's batches."""
+    return reached(what, url, name)

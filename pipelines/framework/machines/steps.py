@@ -26,6 +26,7 @@ from kombu.exceptions import ChannelError
 
 from pipelines.framework.machines import workers
 from pipelines.framework.machines.broker import QUEUE, BrokerError, celery_app, unreachable
+from pipelines.framework.machines.reach import check_same_batches, url_of
 
 if TYPE_CHECKING:
     from celery.result import AsyncResult
@@ -59,12 +60,14 @@ class CelerySteps(StepDelegatingExecutor):
         assert isinstance(job, ReconstructableJob)
         steps = [execution_plan.get_step_by_key(key) for key in execution_plan.step_keys_to_execute]
         self._handler.begin(job)
-        workers.check_workers(
+        found = workers.check_workers(
             self._handler.app,
             {queue_of(step.tags) for step in steps},
             job.repository.pointer,
             wait_seconds=self._wait_seconds,
         )
+        url, run = url_of(plan_context), plan_context.dagster_run.run_id
+        check_same_batches(self._handler.app, found, url, run)
         yield from super().execute(plan_context, execution_plan)
 
 

@@ -15,8 +15,8 @@ from pipelines.framework.machines.broker import VARIABLE, BrokerError, check_bro
 if TYPE_CHECKING:
     from celery import Celery
 
-READY = "embeddings_ready"
-"""The command that our workers answer: see `pipelines.framework.machines.app`."""
+READY, REACHES = "embeddings_ready", "embeddings_reaches"
+"""The commands that our workers answer: see `pipelines.framework.machines.app`."""
 APP = "pipelines.framework.machines.app"
 
 ANSWER_SECONDS = 1.0
@@ -54,8 +54,11 @@ class Worker:
 
 def check_workers(
     app: "Celery", queues: Iterable[str], code: CodePointer, *, wait_seconds: float
-) -> None:
+) -> list[str]:
     """See that every queue has a worker, and that whoever may take a step can do it.
+
+    Returns:
+        The names of all that may.
 
     Raises:
         BrokerError: The broker cannot be reached, no worker takes steps from a queue, or one that
@@ -71,14 +74,14 @@ def check_workers(
             if worker.fault:
                 raise BrokerError(worker.fault)
         if not lacking:
-            return
+            return [each.name for each in found]
         if time.monotonic() > until:
             raise BrokerError(_nobody(app, sorted(lacking), wait_seconds))
 
 
 def ask(app: "Celery", code: Mapping[str, str]) -> list[Worker]:
     """Our workers that answer within a second."""
-    replies = _broadcast(app, READY, {"code": dict(code)})
+    replies = broadcast(app, READY, {"code": dict(code)})
     return [
         Worker(name, frozenset(said["queues"]), said["missing"], said["pool"])
         for name, said in replies.items()
@@ -88,7 +91,7 @@ def ask(app: "Celery", code: Mapping[str, str]) -> list[Worker]:
 
 def consumers(app: "Celery", queue: str) -> list[str]:
     """Workers, ours or not, that take steps from a queue."""
-    replies = _broadcast(app, "active_queues", {})
+    replies = broadcast(app, "active_queues", {})
     return sorted(
         name
         for name, found in replies.items()
@@ -98,12 +101,12 @@ def consumers(app: "Celery", queue: str) -> list[str]:
 
 def has(app: "Celery", task: str) -> bool:
     """Whether a worker says that it has a task."""
-    replies = _broadcast(app, "query_task", {"ids": [task]})
+    replies = broadcast(app, "query_task", {"ids": [task]})
     return any(isinstance(said, dict) and task in said for said in replies.values())
 
 
 def answers(app: "Celery", worker: str) -> bool:
-    return worker in _broadcast(app, "ping", {}, [worker])
+    return worker in broadcast(app, "ping", {}, [worker])
 
 
 def where(code: CodePointer) -> dict[str, str]:
@@ -132,19 +135,22 @@ def missing(code: Mapping[str, str]) -> str:
     return "" if found else f"there is no module {module}"
 
 
-def _broadcast(
+def broadcast(
     app: "Celery",
     command: str,
     arguments: Mapping[str, Any],
     destination: Sequence[str] | None = None,
+    *,
+    seconds: float = ANSWER_SECONDS,
 ) -> dict[str, Any]:
+    """What workers answer to a command, by their names; those that do not in time are left out."""
     try:
         replies = app.control.broadcast(
             command,
             arguments=dict(arguments),
             destination=destination,
             reply=True,
-            timeout=ANSWER_SECONDS,
+            timeout=seconds,
             limit=len(destination) if destination else None,
         )
     except Exception as error:  # each transport raises what its library does
