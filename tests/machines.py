@@ -85,7 +85,7 @@ class WorkerProcess:
 
     def __init__(
         self,
-        machines: "Machines",
+        machines: Any,
         name: str,
         *queues: str,
         app: str = APP,

@@ -110,6 +110,6 @@ def test_a_backfill_is_launched_and_the_index_follows(dagster: Dagster, page: "P
     dagster.wait_for("the index", indexed, 400)
     page.goto(f"{dagster.url}/assets/{NAME}/search_index")
     assert _row(page, "vectors indexed") == str(len(DOCUMENTS))
-    page.goto(f"{dagster.url}/assets/{NAME}/stored_vectors")
+    page.goto(f"{dagster.url}/assets/{NAME}/stored_vectors?view=partitions")
     for name in shard_names(SHARDS):
         page.get_by_text(name).first.wait_for()

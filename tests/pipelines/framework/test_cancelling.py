@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import dagster as dg
@@ -16,6 +17,8 @@ import yaml
 from dagster._core.workspace.context import WorkspaceProcessContext
 from dagster._core.workspace.load_target import WorkspaceFileTarget
 
+from tests import machines
+from tests.machines import WorkerProcess
 from tests.pipelines.helpers import (
     corpus_settings,
     dagster,
@@ -73,13 +76,43 @@ def wait_for(look: Callable[[], Any]) -> Any:
     return found
 
 
+@contextmanager
+def executing(how: str, env: dict[str, str], folder: Path) -> Iterator[None]:
+    """What does the steps of runs by this environment."""
+    env["EMBEDDINGS_EXECUTOR"] = how
+    if how != "celery":
+        yield
+        return
+    with machines.any_broker(folder) as broker:
+        env[machines.BROKER] = broker
+        worker = WorkerProcess(SimpleNamespace(folder=folder, environment=env), "one")
+        try:
+            worker.wait_until_ready()
+            yield
+        finally:
+            worker.kill()
+
+
+@pytest.mark.parametrize("how", ["in_process", "multiprocess", "celery"])
 def test_a_run_that_is_terminated_while_it_embeds_keeps_what_it_has_paid_for(
-    tmp_path: Path, mongod_uri: str, openai_api: Any, monkeypatch: pytest.MonkeyPatch
+    how: str, tmp_path: Path, mongod_uri: str, openai_api: Any, monkeypatch: pytest.MonkeyPatch
 ):
     behaviour = openai_api.behaviour
     env = environment(
         tmp_path, MONGODB_URI=mongod_uri, OPENAI_API_KEY=behaviour.key, no_proxy="127.0.0.1"
     )
+    with executing(how, env, tmp_path):
+        _terminated(env, tmp_path, mongod_uri, openai_api, monkeypatch)
+
+
+def _terminated(
+    env: dict[str, str],
+    tmp_path: Path,
+    mongod_uri: str,
+    openai_api: Any,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    behaviour = openai_api.behaviour
     # There is no daemon here that would take runs from a queue.
     at_once = {"module": "dagster._core.run_coordinator", "class": "DefaultRunCoordinator"}
     settings_file = Path(env["DAGSTER_HOME"]) / "dagster.yaml"
