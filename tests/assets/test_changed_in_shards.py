@@ -96,6 +96,7 @@ def versions(shop: Workshop) -> Mapping[str, Any]:
         }
 
 
+@pytest.mark.proof
 def test_shards_of_other_documents_are_left_alone(shop: Workshop):
     assert run(shop.pipeline).planned.found.counts.new == FILMS
     before, runs = versions(shop), count(shop)
@@ -134,6 +135,7 @@ def test_shards_of_other_documents_are_left_alone(shop: Workshop):
     assert stored(shop) == texts(shop)
 
 
+@pytest.mark.proof
 def test_what_a_shard_has_failed_at_is_in_the_next_plan_whatever_that_is_of(
     shop: Workshop, monkeypatch: pytest.MonkeyPatch
 ):
@@ -160,6 +162,7 @@ def test_what_a_shard_has_failed_at_is_in_the_next_plan_whatever_that_is_of(
     assert {n for n in range(FILMS) if after[n] == texts(shop)[n]} == {*range(6), 7}
 
 
+@pytest.mark.proof
 def test_an_index_that_did_not_wait_for_the_shards_does_not_make_a_plan_carried_out(
     shop: Workshop,
 ):

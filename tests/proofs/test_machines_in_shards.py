@@ -37,6 +37,8 @@ def test_a_shard_whose_worker_died_is_done_again_and_no_other(
 ):
     victim, whole = paid
     provider = victim.server.behaviour
+    # The server is away for a moment: what was at work on another shard waits for it.
+    victim.workshop.configure({"runs": {"retries": 3, "retry_pause": "1s"}})
     with machines.any_broker(tmp_path) as broker:
         project = Machines(
             tmp_path / "project",
