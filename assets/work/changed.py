@@ -132,7 +132,8 @@ def settings(o: Opened) -> str:
     """A name of all that decides what a comparison comes to, besides source and store."""
     source, store = o.source, o.vector_store
     by: dict[str, Any] = {
-        "source": source.model_dump(exclude={"changes"}, exclude_unset=False, mode="json"),
+        # A space beside may have another chunker than the class has by default.
+        "source": source.model_dump(exclude={"changes"}, mode="json", warnings=False),
         "space": o.space.to_document(),
         "store": [str(o.store.key), str(store.format(o.space)), store.in_place, store.adopt],
         "apart": o.apart,
