@@ -11,7 +11,7 @@ from dagster._core.storage.tags import MAX_RUNTIME_SECONDS_TAG
 from assets import run_tags
 from assets.work.candidate import Candidate
 from assets.work.comparing import Planned
-from assets.work.embedding import Embedded
+from assets.work.embedded import Embedded
 from assets.work.opened import Opened
 from assets.work.proving import Indexed
 from assets.work.quality import Measured

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from typing import TypeVar
 
 from assets.report.outcomes import Outcome
-from assets.work.embedding import Embedded
+from assets.work.embedded import Embedded
 from assets.work.storing import Stored, Written
 
 T = TypeVar("T")

@@ -12,7 +12,7 @@ from assets.report import tables
 from assets.sharding import WORK
 from assets.work.budget import Estimate
 from assets.work.comparing import Planned
-from assets.work.embedding import Embedded
+from assets.work.embedded import Embedded
 from assets.work.proving import Indexed
 from assets.work.storing import Stored
 from resources.search_index.engine import MergeReport

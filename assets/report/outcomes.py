@@ -9,7 +9,7 @@ import dagster as dg
 
 from assets.work.candidate import Candidate
 from assets.work.comparing import Planned
-from assets.work.embedding import Embedded
+from assets.work.embedded import Embedded
 from assets.work.opened import Opened
 from assets.work.proving import Indexed
 from assets.work.quality import Measured

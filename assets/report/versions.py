@@ -17,7 +17,7 @@ from dagster._core.definitions.data_version import extract_data_version_from_ent
 from assets.report.outcomes import Outcome
 from assets.work.candidate import Candidate
 from assets.work.comparing import Planned
-from assets.work.embedding import Embedded
+from assets.work.embedded import Embedded
 from assets.work.opened import Opened
 from assets.work.proving import Indexed
 from assets.work.quality import Measured

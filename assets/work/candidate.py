@@ -6,7 +6,8 @@ from dataclasses import dataclass
 from assets.work import spaces
 from assets.work.alongside import Alongside, alongside
 from assets.work.comparing import Planned, plan_work
-from assets.work.embedding import Embedded, embed
+from assets.work.embedded import Embedded
+from assets.work.embedding import embed
 from assets.work.opened import Opened
 from assets.work.proving import Indexed, index
 from assets.work.storing import Stored, store

@@ -1,45 +1,37 @@
 """Embed what a plan asks for; every batch is written down before the next is embedded."""
 
-import dataclasses
-import secrets
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import timedelta
 from functools import partial
 from typing import Any
 
-import numpy as np
-
+from assets.work import keeping
 from assets.work.budget import (
     NOTHING,
-    Estimate,
     check_budget,
     estimate,
     exceeded,
     share_of,
-    together,
 )
+from assets.work.embedded import Embedded
 from assets.work.had import copied, cut
+from assets.work.keeping import Written, preview_rows
 from assets.work.opened import Opened
 from assets.work.plan import Plan, PlannedPart, read_hashes, read_texts
-from assets.work.planning import MADE, batch_id
-from assets.work.versions import code_of_batches
-from resources.batch_store.store import BatchStore, EmbeddingBatch
+from assets.work.planning import MADE
+from resources.batch_store.store import BatchStore
 from resources.core.chunks import Chunk, size_of
 from resources.core.errors import ConfigurationError, EmbeddingsError
-from resources.core.keys import shown
-from resources.core.lineage import Lineage
-from resources.core.moment import now
 from resources.core.progress import Progress, duration
 from resources.core.shards import SHARED
-from resources.core.space import EmbeddingSpace
 from resources.core.windows import WINDOW_BYTES
 from resources.embedders.base import Embedder, Embeddings, without_zeros
 from resources.embedders.packing import estimate_tokens
 from resources.registry import ledger
 from resources.registry.registry import Registry
-from resources.sources.records import EXCERPT_LENGTH, RejectedRecord
+from resources.sources.records import RejectedRecord
 
 SHARED_WAIT_SECONDS = timedelta(days=2).total_seconds()
 """For another shard's run to make what they share: a provider's batch job may take a day."""
@@ -48,77 +40,6 @@ SHARE_WAY_OUT = "that is this shard's share of what the whole may take: raise it
 
 UNDER_WAY_BYTES = 4 * WINDOW_BYTES
 """Of the texts that are held until their reply; those of batch jobs are read a second time."""
-
-
-@dataclass
-class Embedded:
-    """What the asset `embedding_batches` comes to.
-
-    Attributes:
-        asked: There were texts to embed, or vectors to copy.
-        url: Where the batches lie.
-        chunks: Of the source that have their vector now, in whichever run it was made; `of_some`
-            records alone, where only those were compared.
-        refusals: How many texts the provider refused, by its reason.
-        preview: Some of the texts, with their vectors and tokens (-1 where those are not known).
-    """
-
-    plan: str
-    space: EmbeddingSpace
-    model: str
-    url: str
-    asked: bool
-    batches: int = 0
-    embedded: int = 0
-    copied: int = 0
-    narrowed: int = 0
-    already_there: int = 0
-    refused: int = 0
-    bytes: int = 0
-    estimate: Estimate | None = None
-    requests: int = 0
-    retries: int = 0
-    throttled_seconds: float = 0.0
-    tokens: int | None = None
-    cost_usd: float | None = None
-    truncated: int = 0
-    seconds: float = 0.0
-    chunks: int = 0
-    of_some: bool = False
-    refusals: dict[str, int] = field(default_factory=dict)
-    preview: list[tuple[Chunk, np.ndarray, int]] = field(default_factory=list)
-
-    def add(self, other: "Embedded") -> None:
-        """What was done besides; the chunks are those that they were."""
-        for name in _SUMS:
-            setattr(self, name, getattr(self, name) + getattr(other, name))
-        for name in ("tokens", "cost_usd"):
-            more = getattr(other, name)
-            if more is not None:
-                setattr(self, name, (getattr(self, name) or 0) + more)
-        for reason, texts in other.refusals.items():
-            self.refusals[reason] = self.refusals.get(reason, 0) + texts
-        self.asked |= other.asked
-        self.preview = self.preview or other.preview
-        self.estimate = together(self.estimate, other.estimate)
-
-    def count(self, reply: Embeddings) -> None:
-        usage = reply.usage
-        self.requests += usage.requests
-        self.truncated += usage.truncated
-        self.retries += usage.retries
-        self.throttled_seconds += usage.throttled_seconds
-        if usage.tokens is not None:
-            self.tokens = (self.tokens or 0) + usage.tokens
-        self.refused += len(reply.refused)
-        for refusal in reply.refused.values():
-            self.refusals[refusal.reason] = self.refusals.get(refusal.reason, 0) + 1
-
-
-_SUMS = (
-    *("batches", "embedded", "copied", "narrowed", "already_there", "refused", "bytes"),
-    *("requests", "retries", "throttled_seconds", "truncated", "seconds"),
-)
 
 
 def embed(o: Opened) -> Embedded:
@@ -306,18 +227,18 @@ def embed_plan(o: Opened, embedder: Embedder, work: Work | None = None) -> Embed
             under_way.add(name, chunks)
             yield name, [chunk.text for chunk in chunks]
 
-    def write(name: str, given: Embeddings) -> _Written:
+    def write(name: str, given: Embeddings) -> Written:
         chunks, reply = under_way.take(name) or parts[name].chunks(work), without_zeros(given)
-        return _write(
-            work, parts[name], chunks, reply, progress.seconds,
+        return keeping.write(
+            plan, name, chunks, reply, progress.seconds, found=parts[name].found,
             batches=batches, embedder=embedder, run=o.run, outcome=outcome,
         )  # fmt: skip
 
-    def note(written: _Written) -> None:
+    def note(written: Written) -> None:
         chunks, reply = written.chunks, written.reply
-        _note(work, written, embedder=embedder, registry=registry, cut_is_fine=cut_is_fine)
+        keeping.note(work, written, embedder=embedder, registry=registry, cut_is_fine=cut_is_fine)
         if not outcome.preview:
-            outcome.preview = _preview_rows(chunks, reply)
+            outcome.preview = preview_rows(chunks, reply)
         cost = written.batch.details["spent"]["cost_usd"]
         if cost is not None:
             outcome.cost_usd = (outcome.cost_usd or 0.0) + cost
@@ -358,65 +279,6 @@ def _without(work: Work, refused: set[tuple[str, str]]) -> int:
         if part.batch in names
         for text_hash in work.hashes(part)
     )
-
-
-@dataclass(frozen=True)
-class _Written:
-    """A batch whose file is there, by the plan's name for it, with its chunks and the reply."""
-
-    name: str
-    batch: EmbeddingBatch
-    chunks: list[Chunk]
-    reply: Embeddings
-
-
-def _write(
-    work: Work,
-    left: "_Todo",
-    chunks: list[Chunk],
-    reply: Embeddings,
-    seconds: float,
-    *,
-    batches: BatchStore,
-    embedder: Embedder,
-    run: str,
-    outcome: Embedded,
-) -> _Written:
-    """Write the file of a batch, with what it took."""
-    plan, name = work.plan, left.part.batch
-    batch = _batch(plan, name, chunks, reply, embedder, run)
-    batch.details["spent"] = _spent(plan, batch, reply, embedder, run) | {"seconds": seconds}
-    outcome.count(reply)
-    outcome.embedded += len(batch.lineage)
-    outcome.batches += 1
-    if left.found and not reply.unfinished:
-        batch = _joined(batches.read_batch(plan.space.id, name), batch)
-    if batch.lineage or not reply.unfinished:
-        # Before anything else, and before the next is embedded: this is what a kill would cost.
-        outcome.bytes += batches.write_batch(batch)
-    embedder.written(name)
-    return _Written(name, batch, chunks, reply)
-
-
-def _note(
-    work: Work, written: _Written, *, embedder: Embedder, registry: Registry, cut_is_fine: bool
-) -> None:
-    """Note in the registry what came of a batch: what was refused, what it took."""
-    batch, chunks = written.batch, written.chunks
-    refused = [
-        RejectedRecord(
-            chunks[position].id,
-            where=f"{embedder.space.provider} model {embedder.model}",
-            reason=refusal.reason,
-            excerpt=chunks[position].text[:EXCERPT_LENGTH],
-            text_hash=chunks[position].text_hash,
-            lasting=refusal.lasting,
-        )
-        for position, refusal in written.reply.refused.items()
-    ]
-    work.refuse(refused)
-    work.heal(list(batch.rows_by_text(cut=cut_is_fine)))
-    registry.ledger.record(ledger.entry(batch.details))
 
 
 @dataclass(frozen=True)
@@ -475,100 +337,12 @@ def _left(work: Work, part: PlannedPart, batches: BatchStore, *, cut_is_fine: bo
     return _Todo(part, len(again), tokens, frozenset(chunks).difference(again), found=True)
 
 
-def _joined(there: EmbeddingBatch, more: EmbeddingBatch) -> EmbeddingBatch:
-    """A batch with the rows of two, under the name that both have.
-
-    A text that was cut gives way to itself as a whole. Refused as a whole it stays: who lets texts
-    be cut need not ask for it again.
-    """
-    new = more.rows_by_text()
-    kept = [row for row, made in enumerate(there.lineage) if made.text_hash not in new]
-    return dataclasses.replace(
-        more,
-        chunk_ids=[there.chunk_ids[row] for row in kept] + more.chunk_ids,
-        vectors=np.concatenate([there.vectors[kept], more.vectors]),
-        tokens=np.concatenate([there.tokens[kept], more.tokens]),
-        lineage=[there.lineage[row] for row in kept] + more.lineage,
-    )
-
-
-def _spent(
-    plan: Plan, batch: EmbeddingBatch, reply: Embeddings, embedder: Embedder, run: str
-) -> dict[str, Any]:
-    """The ledger's entry for one batch."""
-    usage = reply.usage
-    key = f"{run}/{batch.id}"
-    if not batch.lineage:  # nothing came of it: it has no file, and no name of its own
-        key += f"/{secrets.token_hex(4)}"
-    return {
-        "_id": key,
-        "pipeline": plan.pipeline,
-        "provider": plan.space.provider,
-        "model": embedder.model,
-        "space": plan.space.id,
-        "run": run,
-        "batch": batch.id,
-        "texts": len(batch.lineage),
-        "tokens": usage.tokens,
-        "cost_usd": embedder.facts.cost_usd(usage.tokens or 0),
-        "requests": usage.requests,
-        "retries": usage.retries,
-        "throttled_seconds": usage.throttled_seconds,
-        "request_ids": list(usage.request_ids),
-        "at": now().isoformat(),
-    }
-
-
 def _note_found(plan: Plan, names: Iterable[str], batches: BatchStore, registry: Registry) -> None:
     """Note what batches took that a run wrote and, killed right then, did not come to note."""
     for name in registry.ledger.unrecorded(dict.fromkeys(names)):
         entry = ledger.entry_of(batches.read_batch(plan.space.id, name))
         if entry is not None:
             registry.ledger.record(entry)
-
-
-def _batch(
-    plan: Plan, name: str, chunks: list[Chunk], reply: Embeddings, embedder: Embedder, run: str
-) -> EmbeddingBatch:
-    left_out = reply.unfinished.union(reply.refused)
-    kept = [row for row in range(len(chunks)) if row not in left_out]
-    if reply.unfinished:
-        # A part of the batch only: under the planned name it would pass for the whole.
-        name = batch_id(plan.space.id, [chunks[row].text_hash for row in kept])
-    at = now()
-    tokens = np.full(len(chunks), -1) if reply.tokens is None else reply.tokens
-    return EmbeddingBatch(
-        id=name,
-        space=plan.space,
-        chunk_ids=[shown(chunks[row].id) for row in kept],
-        vectors=reply.vectors[kept],
-        tokens=tokens[kept],
-        lineage=[
-            Lineage(
-                plan.space.id,
-                embedder.model,
-                chunks[row].text_hash,
-                name,
-                run,
-                at,
-                cut=row in reply.cut,
-            )
-            for row in kept
-        ],
-        details={
-            "pipeline": plan.pipeline,
-            "plan": plan.id,
-            "run": run,
-            "tokens": reply.usage.tokens,
-            "requests": reply.usage.requests,
-            "retries": reply.usage.retries,
-            "throttled_seconds": reply.usage.throttled_seconds,
-            "truncated": reply.usage.truncated,
-            "versions": embedder.versions(),
-            "code": code_of_batches(),
-            "settings": dict(embedder.facts.settings),
-        },
-    )
 
 
 def _had(o: Opened, work: Work, part: PlannedPart, outcome: Embedded) -> bool:
@@ -586,10 +360,3 @@ def _had(o: Opened, work: Work, part: PlannedPart, outcome: Embedded) -> bool:
     else:
         outcome.copied += len(chunks)
     return True
-
-
-def _preview_rows(chunks: list[Chunk], reply: Embeddings) -> list[tuple[Chunk, np.ndarray, int]]:
-    tokens = [-1] * len(chunks) if reply.tokens is None else reply.tokens.tolist()
-    left_out = reply.unfinished.union(reply.refused)
-    rows = [row for row in range(len(chunks)) if row not in left_out][:4]
-    return [(chunks[row], reply.vectors[row], tokens[row]) for row in rows]

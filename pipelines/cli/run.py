@@ -11,7 +11,7 @@ from pipelines.framework.console import say
 
 if TYPE_CHECKING:
     from assets.work.candidate import Candidate
-    from assets.work.embedding import Embedded
+    from assets.work.embedded import Embedded
     from assets.work.quality import Measured
     from pipelines.framework.outcome import RunOutcome
 

@@ -17,7 +17,7 @@ from assets.report import Outcome, outcomes
 from assets.report.merged import merged
 from assets.work.candidate import Candidate
 from assets.work.comparing import Planned
-from assets.work.embedding import Embedded
+from assets.work.embedded import Embedded
 from assets.work.proving import Indexed
 from assets.work.quality import Measured
 from assets.work.storing import Stored

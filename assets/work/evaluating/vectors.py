@@ -14,7 +14,8 @@ from typing import Any
 import numpy as np
 
 from assets.work.budget import Estimate, estimate
-from assets.work.embedding import Embedded, Work, embed_plan
+from assets.work.embedded import Embedded
+from assets.work.embedding import Work, embed_plan
 from assets.work.evaluating.pieces import Pieces, distinct
 from assets.work.evaluating.sample import Sample
 from assets.work.had import wider

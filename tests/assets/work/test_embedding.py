@@ -11,7 +11,8 @@ import numpy as np
 import pymongo
 import pytest
 
-from assets.work.embedding import Embedded, _UnderWay, embed, embed_plan
+from assets.work.embedded import Embedded
+from assets.work.embedding import _UnderWay, embed, embed_plan
 from assets.work.opened import Opened
 from assets.work.plan import Plan, PlanWriter
 from assets.work.planning import Part, batch_id
