@@ -9,7 +9,7 @@ import pymongo
 import pytest
 import yaml
 
-from pipelines.framework.sharding import sensor_name
+from pipelines.framework.sensing.shards import sensor_name
 from resources.core.paths import CODE_ROOT
 from resources.core.shards import shard_names
 from tests import servers, test_ui

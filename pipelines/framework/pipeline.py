@@ -39,7 +39,7 @@ from pipelines.framework.overruling import Overruled, overruled
 from pipelines.framework.run_config import build_resources, resource_values, text_of
 from pipelines.framework.scheduling import automation, build_jobs, timed
 from pipelines.framework.sensing.sensor import change_sensors
-from pipelines.framework.sharding import build_sensors
+from pipelines.framework.sensing.shards import build_sensors
 from resources.core.errors import ConfigurationError
 from resources.evaluation.resource import EvaluationResource
 from resources.search_index.resource import SearchIndexResource

@@ -2,16 +2,17 @@
 
 import dagster as dg
 from dagster._core.definitions.assets.job.asset_job import IMPLICIT_ASSET_JOB_NAME
+from dagster._core.execution.backfill import BulkActionsFilter, BulkActionStatus
 from dagster._core.storage.dagster_run import IN_PROGRESS_RUN_STATUSES, NOT_FINISHED_STATUSES
 from dagster._core.storage.tags import RUN_KEY_TAG
 
 from assets import run_tags
 from assets.about import ASSETS, CANDIDATE
-from pipelines.framework.sharding import SECONDS, index_job, jobs_of, unfinished_backfill
+from pipelines.framework.sharding import BATCHES, SOURCE, STORED, index_job, jobs_of
 
 LOOKED_AT = 20
 """Runs of a pipeline among which those are that only measure, or clean up."""
-FOLLOWS_SECONDS = 3 * SECONDS
+FOLLOWS_SECONDS = 90.0
 """After the end of one, within which the sensor of the shards has launched what comes next."""
 
 _ENDED = (
@@ -45,6 +46,16 @@ def under_way(instance: dg.DagsterInstance, pipeline: str, shards: int, now: flo
             last = before.dagster_run.job_name == index_job(pipeline)
             going_on = None if last else before
     return f"the run {going_on.dagster_run.run_id}" if going_on else ""
+
+
+def unfinished_backfill(instance: dg.DagsterInstance, pipeline: str) -> str:
+    """The id of a backfill that plans or carries out; empty where there is none."""
+    going_on = [BulkActionStatus.REQUESTED, BulkActionStatus.CANCELING]
+    ours = {dg.AssetKey([pipeline, asset]) for asset in (SOURCE, BATCHES, STORED)}
+    for backfill in instance.get_backfills(BulkActionsFilter(statuses=going_on)):
+        if ours.intersection(backfill.asset_selection or ()):
+            return backfill.backfill_id
+    return ""
 
 
 def latest(instance: dg.DagsterInstance, pipeline: str) -> dg.RunRecord | None:

@@ -9,7 +9,8 @@ from dagster._core.execution.backfill import BulkActionStatus, PartitionBackfill
 
 from assets.sharding import PLAN, WORK
 from pipelines.framework.pipeline import EmbeddingPipeline
-from pipelines.framework.sharding import INDEX_TRIES, sensor_name, to_carry_out
+from pipelines.framework.sensing.shards import INDEX_TRIES, sensor_name
+from pipelines.framework.sharding import to_carry_out
 from resources.core.errors import ConfigurationError
 from resources.core.shards import shard_names
 

@@ -13,7 +13,7 @@ import pytest
 import yaml
 from dagster._core.execution.backfill import BulkActionStatus
 
-from pipelines.framework.sharding import sensor_name
+from pipelines.framework.sensing.shards import sensor_name
 from resources.core.shards import shard_names, shard_of
 from tests.backfills import launched
 from tests.pipelines.framework.test_schedule import PATIENCE, daemon
@@ -76,7 +76,7 @@ def test_a_backfill_stores_every_shard_and_the_index_follows_once(
     )
     # It looks more often than every 30 seconds.
     text = module.read_text("utf-8")
-    often = "from pipelines.framework import sharding\n\nsharding.SECONDS = 2\n"
+    often = "from pipelines.framework.sensing import shards\n\nshards.SECONDS = 2\n"
     module.write_text(text.replace("\npipeline =", f"{often}\npipeline ="), "utf-8")
     workspace, log = tmp_path / "workspace.yaml", tmp_path / "daemon.log"
     workspace.write_text(yaml.safe_dump({"load_from": [{"python_file": str(module)}]}), "utf-8")
