@@ -14,6 +14,8 @@ NOT_RUN = {
     r"pip install ": "a public package index; test_installed.py installs the wheel",
     r"python -m venv ": "makes an environment; test_installed.py does",
     r"docker ": "Docker",
+    r"cp deploy/": "the production deployment; tests/deploy reads its files",
+    r"celery ": "does not end; tests/proofs/test_machines.py starts workers",
     r"(DAGSTER_HOME=\S+ )?dagster dev": "does not end; tests/test_ui.py starts it",
     r"(EMBEDDINGS_TOKEN=.* )?embeddings serve": "does not end; tests/pipelines/serving starts it",
     r"curl ": "asks what `embeddings serve` would answer; tests/pipelines/serving asks it",
