@@ -96,7 +96,8 @@ def _shared(o: Opened) -> list[PlannedPart]:
 
 def _embedded(o: Opened) -> Embedded:
     plan, facts = o.plan, o.embedder.facts()
-    jobs = o.registry.jobs(o.lane, o.run, partial(o.batches.has_batch, plan.space.id))
+    written = partial(o.batches.has_batch, plan.space.id)
+    jobs = o.registry.jobs(o.lane, o.run, written, o.shards)
     journal = o.registry.ledger.journal(
         o.lane,
         run=o.run,

@@ -11,6 +11,7 @@ from assets.checks import MAX_QUARANTINE_SHARE
 from assets.work.alongside import alongside
 from assets.work.opened import Opened
 from pipelines.framework.modules import Declared
+from pipelines.framework.sensing.runs import under_way
 from pipelines.operations.runs import RunRecord, records, runs_of
 from pipelines.operations.several import PATIENCE_SECONDS, Looks, Unseen, address, chosen
 from resources.core.days import Days
@@ -256,7 +257,8 @@ class Seen:
 
 def _undone(o: Opened, lane: Lane | str) -> str:
     """What is missing of the newest plan of a pipeline in shards."""
-    if isinstance(lane, str) or not o.registry.plans.unfinished(lane, o.shards):
+    kept = o.model_change.keep_serving
+    if isinstance(lane, str) or not kept or not o.registry.plans.unfinished(lane, o.shards):
         return ""
     return (
         f"the newest plan of its {o.shards} shards is not carried out: `embeddings run {o.name}`, "
@@ -382,11 +384,12 @@ def _wanted(opened: Opened) -> tuple[str | None, str]:
 
 @dataclass(frozen=True)
 class _Ran:
-    """The latest run, the latest that has ended, and the latest that succeeded."""
+    """The latest run, the latest that has ended, the latest that succeeded; whether one works."""
 
     last: RunRecord | None = None
     ended: RunRecord | None = None
     good: RunRecord | None = None
+    busy: bool = False
     fault: str = ""
 
 
@@ -397,7 +400,9 @@ def _runs(pipelines: Sequence[Declared]) -> Callable[[Declared], _Ran]:
         with records() as instance:
             for each in pipelines:
                 name = each.pipeline.name if each.pipeline else each.name
-                ran = _Ran()
+                shards = each.pipeline.shards if each.pipeline else 1
+                busy = shards > 1 and under_way(instance, name, shards, now().timestamp())
+                ran = _Ran(busy=bool(busy))
                 for run in runs_of(instance, name):
                     done = run.state not in ("running", "queued")
                     ran = replace(ran, last=ran.last or run)
@@ -431,7 +436,7 @@ def _judged(
         elif not (ran.last or ran.fault):
             wrong.append("it has not run yet")
         return replace(row, asleep=seen.asleep, wrong=tuple(wrong))
-    if seen.undone and not (last and last.state in ("running", "queued")):
+    if seen.undone and not ran.busy:
         wrong.append(seen.undone)
     row = replace(row, **_columns(seen))
     return replace(row, wrong=(*_wrong_store(seen), *wrong))

@@ -114,22 +114,6 @@ class BatchStore:
         """As `Files.check_writable`."""
         self._files.check_writable()
 
-    # --- what another machine is to find
-
-    def leave(self, name: str) -> None:
-        """Write something that whoever has the same store can see."""
-        self._files.write_json(f"seen/{name}.json", {"run": name})
-
-    def left(self, name: str) -> bool:
-        """Whether somebody has left it."""
-        try:
-            return bool(self._files.read_json(f"seen/{name}.json"))
-        except FileNotFoundError:
-            return False
-
-    def take_away(self, name: str) -> None:
-        self._files.remove(f"seen/{name}.json")
-
     # --- embedding batches
 
     def has_batch(self, space_id: str, batch: str) -> bool:

@@ -344,11 +344,11 @@ class Quarantine:
             wanted["run"] = {"$in": list(runs)}
         return self._entries.count_documents({**_of(whose), **wanted, **_because(reason)})
 
-    def due(self, lane: Lane) -> int:
-        """Entries of a lane whose texts the next run asks the provider for again."""
+    def due(self, whose: Lane | str) -> int:
+        """Entries of a lane, or a pipeline, whose texts the next run asks for again."""
         asked = {"stage": "provider", "space": {"$in": ["", None]}}
         again = {"$or": [asked, {"again_at": {"$lte": now()}}]}
-        return self._entries.count_documents({"$and": [_of(lane), again]})
+        return self._entries.count_documents({"$and": [_of(whose), again]})
 
     def reasons(self, whose: Lane | str) -> dict[str, int]:
         """How many entries there are of each reason, the most frequent first."""

@@ -60,9 +60,11 @@ class Registry:
         """Batch jobs of a pipeline of which something has been noted since."""
         return self._jobs.count_documents({"pipeline": pipeline, "at": {"$gt": moment}})
 
-    def jobs(self, lane: Lane, run: str, written: Callable[[str], bool]) -> LaneJobs:
+    def jobs(
+        self, lane: Lane, run: str, written: Callable[[str], bool], shards: int = 1
+    ) -> LaneJobs:
         """A lane's batch jobs; `written` tells whether the batch store has a batch."""
-        return LaneJobs(self._jobs, lane, run, written)
+        return LaneJobs(self._jobs, lane, run, written, shards)
 
     def quota(self, settings: QuotaSettings, pipeline: str, warn: Callable[[str], None]) -> Quota:
         """A quota as a pipeline knows it; `warn` is told of others that want it otherwise."""

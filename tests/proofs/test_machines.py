@@ -214,7 +214,7 @@ def test_workers_that_do_not_reach_the_same_batches_begin_nothing(
             assert run.wait(timeout=PATIENCE) != 0
             log = (project.folder / "run-films.log").read_text()
             assert "the worker two@" in log
-            assert "does not read what one@" in log
+            assert "does not find the batches of one@" in log
             assert "name a folder that they share" in log.replace("\n", " ")
             assert newest(project).status is dg.DagsterRunStatus.FAILURE
             assert not paid[0].server.requests

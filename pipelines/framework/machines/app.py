@@ -34,8 +34,6 @@ def ready(state: Any, code: dict[str, str] | None = None, **_: Any) -> dict[str,
 
 
 @inspect_command(name=REACHES)
-def reaches(
-    state: Any, what: str = "", url: Any = None, name: str = "", **_: Any
-) -> dict[str, str]:
-    """Whether this worker writes, or reads, a file among a run's batches."""
-    return reached(what, url, name)
+def reaches(state: Any, url: Any = None, *, create: bool = False, **_: Any) -> dict[str, str]:
+    """Which batch store this worker finds."""
+    return reached(url, create=create)

@@ -1,118 +1,126 @@
-"""Whether all workers of a run reach the same batches: one writes a file there, all read it.
+"""Whether all workers of a run reach the same batches: the store that each of them finds is one.
 
-Asked before the first step. A worker does it in a process of its own: what object stores load is
-not to be in the one that its steps are forked from, and a store that hangs is not to stop it.
+Asked before the first step, by a name that lies in the store.
 """
 
 import os
 import subprocess
 import sys
+import time
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 from dagster._core.execution.context.system import PlanOrchestrationContext
 
 from pipelines.framework.location import resource_prefix
 from pipelines.framework.machines.broker import BrokerError
-from resources.core.errors import EmbeddingsError
+from pipelines.framework.machines.workers import REACHES, broadcast
+from resources.batch_store.identity import URL
+from resources.core.credentials import hidden, in_clear
 
 if TYPE_CHECKING:
     from celery import Celery
 
 SECONDS = 30.0
-"""For a worker to begin a process, and to read a file."""
+"""For workers to look."""
+KNOWN_SECONDS = 60.0
+"""For which a worker does not look again."""
 
-What = Literal["write", "read", "remove"]
 
+def urls_of(plan_context: PlanOrchestrationContext) -> list[Any]:
+    """Where a run's batches lie: texts, or names of variables, which each worker looks up itself.
 
-def url_of(plan_context: PlanOrchestrationContext) -> Any:
-    """Where a run's batches lie: text, or the name of a variable, which each worker looks up.
-
-    A URL that holds credentials does not go through the broker.
+    None where a secret stands in the run's config: its first step refuses that.
     """
-    job = plan_context.job.get_definition()
-    given: Any = plan_context.dagster_run.run_config.get("resources") or {}
-    pipelines = {key.path[0] for key in job.asset_layer.selected_asset_keys}
+    job, run_config = plan_context.job.get_definition(), plan_context.dagster_run.run_config
+    if any(True for _ in in_clear(run_config)):
+        return []
+    given: Any = run_config.get("resources") or {}
+    pipelines = sorted({key.path[0] for key in job.asset_layer.selected_asset_keys})
+    found = []
     for name in (*(f"{resource_prefix(each)}batch_store" for each in pipelines), "batch_store"):
         if name in job.resource_defs:
             declared: Any = job.resource_defs[name].config_schema.as_field().default_value
-            return {**declared, **((given.get(name) or {}).get("config") or {})}["url"]
-    return None
+            url = {**declared, **((given.get(name) or {}).get("config") or {})}["url"]
+            found += [] if url in found else [url]
+    return found
 
 
-def check_same_batches(app: "Celery", workers: Sequence[str], url: Any, run: str) -> None:
-    """See that what one worker writes all others read.
+def check_same_batches(app: "Celery", workers: Sequence[str], url: Any) -> None:
+    """See that what one worker writes all others can read.
 
     Raises:
         BrokerError: One of them does not.
     """
-    from pipelines.framework.machines.workers import REACHES, broadcast
-
     if len(workers) < 2:
         return
-    first, *others = sorted(workers)
-
-    def ask(what: What, whom: Sequence[str]) -> dict[str, Any]:
-        arguments = {"what": what, "url": url, "name": run}
-        return broadcast(app, REACHES, arguments, whom, seconds=SECONDS)
-
-    (told,) = ask("write", [first]).values() or [{"fault": "it does not answer"}]
-    if told["fault"]:
-        raise BrokerError(f"the worker {first} cannot write batches: {told['fault']}")
-    try:
-        found = ask("read", others)
-    finally:
-        ask("remove", [first])
-    for worker in others:
-        if fault := found.get(worker, {"fault": "it does not answer"})["fault"]:
+    first = min(workers)
+    found = _ask(app, url, workers)
+    if not found[first].get("id") and not found[first].get("fault"):
+        found |= _ask(app, url, [first], create=True)
+        found |= _ask(app, url, [each for each in workers if each != first])
+    here = found[first]
+    if fault := here.get("fault", ""):
+        raise BrokerError(f"the worker {first} does not reach its batches: {fault}")
+    for worker in sorted(workers):
+        there = found[worker]
+        if there.get("fault") or there.get("id") != here["id"]:
+            why = there.get("fault") or "it finds another store there"
             raise BrokerError(
-                f"the worker {worker} does not read what {first} has written to {told['url']}: "
-                f"{fault}; all workers of a run have to reach the same batches: name a folder that "
-                "they share, or an object store, as `batch_store: url`, or start on that machine "
-                "no worker of these queues"
+                f"the worker {worker} does not find the batches of {first}: {why}; all workers of "
+                "a run have to reach the same ones: name a folder that they share, or an object "
+                "store, as `batch_store: url`, or start on that machine no worker of these queues"
             )
 
 
-def reached(what: str, url: Any, name: str) -> dict[str, str]:
-    """What a process of this worker came to: a `fault`, empty where all is well, and the `url`."""
+def _ask(
+    app: "Celery", url: Any, workers: Sequence[str], *, create: bool = False
+) -> dict[str, dict[str, str]]:
+    arguments = {"url": url, "create": create}
+    said = broadcast(app, REACHES, arguments, list(workers), seconds=SECONDS)
+    found = {name: told for name, told in said.items() if isinstance(told, dict)}
+    silent = {name: {"fault": f"no answer within {SECONDS:g} s"} for name in workers}
+    # One of another version knows no such command.
+    known = {
+        name: told if {"id", "fault"} <= told.keys() else {"fault": f"{told}: start it again"}
+        for name, told in found.items()
+    }
+    return silent | known
+
+
+_known: dict[str, tuple[float, str]] = {}
+
+
+def reached(url: Any, *, create: bool) -> dict[str, str]:
+    """What this worker finds there: the `id` of the store, and a `fault`, of which one is empty."""
     if isinstance(url, Mapping):
-        variable = str(url["env"])
+        variable = str(url.get("env"))
         if not (url := os.environ.get(variable)):
-            return {"fault": f"{variable} is not set there", "url": ""}
-    command = [sys.executable, "-m", __name__, what, name, *([url] if url else [])]
+            return {"fault": f"{variable} is not set there", "id": ""}
+    url = str(url)
+    at, known = _known.get(url, (0.0, ""))
+    if known and time.monotonic() - at < KNOWN_SECONDS:
+        return {"fault": "", "id": known}
+    found = _looked(url, create=create)
+    if found["id"]:
+        _known[url] = time.monotonic(), found["id"]
+    return found
+
+
+def _looked(url: str, *, create: bool) -> dict[str, str]:
+    command = [sys.executable, "-m", "resources.batch_store.identity"]
+    command += ["create"] if create else []
     try:
         done = subprocess.run(
-            command, capture_output=True, text=True, timeout=SECONDS - 5, check=False
-        )
+            command, env={**os.environ, URL: url}, capture_output=True, text=True,
+            timeout=SECONDS / 2, check=False,
+        )  # fmt: skip
     except subprocess.TimeoutExpired:
-        return {"fault": f"no answer within {SECONDS - 5:g} s", "url": ""}
-    lines = done.stdout.strip().splitlines() or [""]
+        return {"fault": f"its store does not answer within {SECONDS / 2:g} s", "id": ""}
+    except OSError as error:
+        return {"fault": str(error), "id": ""}
+    said = (done.stdout.strip().splitlines() or [""])[-1]
     if done.returncode:
-        said = (done.stderr.strip().splitlines() or ["it has ended without a word"])[-1]
-        return {"fault": lines[-1] or said[:300], "url": ""}
-    return {"fault": "", "url": lines[-1]}
-
-
-def main() -> int:
-    from resources.batch_store.resource import BatchStoreResource
-
-    what, name, *rest = sys.argv[1:]
-    try:
-        found = BatchStoreResource(url=rest[0]) if rest else BatchStoreResource()
-        store = found.open()
-        if what == "write":
-            store.leave(name)
-        elif what == "remove":
-            store.take_away(name)
-        elif not store.left(name):
-            print(f"it is not in {found.describe()} there")  # noqa: T201
-            return 1
-        print(found.describe())  # noqa: T201
-    except EmbeddingsError as error:
-        print(error)  # noqa: T201
-        return 1
-    return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())
+        told = said or (done.stderr.strip().splitlines() or ["it ended without a word"])[-1]
+        return {"fault": hidden(told[:300]), "id": ""}
+    return {"fault": "", "id": said}

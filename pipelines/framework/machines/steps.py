@@ -26,7 +26,7 @@ from kombu.exceptions import ChannelError
 
 from pipelines.framework.machines import workers
 from pipelines.framework.machines.broker import QUEUE, BrokerError, celery_app, unreachable
-from pipelines.framework.machines.reach import check_same_batches, url_of
+from pipelines.framework.machines.reach import check_same_batches, urls_of
 
 if TYPE_CHECKING:
     from celery.result import AsyncResult
@@ -66,8 +66,8 @@ class CelerySteps(StepDelegatingExecutor):
             job.repository.pointer,
             wait_seconds=self._wait_seconds,
         )
-        url, run = url_of(plan_context), plan_context.dagster_run.run_id
-        check_same_batches(self._handler.app, found, url, run)
+        for url in urls_of(plan_context):
+            check_same_batches(self._handler.app, found, url)
         yield from super().execute(plan_context, execution_plan)
 
 

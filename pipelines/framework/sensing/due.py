@@ -1,5 +1,6 @@
 """Why a run may be due although no document has changed: it must not be left out for that."""
 
+from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 
 import dagster as dg
@@ -7,6 +8,10 @@ import dagster as dg
 from assets.work.opened import Opened
 from pipelines.framework.sensing.runs import latest
 from resources.core.errors import SearchIndexError
+from resources.core.lane import Lane
+
+CANCELED_SECONDS = 3600.0
+"""After which one that was canceled is tried again."""
 
 
 def due(
@@ -27,15 +32,18 @@ def due(
     last = latest(instance, o.name)
     if last is None:
         return "no run is known"
+    ended = last.end_time or last.create_timestamp.timestamp()
+    if last.dagster_run.status is dg.DagsterRunStatus.CANCELED:
+        # Whoever has canceled it does not want it again at once.
+        return "the latest run was canceled" if now - ended > CANCELED_SECONDS else ""
     if not last.dagster_run.is_success:
         return "the latest run did not succeed"
-    worked = [each for each in (o.kept, o.candidate) if each and not each.left_alone]
-    if any(_unfinished(each) for each in worked if each.shards > 1):
+    lanes = list(_worked_on(o))
+    if o.shards > 1 and any(o.registry.plans.unfinished(each, o.shards) for each in lanes[:1]):
         return "shards of the newest plan are not stored, or not indexed"
-    ended = last.end_time or last.create_timestamp.timestamp()
     if o.registry.jobs_since(o.name, datetime.fromtimestamp(ended, UTC)):
         return "batch jobs have been submitted that no run has waited for"
-    if any(o.registry.quarantine.due(each.lane) for each in worked):
+    if any(o.registry.quarantine.due(each) for each in lanes or [o.name]):
         return "texts in quarantine are to be tried again"
     if not _index_serves(o):
         return "the index is not as the last run left it"
@@ -46,8 +54,16 @@ def due(
     return ""
 
 
-def _unfinished(o: Opened) -> bool:
-    return o.registry.plans.unfinished(o.lane, o.shards)
+def _worked_on(o: Opened) -> Iterator[Lane]:
+    """Lanes of the spaces that runs work on, as the registry knows them: no model is asked.
+
+    That of the one that serves comes first.
+    """
+    record, keep = o.record, o.model_change.keep_serving
+    for entry in record.entries():
+        serves = entry.space_id == record.serving
+        if (serves and keep) or not (entry.built or entry.retired):
+            yield Lane(o.name, entry.space_id, place=entry.place)
 
 
 def _index_serves(o: Opened) -> bool:

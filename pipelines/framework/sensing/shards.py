@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import dagster as dg
-from dagster._core.storage.tags import ROOT_RUN_ID_TAG, RUN_KEY_TAG
+from dagster._core.storage.tags import ROOT_RUN_ID_TAG, RUN_KEY_TAG, WILL_RETRY_TAG
 
 from assets import run_tags
 from assets.about import ASSETS
@@ -56,11 +56,13 @@ class Following:
         run: That made the plan.
         shards: That it waits for.
         index: How often the index was asked for.
+        lost: Looks, one after the other, at which there was no run of that.
     """
 
     run: str = ""
     shards: Sequence[str] = ()
     index: int = 0
+    lost: int = 0
 
     @classmethod
     def read(cls, cursor: str | None) -> "Following":
@@ -123,13 +125,15 @@ def build_sensor(
         runs = []
         if new:
             runs = [_shard_run(pipeline, planned.run, name, config) for name in left]
-        asked, why = 0 if new else before.index, f"waits for {', '.join(left)}"
+        asked, lost, why = 0 if new else before.index, 0, f"waits for {', '.join(left)}"
         if not left:
-            wanting, why = seen.index_after(planned, asked)
+            run = seen.index_run(planned.run, asked)
+            lost = before.lost + 1 if asked and run is None else 0
+            wanting, why = seen.index_after(planned, asked, run, lost)
             if wanting:
-                asked += 1
+                asked, lost = asked + 1, 0
                 runs.append(_index_run(pipeline, planned.run, asked, config))
-        cursor = Following(planned.run, wanted, asked).written()
+        cursor = Following(planned.run, wanted, asked, lost).written()
         return dg.SensorResult(
             run_requests=runs, skip_reason=None if runs else dg.SkipReason(why), cursor=cursor
         )
@@ -168,7 +172,7 @@ class _Seen:
     """What Dagster's records say of a pipeline."""
 
     def __init__(self, instance: dg.DagsterInstance, pipeline: str) -> None:
-        self._instance = instance
+        self._instance, self._index_job = instance, index_job(pipeline)
         keys = (dg.AssetKey([pipeline, asset]) for asset in ASSETS)
         self._source, self._batches, self._stored, self._index = keys
 
@@ -205,27 +209,43 @@ class _Seen:
         event = self._instance.get_latest_materialization_event(self._index)
         return _metadata(event).get(PLAN, "") if event else ""
 
-    def index_after(self, planned: Planned, asked: int) -> tuple[bool, str]:
+    def index_run(self, plan_run: str, asked: int) -> dg.DagsterRun | None:
+        """The run that was asked for, or the latest that went on where it had failed."""
+        which = dg.RunsFilter(tags={RUN_KEY_TAG: _index_key(plan_run, asked)})
+        for run in self._instance.get_runs(which, limit=1):
+            again = dg.RunsFilter(tags={ROOT_RUN_ID_TAG: run.root_run_id or run.run_id})
+            return next(iter(self._instance.get_runs(again, limit=1)), run)
+        return None
+
+    def index_after(
+        self, planned: Planned, asked: int, run: dg.DagsterRun | None, lost: int
+    ) -> tuple[bool, str]:
         """Whether to ask for the index of a plan, and what there is to say else.
 
         Args:
             planned: The plan, which all shards have carried out.
             asked: How often it was asked for.
+            run: That came of it.
+            lost: Looks at which none was there.
         """
         if planned.plan and self.indexed() == planned.plan:
             return False, DONE
         if not asked:
             return True, ""
-        which = dg.RunsFilter(tags={RUN_KEY_TAG: _index_key(planned.run, asked)})
-        run = next(iter(self._instance.get_runs(which, limit=1)), None)
-        if run is None or not run.is_finished:
-            return False, "waits for the index"
-        if self._ended_well(run):
-            return False, DONE
+        if run is None and lost < 2:
+            return False, "waits for the index"  # its run may be about to be made
+        if run is not None:
+            retried = run.tags.get(WILL_RETRY_TAG) == "true"
+            if not run.is_finished or (retried and not run.is_success):
+                return False, "waits for the index"
+            if run.is_success:
+                return False, DONE
+            if run.status is dg.DagsterRunStatus.CANCELED:
+                return False, f"the index was canceled: run the job {run.job_name} for it"
         if asked < INDEX_TRIES:
             return True, ""
-        said = f"the index has failed {asked} times, in the run {run.run_id} last"
-        return False, f"{said}: run the job {run.job_name} when what failed there is mended"
+        last = f", in the run {run.run_id} last" if run else ""
+        return False, f"the index has failed {asked} times{last}: run the job {self._index_job}"
 
     def settings(self, run: str) -> dict[str, Any]:
         """What the run that planned was launched with: a plan is carried out by the same."""

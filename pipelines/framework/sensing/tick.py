@@ -13,7 +13,7 @@ import dagster as dg
 from assets import run_tags
 from assets.work.opened import Opened
 from pipelines.framework.sensing import runs
-from pipelines.framework.sensing.due import due
+from pipelines.framework.sensing.due import CANCELED_SECONDS, due
 from pipelines.framework.sensing.state import State, Wanted
 from resources.core.credentials import in_settings, without_secrets
 from resources.core.errors import EmbeddingsError
@@ -145,7 +145,7 @@ class Tick:
 
     def _back(self, *, failed: bool, canceled: bool = False) -> State:
         # Whoever has canceled it does not want it again at once.
-        pause = LONGEST_PAUSE_SECONDS if canceled else PAUSE_SECONDS
+        pause = CANCELED_SECONDS if canceled else PAUSE_SECONDS
         pauses = {"pause": pause, "longest": LONGEST_PAUSE_SECONDS}
         return self.state.back(failed=failed, now=self.now, **pauses)
 
@@ -251,7 +251,8 @@ class Tick:
             return self._skipped("nothing has changed")
         if self.now < state.after:
             return self._skipped(
-                f"a run failed: {what} are tried again in {state.after - self.now:.0f} s"
+                f"a run failed, or was canceled: {what} are tried again in "
+                f"{state.after - self.now:.0f} s"
             )
         request = self._request(wanted)
         assert request.run_key

@@ -3,7 +3,7 @@
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Protocol
 
 import numpy as np
@@ -12,6 +12,8 @@ from resources.embedders.base import Refusal
 
 DIGEST_BYTES = 16
 SUBMITTING = "submitting"
+FORGOTTEN_AFTER = timedelta(days=29)
+"""Providers keep a job's files for about 30 days; without them there is nothing to collect."""
 
 
 @dataclass(frozen=True)

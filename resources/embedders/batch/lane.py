@@ -9,7 +9,7 @@ import hashlib
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from typing import Any, TypeVar
 
 import numpy as np
@@ -17,14 +17,19 @@ import numpy as np
 from resources.core.errors import ProviderError
 from resources.core.space import EmbeddingSpace
 from resources.embedders.base import Embeddings
-from resources.embedders.batch.jobs import DIGEST_BYTES, SUBMITTING, BatchAPI, Job, Jobs
+from resources.embedders.batch.jobs import (
+    DIGEST_BYTES,
+    FORGOTTEN_AFTER,
+    SUBMITTING,
+    BatchAPI,
+    Job,
+    Jobs,
+)
 from resources.embedders.batch.replies import Flight, Order, assemble
 from resources.embedders.failures import RequestFailed
 
 K = TypeVar("K")
 
-FORGOTTEN_AFTER = timedelta(days=29)
-"""Providers keep a job's files for about 30 days; without them there is nothing to collect."""
 _LONGEST_PAUSE = 16.0
 
 

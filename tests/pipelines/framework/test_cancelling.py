@@ -84,7 +84,8 @@ def executing(how: str, env: dict[str, str], folder: Path) -> Iterator[None]:
         yield
         return
     with machines.any_broker(folder) as broker:
-        env[machines.BROKER] = broker
+        env |= {machines.BROKER: broker, machines.PROJECT: str(folder)}
+        (folder / "workspace.yaml").touch()  # which makes it a project
         worker = WorkerProcess(SimpleNamespace(folder=folder, environment=env), "one")
         try:
             worker.wait_until_ready()

@@ -175,10 +175,28 @@ def test_an_index_that_fails_is_asked_for_again_and_then_said(records: Records):
         run = records.launched(dg.DagsterRunStatus.FAILURE)
     launched, why = records.look()
     assert launched == []
-    assert f"in the run {run.run_id} last: run the job {INDEX}" in why
+    assert why.endswith(f"in the run {run.run_id} last: run the job {INDEX}")
     # Somebody does, or has it go on where it had failed.
     records.launched(dg.DagsterRunStatus.SUCCESS, root=run.run_id)
     assert records.look() == ([], DONE)
+
+
+def test_an_index_that_somebody_has_canceled_is_not_asked_for_again(records: Records):
+    records.planned("plan-1", {name: 0 for name in NAMES})
+    for name in NAMES:
+        records.stored("plan-1", name)
+    assert records.look() == ([INDEX], "")
+    records.launched(dg.DagsterRunStatus.CANCELED)
+    assert records.look() == ([], f"the index was canceled: run the job {INDEX} for it")
+
+
+def test_an_index_that_nobody_has_made_is_asked_for_again(records: Records):
+    records.planned("plan-1", {name: 0 for name in NAMES})
+    for name in NAMES:
+        records.stored("plan-1", name)
+    assert records.look() == ([INDEX], "")
+    assert records.look() == ([], "waits for the index")
+    assert records.look() == ([INDEX], "")
 
 
 def test_a_shard_that_went_on_where_it_had_failed_has_stored(records: Records):
