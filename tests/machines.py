@@ -33,8 +33,8 @@ PATIENCE = 180.0
 """Seconds for what happens at once on a machine that has nothing else to do."""
 
 
-def wait_for(seen: Any, what: str) -> Any:
-    until = time.monotonic() + PATIENCE
+def wait_for(seen: Any, what: str, seconds: float = PATIENCE) -> Any:
+    until = time.monotonic() + seconds
     while not (found := seen()):
         assert time.monotonic() < until, f"waited for {what}"
         time.sleep(0.02)
