@@ -190,11 +190,13 @@ def test_a_step_fails_with_its_sentence(tmp_path: Path):
             "deployment": {"server": {"uri": f"mongodb://127.0.0.1:{servers.free_port()}"}},
             "timeout_seconds": 0.5,
         },
+        "runs": {"retries": 1, "retry_pause": "1s"},
     }
     wrong = write_config(tmp_path / "wrong.yaml", **settings)
     failed = dagster(*JOB, "-c", wrong, env=environment(tmp_path))
     assert failed.returncode == 1
     assert "cannot be reached: is the server running" in failed.stdout
+    assert "the step is tried again in 1" in failed.stdout
 
 
 def test_definitions_validate_without_keys_or_server(tmp_path: Path):
