@@ -64,8 +64,12 @@ def _carry_out(project: Machines, victim: Paid, provider: Any, mongod: OwnMongod
         worker.wait_until_ready()
     assert project.launch().wait(timeout=machines.PATIENCE) == 0
     names = shard_names(SHARDS)
-    config = {"execution": {"config": {"worker_lost_seconds": 3}}}
+    config = {"execution": {"config": {"worker_lost_seconds": 15}}}
 
+    # From here it would go no further by itself: no shard comes to its end.
+    provider.hold = lambda request: victim.answered() >= 12
+    # Before there is a daemon, whose sensor would launch the shards of a new plan itself.
+    first = launched(workspace, project.environment, name, names, config)
     with project.instance() as instance, daemon(workspace, project.environment, log):
 
         def runs(backfill: str) -> list[dg.DagsterRun]:
@@ -97,9 +101,6 @@ def _carry_out(project: Machines, victim: Paid, provider: Any, mongod: OwnMongod
             found = instance.get_backfill(backfill)
             return found is not None and found.status in ENDED
 
-        # From here it would go no further by itself: no shard comes to its end.
-        provider.hold = lambda request: victim.answered() >= 12
-        first = launched(workspace, project.environment, name, names, config)
         # Each worker is at a shard of its own, and has written something of it.
         eventually(lambda: len(at_work()) == 2 and victim.answered() >= 12, "two shards", log)
         lost, shard = next(iter(at_work().items()))
