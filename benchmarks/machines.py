@@ -57,6 +57,7 @@ def measure(workers: int, texts: int, latency: float | None, model: str) -> dict
             folder / "project", broker, first.settings, variables={"OPENAI_API_KEY": "k"}
         )
         project.declare(second.name, second.settings)
+        project.instance().dispose()  # its tables are made by one, not by both runs
         at = [project.worker(f"w{n}") for n in range(workers)]
         for worker in at:
             worker.wait_until_ready()
