@@ -11,6 +11,7 @@ from typing import Any, TypeVar
 
 import dagster as dg
 from dagster._core.definitions.assets.job.asset_job import IMPLICIT_ASSET_JOB_NAME
+from dagster._core.storage.dagster_run import FINISHED_STATUSES
 
 from assets import run_tags
 from assets.about import ASSETS, CANDIDATE
@@ -19,11 +20,6 @@ from pipelines.framework.sharding import index_job, shards_job
 
 T = TypeVar("T")
 
-FINISHED = (
-    dg.DagsterRunStatus.SUCCESS,
-    dg.DagsterRunStatus.FAILURE,
-    dg.DagsterRunStatus.CANCELED,
-)
 WRITERS = (*ASSETS[1:], CANDIDATE)
 """Assets whose step may have changed something, even if it failed."""
 
@@ -129,7 +125,7 @@ def _delete_check_results(instance: dg.DagsterInstance, run_id: str) -> None:
 
 def _ended(instance: dg.DagsterInstance, pipeline: str, before: datetime) -> Iterator[dg.RunRecord]:
     for job in (*_jobs(pipeline), IMPLICIT_ASSET_JOB_NAME):
-        filters = dg.RunsFilter(job_name=job, statuses=list(FINISHED), created_before=before)
+        filters = dg.RunsFilter(job_name=job, statuses=FINISHED_STATUSES, created_before=before)
         cursor = None
         while page := instance.get_run_records(filters, limit=_PAGE, cursor=cursor):
             cursor = page[-1].dagster_run.run_id

@@ -3,7 +3,7 @@
 import dagster as dg
 from dagster._core.definitions.assets.job.asset_job import IMPLICIT_ASSET_JOB_NAME
 from dagster._core.execution.backfill import BulkActionsFilter, BulkActionStatus
-from dagster._core.storage.dagster_run import IN_PROGRESS_RUN_STATUSES, NOT_FINISHED_STATUSES
+from dagster._core.storage.dagster_run import FINISHED_STATUSES, NOT_FINISHED_STATUSES
 from dagster._core.storage.tags import RUN_KEY_TAG
 
 from assets import run_tags
@@ -14,12 +14,6 @@ LOOKED_AT = 20
 """Runs of a pipeline among which those are that only measure, or clean up."""
 FOLLOWS_SECONDS = 90.0
 """After the end of one, within which the sensor of the shards has launched what comes next."""
-
-_ENDED = (
-    dg.DagsterRunStatus.SUCCESS,
-    dg.DagsterRunStatus.FAILURE,
-    dg.DagsterRunStatus.CANCELED,
-)
 
 
 def under_way(instance: dg.DagsterInstance, pipeline: str, shards: int, now: float) -> str:
@@ -36,8 +30,7 @@ def under_way(instance: dg.DagsterInstance, pipeline: str, shards: int, now: flo
     """
     if backfill := unfinished_backfill(instance, pipeline):
         return f"the backfill {backfill}"
-    statuses = [*NOT_FINISHED_STATUSES, *IN_PROGRESS_RUN_STATUSES]
-    going_on = _first(instance, pipeline, statuses) or _of_assets(instance, pipeline, statuses)
+    going_on = _first(instance, pipeline, NOT_FINISHED_STATUSES) or _of_assets(instance, pipeline)
     if going_on is None and shards > 1:
         before = latest(instance, pipeline)
         recent = before and now - (before.end_time or 0.0) < FOLLOWS_SECONDS
@@ -60,7 +53,7 @@ def unfinished_backfill(instance: dg.DagsterInstance, pipeline: str) -> str:
 
 def latest(instance: dg.DagsterInstance, pipeline: str) -> dg.RunRecord | None:
     """The latest run of a pipeline that has ended."""
-    return _first(instance, pipeline, list(_ENDED))
+    return _first(instance, pipeline, FINISHED_STATUSES)
 
 
 def of_key(instance: dg.DagsterInstance, run_key: str) -> dg.DagsterRun | None:
@@ -79,12 +72,10 @@ def _first(
     return None
 
 
-def _of_assets(
-    instance: dg.DagsterInstance, pipeline: str, statuses: list[dg.DagsterRunStatus]
-) -> dg.RunRecord | None:
-    """A run of its assets without a job: from their pages, or of a backfill."""
+def _of_assets(instance: dg.DagsterInstance, pipeline: str) -> dg.RunRecord | None:
+    """A run of its assets without a job that has not ended: from their pages, or of a backfill."""
     ours = {dg.AssetKey([pipeline, asset]) for asset in (*ASSETS, CANDIDATE)}
-    wanted = dg.RunsFilter(job_name=IMPLICIT_ASSET_JOB_NAME, statuses=statuses)
+    wanted = dg.RunsFilter(job_name=IMPLICIT_ASSET_JOB_NAME, statuses=NOT_FINISHED_STATUSES)
     for record in instance.get_run_records(wanted, limit=LOOKED_AT):
         if ours.intersection(record.dagster_run.asset_selection or ()):
             return record

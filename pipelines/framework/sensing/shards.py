@@ -10,13 +10,12 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import dagster as dg
-from dagster._core.storage.tags import ROOT_RUN_ID_TAG, RUN_KEY_TAG, WILL_RETRY_TAG
+from dagster._core.storage.tags import ROOT_RUN_ID_TAG, WILL_RETRY_TAG
 
 from assets import run_tags
-from assets.about import ASSETS
 from assets.sharding import PLAN, WORK
-from pipelines.framework.sensing.runs import unfinished_backfill
-from pipelines.framework.sharding import index_job, shards_job, to_carry_out
+from pipelines.framework.sensing.runs import of_key, unfinished_backfill
+from pipelines.framework.sharding import INDEX, SOURCE, STORED, index_job, shards_job, to_carry_out
 from resources.core.shards import shard_names
 
 if TYPE_CHECKING:
@@ -173,8 +172,8 @@ class _Seen:
 
     def __init__(self, instance: dg.DagsterInstance, pipeline: str) -> None:
         self._instance, self._index_job = instance, index_job(pipeline)
-        keys = (dg.AssetKey([pipeline, asset]) for asset in ASSETS)
-        self._source, self._batches, self._stored, self._index = keys
+        keys = (dg.AssetKey([pipeline, asset]) for asset in (SOURCE, STORED, INDEX))
+        self._source, self._stored, self._index = keys
 
     def planned(self) -> Planned | None:
         event = self._instance.get_latest_materialization_event(self._source)
@@ -200,9 +199,7 @@ class _Seen:
         """Whether it has, or one that went on where it had failed."""
         if run.is_success:
             return True
-        root = run.root_run_id or run.run_id
-        again = dg.RunsFilter(tags={ROOT_RUN_ID_TAG: root}, statuses=[dg.DagsterRunStatus.SUCCESS])
-        return bool(self._instance.get_runs(again, limit=1))
+        return bool(self._instance.get_runs(_went_on(run, dg.DagsterRunStatus.SUCCESS), limit=1))
 
     def indexed(self) -> str:
         """The plan that the index was built after."""
@@ -211,11 +208,10 @@ class _Seen:
 
     def index_run(self, plan_run: str, asked: int) -> dg.DagsterRun | None:
         """The run that was asked for, or the latest that went on where it had failed."""
-        which = dg.RunsFilter(tags={RUN_KEY_TAG: _index_key(plan_run, asked)})
-        for run in self._instance.get_runs(which, limit=1):
-            again = dg.RunsFilter(tags={ROOT_RUN_ID_TAG: run.root_run_id or run.run_id})
-            return next(iter(self._instance.get_runs(again, limit=1)), run)
-        return None
+        run = of_key(self._instance, _index_key(plan_run, asked))
+        if run is None:
+            return None
+        return next(iter(self._instance.get_runs(_went_on(run), limit=1)), run)
 
     def index_after(
         self, planned: Planned, asked: int, run: dg.DagsterRun | None, lost: int
@@ -252,6 +248,12 @@ class _Seen:
         found = self._instance.get_run_by_id(run)
         given = found.run_config.get("resources") if found else None
         return {"resources": given} if given else {}
+
+
+def _went_on(run: dg.DagsterRun, *statuses: dg.DagsterRunStatus) -> dg.RunsFilter:
+    """Finds runs that went on where a run, or one before it, had failed."""
+    root = run.root_run_id or run.run_id
+    return dg.RunsFilter(tags={ROOT_RUN_ID_TAG: root}, statuses=list(statuses))
 
 
 def _metadata(event: dg.EventLogEntry) -> dict[str, Any]:
