@@ -15,11 +15,11 @@ from assets.work.plan import Plan
 from assets.work.versions import CODE
 from resources.core.contents import Contents
 from resources.core.errors import BatchStoreError
-from resources.core.keys import key
+from resources.core.keys import decode, encode, key
 from resources.core.shards import shard_of
 from resources.core.space import EmbeddingSpace
 from resources.registry.quarantine import Documents
-from resources.sources.changes import fits, written
+from resources.sources.changes import fits
 
 
 @dataclass(frozen=True)
@@ -51,7 +51,7 @@ class Some:
             before = self.of_shards[shard]
         return {
             "some": {
-                "ids": [written(each) for each in ids],
+                "ids": [encode(each) for each in ids],
                 "deleted_before": self.deleted_before,
                 "contents": before,
             },
@@ -79,29 +79,29 @@ def some(o: Opened) -> Some | None:
     except BatchStoreError:
         return _all(o, ids, "no run before has compared it")
     counts = before["counts"]
-    space = EmbeddingSpace.from_document(before["space"])
-    if space.id != o.space.id or counts.get("settings") != settings(o):
+    if EmbeddingSpace.from_document(before["space"]).id != o.space.id or counts.get(
+        "settings"
+    ) != settings(o):
         return _all(o, ids, "the run before had other settings, or is of an earlier version")
     entry = o.record.entry(o.space.id)
     done = o.registry.plans.carried_out(o.lane, before["id"], o.shards)
     if done and entry is not None and entry.missing:
         return _all(o, ids, f"{entry.missing:,} of its chunks had no vector before")
-    if "some" not in counts:
+    known, deleted = counts.get("some"), 0
+    if known is None:
         if not counts["whole"]:
             return _all(o, ids, "the run before has not read it to its end")
         if not done:
             return _all(o, ids, f"the run before, {before['run']}, has not come to its end")
-        return Some(ids, 0, counts["contents"], _of_shards(o, before["id"]))
-    known = counts["some"]
-    if done:
-        deleted = known["deleted_before"] + counts["deleted"]
-        return Some(ids, deleted, counts["contents"], _of_shards(o, before["id"]))
-    deleted = known["deleted_before"] + _deleted(o, before["id"], counts)
-    undone = Plan("", "", "", space, counts, []).ids or []
-    both = list({key(each): each for each in [*ids, *undone]}.values())
-    if not fits([written(each) for each in both]):
-        return _all(o, ids, "runs before have not come to their end, and left too much")
-    return Some(both, deleted, counts["contents"], _of_shards(o, before["id"]))
+    else:
+        gone = counts["deleted"] if done else _deleted(o, before["id"], counts)
+        deleted = known["deleted_before"] + gone
+        if not done:
+            undone = map(decode, known["ids"])
+            ids = list({key(each): each for each in [*ids, *undone]}.values())
+            if not fits([encode(each) for each in ids]):
+                return _all(o, ids, "runs before have not come to their end, and left too much")
+    return Some(ids, deleted, counts["contents"], _of_shards(o, before["id"]))
 
 
 def _deleted(o: Opened, plan: str, counts: Mapping[str, Any]) -> int:

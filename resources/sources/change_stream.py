@@ -14,9 +14,9 @@ from pymongo.change_stream import ChangeStream
 from pymongo.errors import OperationFailure, PyMongoError
 
 from resources.core.errors import SourceError
-from resources.core.keys import key
+from resources.core.keys import encode, key
 from resources.mongodb.deployment import AUTHENTICATION_FAILED, UNAUTHORIZED
-from resources.sources.changes import MAX_BYTES, MAX_IDS, written
+from resources.sources.changes import MAX_BYTES, MAX_IDS
 from resources.sources.collection import CollectionOrigin
 from resources.sources.fields import overlap
 from resources.sources.filter_paths import ANYTHING, looked_at, without_positions
@@ -68,7 +68,7 @@ class Seen:
 
     Attributes:
         token: Where the stream was read to, to go on from there.
-        ids: Of documents that may have changed, each once, as `changes.written` has it, by key.
+        ids: Of documents that may have changed, each once, as `Changes.ids` has it, by key.
         lost: Why nobody knows what has changed since; empty where it is known.
         more: There is more to read.
     """
@@ -141,7 +141,7 @@ def _read(
                 changed = event["documentKey"]["_id"]
                 name = key(changed)
                 if name not in ids:
-                    ids[name] = written(changed)
+                    ids[name] = encode(changed)
                     size += len(ids[name])
         return Seen(stream.resume_token or token, ids, more=True)
 

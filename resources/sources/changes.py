@@ -6,7 +6,7 @@ from typing import Any
 from pydantic import Field, field_validator
 
 from resources.core.config import StrictConfig
-from resources.core.keys import decode, encode, key
+from resources.core.keys import decode, key
 
 MAX_IDS = 2_000
 MAX_BYTES = 100_000
@@ -43,8 +43,3 @@ class Changes(StrictConfig):
 def fits(ids: Sequence[str]) -> bool:
     """Whether so many ids, as `written` has them, are few enough for one run."""
     return len(ids) <= MAX_IDS and sum(len(each.encode()) for each in ids) <= MAX_BYTES
-
-
-def written(value: Any) -> str:
-    """An id as `Changes.ids` has it."""
-    return encode(value)

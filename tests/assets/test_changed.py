@@ -22,9 +22,9 @@ from assets.work.storing import store
 from pipelines.framework.catalog import open_pipeline
 from pipelines.operations.plan import dry_run
 from resources.core.errors import ConfigurationError, SourceError
+from resources.core.keys import encode
 from resources.sources import change_stream
 from resources.sources.change_stream import read_changes
-from resources.sources.changes import written
 from resources.sources.resource import SourceResource
 from tests.histories import play
 from tests.models import build_static_model
@@ -37,7 +37,7 @@ LONG = "\n\n".join(f"the {word} that was seen in paragraph one" for word in WORD
 
 def config(*ids: Any, **resources: Any) -> dict[str, Any]:
     """Of a run that compares these records alone."""
-    found = {"source": {"config": {"changes": {"ids": [written(each) for each in ids]}}}}
+    found = {"source": {"config": {"changes": {"ids": [encode(each) for each in ids]}}}}
     return {"resources": {**found, **{key: {"config": it} for key, it in resources.items()}}}
 
 
