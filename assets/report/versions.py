@@ -34,7 +34,7 @@ def version(
         outcome: Of the step.
         context: Of the step.
     """
-    if o.plan.ids is not None and _idle(o, outcome):
+    if _idle(o, outcome) and o.plan.ids is not None:
         return last(context)  # of all the others nothing is known anew
     match outcome:
         case Planned():
