@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 import dagster as dg
 
 from assets import run_tags
-from assets.about import QUALITY
+from assets.about import ASSETS, CANDIDATE, QUALITY
 from pipelines.framework import sharding
 from pipelines.framework.laying import laid_on_top
 from pipelines.framework.maintenance import build_maintenance, daily
@@ -159,20 +159,19 @@ def _say(
         policy = dg.FreshnessPolicy.time_window(fail_window=fail, warn_window=warn)
     starts = pipeline.automation_condition
     follows = dg.AutomationCondition.any_deps_match(dg.AutomationCondition.will_be_requested())
-    measured_apart = pipeline.evaluation_schedule is not None
-    # Of shards the newest alone would tell; and those of a plan are launched by a sensor.
-    ages = AGES if pipeline.shards == 1 else AGES[-1:]
+    ages, apart = AGES, {QUALITY} if pipeline.evaluation_schedule is not None else set()
+    if pipeline.shards > 1:
+        # Of shards the newest alone would tell; and those of a plan are launched by a sensor.
+        ages, apart = AGES[-1:], {*ASSETS, CANDIDATE, QUALITY}
 
     def say(spec: dg.AssetSpec) -> dg.AssetSpec:
         name = spec.key.path[-1]
         if policy is not None and name in ages:
             spec = spec.replace_attributes(freshness_policy=policy)
-        apart = measured_apart and name == QUALITY
-        if pipeline.shards > 1:
-            apart = name != "source_documents"
-        if starts is not None and not apart:
-            condition = starts if name == "source_documents" else follows
-            spec = spec.replace_attributes(automation_condition=condition)
+        if starts is not None and name == "source_documents":
+            spec = spec.replace_attributes(automation_condition=starts)
+        elif starts is not None and name not in apart:
+            spec = spec.replace_attributes(automation_condition=follows)
         return spec
 
     return say
