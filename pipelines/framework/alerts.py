@@ -22,6 +22,7 @@ from pipelines.framework.old_runs import own
 from pipelines.framework.step_failures import step_failure
 from resources.alerts.resource import AlertsResource
 from resources.core.credentials import hidden
+from resources.core.loopback import LOOPBACK
 
 TRIES = 2
 PAUSE_SECONDS = 1.0
@@ -150,9 +151,6 @@ def _post(alert: Alert, url: str) -> None:
         pass
 
 
-_LOOPBACK = ("127.0.0.1", "::1", "localhost")
-
-
 def _mail(alert: Alert, settings: AlertsResource, url: str) -> None:
     server = urlsplit(url)
     if server.scheme not in ("smtp", "smtps") or not server.hostname:
@@ -175,7 +173,7 @@ def _mail(alert: Alert, settings: AlertsResource, url: str) -> None:
             client.starttls(context=secure)
             client.ehlo()
         if server.username:
-            if not (isinstance(client.sock, ssl.SSLSocket) or server.hostname in _LOOPBACK):
+            if not (isinstance(client.sock, ssl.SSLSocket) or server.hostname in LOOPBACK):
                 raise ValueError("the server does not encrypt, and no password is sent in clear")
             client.login(unquote(server.username), unquote(server.password or ""))
         client.send_message(message)

@@ -13,6 +13,7 @@ import uvicorn
 from pipelines.serving.access import Access
 from pipelines.serving.app import Application
 from resources.core.errors import ConfigurationError
+from resources.core.loopback import LOOPBACK
 
 PORT = 8080
 TOKEN = "EMBEDDINGS_TOKEN"
@@ -20,7 +21,6 @@ MIN_TOKEN = 16
 """Characters; `openssl rand -hex 24` makes 48."""
 DAGSTER_URL = "http://127.0.0.1:3000"
 
-LOOPBACK = ("localhost", "127.0.0.1", "::1")
 MAX_CONNECTIONS = 256
 MAX_HEADERS = 128 * 1024
 """Bytes, the address with its query included."""

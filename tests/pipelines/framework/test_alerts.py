@@ -195,7 +195,7 @@ def test_whatever_keeps_an_alert_from_being_told_is_said_without_secrets(
 def test_no_password_is_sent_in_clear(
     receivers: tuple[Webhook, Mailbox], monkeypatch: pytest.MonkeyPatch
 ):
-    monkeypatch.setattr("pipelines.framework.alerts._LOOPBACK", ())
+    monkeypatch.setattr("pipelines.framework.alerts.LOOPBACK", ())
     monkeypatch.setattr("pipelines.framework.alerts.PAUSE_SECONDS", 0.0)
     settings = AlertsResource(
         smtp_variable="TEAM_SMTP", mail_from="a@example.com", mail_to=["b@example.com"]
