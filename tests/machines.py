@@ -41,6 +41,14 @@ def wait_for(seen: Any, what: str, seconds: float = PATIENCE) -> Any:
     return found
 
 
+def eventually(seen: Any, what: str, log: Path, seconds: float = 400.0) -> Any:
+    """As `wait_for`, of what a daemon does, whose log is told where it does not come to it."""
+    try:
+        return wait_for(seen, what, seconds)  # a busy machine is no fault
+    except AssertionError as error:
+        raise AssertionError(f"{error}\n{log.read_text('utf-8')[-6000:]}") from error
+
+
 @contextmanager
 def redis() -> Iterator[str]:
     """A Redis server that writes nothing down."""

@@ -14,17 +14,16 @@ from hypothesis import strategies as st
 
 from assets.work.comparing import plan_work
 from assets.work.embedding import embed
-from assets.work.opened import Opened
 from assets.work.proving import index
 from assets.work.spaces import complete
-from assets.work.storing import Stored, store
+from assets.work.storing import store
 from pipelines.framework.catalog import open_pipeline
 from pipelines.framework.execution import RunFailed, run
 from pipelines.operations.plan import dry_run
 from pipelines.operations.status import Seen, Spending
-from resources.core.errors import DeploymentError
 from resources.core.shards import shard_of
 from tests.assets.test_changed import config
+from tests.failing_shards import failing
 from tests.workshop import Workshop
 
 SHARDS = 3
@@ -137,20 +136,13 @@ def test_shards_of_other_documents_are_left_alone(shop: Workshop):
 
 @pytest.mark.proof
 def test_what_a_shard_has_failed_at_is_in_the_next_plan_whatever_that_is_of(
-    shop: Workshop, monkeypatch: pytest.MonkeyPatch
+    shop: Workshop,
 ):
     run(shop.pipeline)
     change(shop, *range(FILMS))
 
-    def fails(o: Opened) -> Stored:
-        if o.shard == 1:
-            raise DeploymentError("no primary answers")
-        return store(o)
-
-    with monkeypatch.context() as patched:
-        patched.setattr("assets.stored_vectors.store", fails)
-        with pytest.raises(RunFailed, match="no primary answers"):
-            run(shop.pipeline, only(shop, *range(6)))
+    with failing(1), pytest.raises(RunFailed, match="no primary answers"):
+        run(shop.pipeline, only(shop, *range(6)))
     with open_pipeline(shop.pipeline) as o:
         undone = Seen(Spending()).look(o).undone
     assert "the newest plan of its 3 shards is not carried out" in undone

@@ -1,6 +1,5 @@
 """A backfill of shards on two workers: one dies in the middle, and so does the server."""
 
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +11,7 @@ from dagster._core.execution.backfill import BulkActionStatus
 from resources.core.shards import shard_names
 from tests import machines
 from tests.backfills import launched
-from tests.machines import Machines, wait_for
+from tests.machines import Machines, eventually
 from tests.pipelines.framework.test_schedule import daemon
 from tests.proofs.test_kills import KEY, Paid
 from tests.proofs.test_machines import OwnMongod, mongod, paid, prove  # noqa: F401
@@ -21,13 +20,6 @@ pytestmark = [pytest.mark.proof, pytest.mark.timeout(900)]
 
 SHARDS = 4
 ENDED = (BulkActionStatus.COMPLETED_SUCCESS, BulkActionStatus.COMPLETED_FAILED)
-
-
-def eventually(seen: Callable[[], Any], what: str, log: Path) -> Any:
-    try:
-        return wait_for(seen, what, seconds=400)  # a busy machine is no fault
-    except AssertionError as error:
-        raise AssertionError(f"{error}\n{log.read_text('utf-8')[-6000:]}") from error
 
 
 def test_a_shard_whose_worker_died_is_done_again_and_no_other(

@@ -2,7 +2,6 @@
 
 import asyncio
 import os
-import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -18,7 +17,7 @@ from dagster._core.workspace.context import WorkspaceProcessContext
 from dagster._core.workspace.load_target import WorkspaceFileTarget
 
 from tests import machines
-from tests.machines import WorkerProcess
+from tests.machines import WorkerProcess, wait_for
 from tests.pipelines.helpers import (
     corpus_settings,
     dagster,
@@ -35,7 +34,6 @@ pytestmark = [
 
 NAME = "sandglass"
 TEXTS, REQUEST, CONCURRENCY = 400, 5, 4
-PATIENCE = 120.0
 
 LAUNCH = """mutation($params: ExecutionParams!) { launchRun(executionParams: $params) {
     __typename
@@ -66,14 +64,6 @@ def webserver(instance: dg.DagsterInstance, workspace: Path) -> Iterator[Query]:
             return result.data
 
         yield query
-
-
-def wait_for(look: Callable[[], Any]) -> Any:
-    until = time.monotonic() + PATIENCE
-    while not (found := look()):
-        assert time.monotonic() < until, "too late"
-        time.sleep(0.05)
-    return found
 
 
 @contextmanager
@@ -155,11 +145,11 @@ def _terminated(
         launched = query(LAUNCH, params=params)["launchRun"]
         assert launched["__typename"] == "LaunchRunSuccess", launched
         run = launched["run"]["runId"]
-        wait_for(lambda: served(openai_api) >= TEXTS // 4)
-        wait_for(lambda: openai_api.requests[-1].answered is None)
+        wait_for(lambda: served(openai_api) >= TEXTS // 4, "a quarter to be embedded")
+        wait_for(lambda: openai_api.requests[-1].answered is None, "a request without an answer")
         ended = query(TERMINATE, run=run)["terminateRun"]
         assert ended["__typename"] == "TerminateRunSuccess"
-        wait_for(lambda: found(instance, run).is_finished)
+        wait_for(lambda: found(instance, run).is_finished, "the run to end", seconds=120.0)
         assert found(instance, run).status is dg.DagsterRunStatus.CANCELED
 
     # No answer was to come for minutes; what had been answered lies in batches, and nowhere else.

@@ -4,8 +4,6 @@ Both on a genuine mongod that is a replica set of one member.
 """
 
 import os
-import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -17,25 +15,16 @@ import yaml
 from resources.sources.change_stream import Seen, read_changes
 from resources.sources.collection import CollectionOrigin
 from resources.sources.resource import SourceResource
+from tests.machines import eventually
 from tests.pipelines.framework.test_schedule import daemon
 from tests.pipelines.helpers import environment, write_config, write_pipeline
 from tests.servers import genuine_mongod, replica_set
 
 pytestmark = pytest.mark.proof
 
-PATIENCE = 300
 NAME = "tideline"
 SHORT = ("--oplogSize", "990", "--syncdelay", "1")
 """An oplog as small as a server takes; what no checkpoint holds is not cut off it."""
-
-
-def eventually(found: Callable[[], Any], log: Path) -> Any:
-    deadline = time.monotonic() + PATIENCE
-    while time.monotonic() < deadline:
-        if it := found():
-            return it
-        time.sleep(0.2)
-    raise AssertionError(log.read_text("utf-8")[-4000:])
 
 
 @pytest.mark.skipif(os.name != "posix", reason="ends the daemon by its process group")
@@ -76,14 +65,14 @@ def test_a_daemon_runs_what_has_changed(tmp_path: Path, replica_set_uri: str, st
         dg.DagsterInstance.from_config(env["DAGSTER_HOME"]) as instance,
         daemon(workspace, env, log),
     ):
-        eventually(lambda: good(1), log)
+        eventually(lambda: good(1), "the first run", log)
         assert vectors.count_documents({}) == 50
         films.update_one({"_id": 7}, {"$set": {"text": "a lighthouse at dusk"}})
         films.delete_one({"_id": 8})
         films.insert_one({"_id": "new", "text": "a new film"})
-        eventually(lambda: vectors.find_one({"_id": "new"}), log)
-        eventually(lambda: vectors.find_one({"_id": 8}) is None, log)
-        latest = eventually(lambda: good(2), log)[0]
+        eventually(lambda: vectors.find_one({"_id": "new"}), "the new film", log)
+        eventually(lambda: vectors.find_one({"_id": 8}) is None, "the film to go", log)
+        latest = eventually(lambda: good(2), "the second run", log)[0]
     assert latest.tags["dagster/sensor_name"] == f"{NAME}_changes"
     assert latest.tags["embeddings/reason"] == "changes"
     ids = latest.run_config["resources"]["source"]["config"]["changes"]["ids"]

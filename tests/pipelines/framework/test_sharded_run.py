@@ -8,12 +8,10 @@ from typing import Any
 import dagster as dg
 import pytest
 
-from assets.work.opened import Opened
-from assets.work.storing import Stored, store
 from pipelines.framework.execution import RunFailed, run
 from pipelines.framework.outcome import RunOutcome
-from resources.core.errors import DeploymentError
 from resources.core.shards import shard_names, shard_of
+from tests.failing_shards import failing
 from tests.pipelines.framework.test_sums import Corpus, use
 from tests.providers.server import ProviderServer
 from tests.workshop import Workshop
@@ -105,21 +103,15 @@ def test_its_numbers_are_those_of_one_pipeline(shops: list[Workshop], openai_api
 
 
 def test_a_failed_shard_is_named_and_the_next_run_goes_on(
-    shops: list[Workshop], openai_api: ProviderServer, monkeypatch: pytest.MonkeyPatch
+    shops: list[Workshop], openai_api: ProviderServer
 ):
     shop = shops[1]
     texts = {f"d{n}": f"text {n}" for n in range(9)}
     shop.write([{"_id": name, "text": text, "kind": "film"} for name, text in texts.items()])
 
-    def fails(o: Opened) -> Stored:
-        if o.shard == 1:
-            raise DeploymentError("no primary answers")
-        return store(o)
-
-    with monkeypatch.context() as patched:
-        patched.setattr("assets.stored_vectors.store", fails)
-        with pytest.raises(RunFailed, match=r"^the shard 1-of-2, stored_vectors: no primary"):
-            run(shop.pipeline)
+    why = r"^the shard 1-of-2, stored_vectors: no primary"
+    with failing(1), pytest.raises(RunFailed, match=why):
+        run(shop.pipeline)
     assert {shard_of(name, SHARDS) for name in shop.stored()} == {0}
     outcome = run(shop.pipeline)
     begun = [shard for job, shard in runs(shop) if shard]
