@@ -117,13 +117,15 @@ class Pace:
             self._unsent(turn)
             turn.ticket = await self._ticket(tokens)
 
+    def over(self, turn: Turn) -> None:
+        """To be told as soon as a request that was sent is answered, or given up."""
+        if self._reserve is not None and turn.ticket is not None:
+            self._reserve.over(turn.ticket)
+
     def _unsent(self, turn: Turn) -> None:
-        ticket, turn.ticket = turn.ticket, None
-        if self._reserve is None or ticket is None:
-            return
-        if ticket.sent:
-            turn.ticket = ticket
-        else:
+        ticket = turn.ticket
+        if self._reserve is not None and ticket is not None and ticket.sent is None:
+            turn.ticket = None
             self._reserve.give_back(ticket)
 
     async def _ticket(self, tokens: int) -> Ticket | None:

@@ -94,7 +94,8 @@ class Change(NamedTuple):
         place: Where the quota counts it.
         booked: As what.
         used: What it was in fact.
-        last: When it was used last, by this machine's clock; None: as was reported already.
+        last: When the last of it got there at the latest, by this machine's clock; None: as was
+            reserved, or reported already.
     """
 
     place: Place
@@ -110,6 +111,8 @@ class SharedQuota(Protocol):
     """Of a window, as this pipeline's settings have them."""
     at_once: Amount
     """What is reserved at once, where no single request needs more."""
+    transit: float
+    """Seconds that a request may take to get there, if it is not answered sooner."""
 
     def reserve(self, asked: Amount, changes: Sequence[Change]) -> tuple[Reserved, list[Place]]:
         """Reserve an amount, which lapses by itself; and where changed ones are counted now."""

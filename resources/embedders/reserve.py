@@ -23,13 +23,18 @@ AHEAD_SECONDS = 1.0
 
 @dataclass(eq=False)
 class _Held:
-    """A reservation, and what has come of it."""
+    """A reservation, and what has come of it.
+
+    Attributes:
+        open: Requests that may not have got there yet.
+        last: When the last of the others had, at the latest.
+    """
 
     given: Reserved
     place: Place
     booked: Amount
     used: Amount = NOTHING
-    unsent: int = 0
+    open: int = 0
     last: float | None = None
 
     def has(self, amount: Amount, now: float) -> bool:
@@ -44,7 +49,7 @@ class Ticket:
 
     amount: Amount
     held: _Held = field(repr=False)
-    sent: bool = False
+    sent: float | None = None
 
 
 class Reserve:
@@ -77,7 +82,7 @@ class Reserve:
         limit = self._quota.limits[1]
         # A model whose tokens are shorter than was thought would use more than is allowed.
         likely = math.ceil(tokens * max(1.0, self._billed / max(1, self._estimated)))
-        amount = Amount(1, 0 if limit is None else min(likely, limit))
+        amount = Amount(1, likely if limit is None else min(likely, limit))
         self._wanted = self._wanted.plus(amount)
         try:
             async with self._turn:  # in the order of asking
@@ -101,25 +106,30 @@ class Reserve:
             held = ticket.held
             if now > held.given.end:
                 return False
-            held.unsent -= 1
-            held.last = max(held.last or now, now)
-            self._changed[held] = None
-            ticket.sent = True
+            ticket.sent = now
             return True
+
+    def over(self, ticket: Ticket) -> None:
+        """It was sent, and is answered or given up: nobody knows when between it got there."""
+        with self._lock:
+            held = ticket.held
+            assert ticket.sent is not None, "only what was sent can be answered"
+            there = min(elapsed(), ticket.sent + self._quota.transit)
+            held.open -= 1
+            held.last = max(held.last or there, there)
+            self._changed[held] = None
 
     def give_back(self, ticket: Ticket) -> None:
         """It was not sent."""
         with self._lock:
             ticket.held.used = ticket.held.used.minus(ticket.amount)
-            ticket.held.unsent -= 1
+            ticket.held.open -= 1
             self._changed[ticket.held] = None
 
     def billed(self, ticket: Ticket, estimated: int, tokens: int) -> None:
         """What a request really took, which is counted instead of what was estimated."""
         self._estimated += estimated
         self._billed += tokens
-        if self._quota.limits[1] is None:
-            return
         with self._lock:
             held = ticket.held
             held.used = held.used.plus(Amount(0, tokens - ticket.amount.tokens))
@@ -136,7 +146,7 @@ class Reserve:
         now = elapsed()
         with self._lock:
             held.used = held.used.plus(amount)
-            held.unsent += 1
+            held.open += 1
             self._changed[held] = None
         self._recent.append((now, amount))
         while self._recent[0][0] < now - AHEAD_SECONDS:
@@ -168,8 +178,8 @@ class Reserve:
                 self._current = None
             changed = [*self._changed]
             self._changed.clear()
-            # What is not sent yet may still be, as long as it was reserved for.
+            # What is not there yet may get there as long as it was reserved for.
             return changed, [
-                Change(held.place, held.booked, held.used, None if held.unsent else held.last)
+                Change(held.place, held.booked, held.used, None if held.open else held.last)
                 for held in changed
             ]

@@ -225,7 +225,10 @@ class Sender:
             batch.requests.append(name)
             batch.retries += again
             try:
-                reply = await self._answer(texts, batch.input_type)
+                try:
+                    reply = await self._answer(texts, batch.input_type)
+                finally:
+                    self._pace.over(turn)
                 self._pace.used(turn, estimate, estimate if reply.tokens is None else reply.tokens)
                 self._pace.learn(reply.headers)
                 rows = checked(reply, len(texts), self._space)

@@ -1,14 +1,15 @@
 """What is reserved of a quota, by the moment until which it may be used: arithmetic alone.
 
-A provider counts a minute's requests from whatever moment it likes. So whatever is reserved counts
-from when it may first be used until a minute after it may last have been, and a guard for how much
-longer one request may be on its way than another. A reservation is given its place at once, later
-ones behind it: nobody asks twice, and who dies waiting loses that alone.
+A provider counts a minute's requests from whatever moment it likes, and each when it gets there:
+at some moment between sent and answered. So whatever is reserved counts from when it may first be
+used until a minute after it may last have got there. A reservation is given its place at once,
+later ones behind it: nobody asks twice, and who dies waiting loses that alone.
 
 Times are seconds of one clock, the server's; nothing here asks for it.
 """
 
 import math
+import sys
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
@@ -24,7 +25,7 @@ class Terms:
 
     Attributes:
         window: Seconds that the limits are for, wherever they begin.
-        guard: How much longer a request may be on its way than another.
+        transit: How long a request may take to get there, if it is not answered sooner.
         slot: To what moments are rounded, up.
         life: How long a reservation may be used, from its beginning.
         burst: How much may be used at once by who was idle, in seconds' worth.
@@ -32,16 +33,11 @@ class Terms:
     """
 
     window: float = 60.0
-    guard: float = 1.0
+    transit: float = 5.0
     slot: float = 0.25
     life: float = 2.0
     burst: float = 6.0
     at_once: float = 2.0
-
-    @property
-    def span(self) -> float:
-        """How long what was used counts."""
-        return self.window + self.guard
 
     def slot_of(self, moment: float) -> int:
         """The one that ends after it, or with the next tick."""
@@ -69,7 +65,7 @@ class Book:
     Attributes:
         at: When it was written last.
         epoch: Changes when the clock has been set back, and slots have other numbers.
-        slots: What is reserved or was used, by when at the latest.
+        slots: What is reserved or was used, by when it got there at the latest.
         spent: Until when each is spent, if it is spent evenly.
         wanted: Limits by pipeline.
     """
@@ -93,12 +89,14 @@ class Book:
                 name: Wanted(each.limits, each.at - seconds) for name, each in self.wanted.items()
             }
         self.at = now
-        gone = now - self.terms.span
+        gone = now - self.terms.window
         self.slots = {
             slot: amount for slot, amount in self.slots.items() if self.terms.end(slot) > gone
         }
         self.wanted = {
-            name: each for name, each in self.wanted.items() if each.at > now - 2 * self.terms.span
+            name: each
+            for name, each in self.wanted.items()
+            if each.at > now - 2 * self.terms.window
         }
 
     def agree(self, pipeline: str, limits: Limits) -> Limits:
@@ -118,11 +116,11 @@ class Book:
             if limit is None or not asked[which]:
                 continue
             amount = min(asked[which], limit)
-            cost = amount * (self.terms.span + self.terms.slot) / limit
+            cost = amount * (self.terms.window + self.terms.slot) / limit
             spent[which] = max(spent[which], self.at) + cost
             begin = max(begin, spent[which] - max(self.terms.burst, cost))
             begin = max(begin, self._fits(which, amount, limit))
-        slot = self.terms.slot_of(begin + life)
+        slot = self.terms.slot_of(begin + life + self.terms.transit)
         self._add(slot, asked)
         self.spent = (spent[0], spent[1])
         return begin, slot
@@ -132,11 +130,11 @@ class Book:
 
         Args:
             change: What has come of it.
-            last: When it was used last, or may have been.
+            last: When the last of it got there, at the latest.
             limits: That hold now.
         """
         epoch, slot = change.place
-        if epoch != self.epoch or self.terms.end(slot) <= self.at - self.terms.span:
+        if epoch != self.epoch or self.terms.end(slot) <= self.at - self.terms.window:
             return change.place  # as it was, until it counts no more
         self._add(slot, NOTHING.minus(change.booked))
         slot = slot if last is None else self.terms.slot_of(last)
@@ -145,7 +143,7 @@ class Book:
         for which, limit in enumerate(limits):
             if limit is not None:
                 less = change.booked[which] - change.used[which]
-                spent[which] -= less * (self.terms.span + self.terms.slot) / limit
+                spent[which] -= less * (self.terms.window + self.terms.slot) / limit
         self.spent = (spent[0], spent[1])
         return epoch, slot
 
@@ -157,7 +155,7 @@ class Book:
             if over <= 0:
                 break
             over -= self.slots[slot][which]
-            begin = self.terms.end(slot) + self.terms.span
+            begin = self.terms.end(slot) + self.terms.window
         return begin
 
     def _add(self, slot: int, amount: Amount) -> None:
@@ -169,9 +167,9 @@ class Book:
 
 
 def at_once(limits: Limits, terms: Terms) -> Amount:
-    """What a process reserves at once."""
+    """What a process reserves at once; of what is not limited, whatever it is likely to need."""
     requests, tokens = (
-        1 if limit is None else max(1, math.floor(limit * terms.at_once / terms.window))
+        sys.maxsize if limit is None else max(1, math.floor(limit * terms.at_once / terms.window))
         for limit in limits
     )
     return Amount(requests, tokens)

@@ -55,7 +55,7 @@ class Quota:
         terms: Terms = MINUTE,
     ) -> None:
         self.limits = settings.limits
-        self.at_once = at_once(settings.limits, terms)
+        self.at_once, self.transit = at_once(settings.limits, terms), terms.transit
         self._collection, self._name, self._pipeline = collection, settings.name, pipeline
         self._warn, self._terms = warn, terms
         self._told: set[tuple[str, Limits]] = set()

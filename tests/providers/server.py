@@ -126,6 +126,10 @@ class ProviderServer(ABC):
         """Requests that were answered 429."""
         return sum(call.status == 429 for call in self.requests)
 
+    def freeze(self, seconds: float) -> None:
+        """Do nothing for so long, as a machine that has too much else to do."""
+        self._loop.call_soon_threadsafe(time.sleep, seconds)
+
     def __enter__(self) -> Self:
         self._thread.start()
         self._port = self._run(self._start())

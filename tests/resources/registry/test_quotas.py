@@ -3,6 +3,7 @@
 import asyncio
 import threading
 from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC
 
 import pymongo
 import pytest
@@ -11,6 +12,8 @@ from pymongo.errors import ServerSelectionTimeoutError
 from resources.core.moment import elapsed
 from resources.embedders.pace import Pace
 from resources.embedders.quota import NOTHING, Amount, Change, QuotaSettings
+from resources.mongodb.lease_entries import server_time
+from resources.registry.quota_book import MINUTE
 from resources.registry.quotas import COLLECTION, Quota
 from tests.killing import cut_proxy
 
@@ -103,14 +106,26 @@ def test_a_connection_that_breaks_is_made_again_and_a_server_that_is_gone_is_an_
         client.close()
 
 
-def test_a_process_reserves_for_many_requests_at_once_and_reports_what_they_took(database):
+@pytest.mark.parametrize(
+    "limits",
+    [
+        {"requests_per_minute": 6_000, "tokens_per_minute": 600_000},
+        {"requests_per_minute": 6_000},
+        {"tokens_per_minute": 600_000},
+    ],
+    ids=["both", "requests", "tokens"],
+)
+def test_a_process_reserves_for_many_requests_at_once_and_reports_what_they_took(database, limits):
+    """What one does not limit counts as well: another pipeline may."""
+
     async def work() -> Pace:
-        own = quota(database, requests_per_minute=6_000, tokens_per_minute=600_000)
+        own = quota(database, **limits)
         pace = Pace(50, quota=own)
 
         async def one() -> None:
             async with pace.turn(30) as turn:
                 await pace.go(turn, 30)
+                pace.over(turn)
                 pace.used(turn, 30, 20)
 
         await asyncio.gather(*(one() for _ in range(50)))
@@ -123,6 +138,29 @@ def test_a_process_reserves_for_many_requests_at_once_and_reports_what_they_took
     assert counted(database) == (50, 50 * 20)
     # 51 of them, which a reservation each would have taken.
     assert database[COLLECTION].find_one({"_id": "account"})["version"] < 10
+
+
+@pytest.mark.parametrize("seconds", [0.0, 3.0, 60.0])
+def test_a_request_counts_from_when_it_was_answered(database, monkeypatch, seconds):
+    """It may have got there just before, if that is not very long after it was sent."""
+
+    async def work() -> Pace:
+        pace = Pace(1, quota=quota(database, requests_per_minute=6_000))
+        async with pace.turn(1) as turn:
+            await pace.go(turn, 1)
+            now = elapsed()
+            monkeypatch.setattr("resources.embedders.reserve.elapsed", lambda: now + seconds)
+            pace.over(turn)
+        return pace
+
+    began = server_time(database[COLLECTION]).replace(tzinfo=UTC).timestamp()
+    pace = asyncio.run(work())
+    ended = server_time(database[COLLECTION]).replace(tzinfo=UTC).timestamp()
+    pace.close()
+    found = database[COLLECTION].find_one({"_id": "account"})
+    (slot,) = map(int, found["slots"])
+    counts = min(seconds, MINUTE.transit)
+    assert began + counts <= MINUTE.end(slot) <= ended + counts + 2 * MINUTE.slot
 
 
 def test_what_lapsed_before_it_was_sent_is_reserved_anew(database, monkeypatch):
