@@ -7,6 +7,8 @@ from datetime import timedelta
 from functools import partial
 from typing import Any
 
+from pymongo.errors import PyMongoError
+
 from assets.work import keeping
 from assets.work.budget import (
     NOTHING,
@@ -254,7 +256,7 @@ def embed_plan(o: Opened, embedder: Embedder, work: Work | None = None) -> Embed
         # A run that is ended keeps what it was answered: it has been paid for. All of it is written
         # before any is noted: what cannot be, since MongoDB is gone, the next run notes.
         replies.close()
-        with suppress(EmbeddingsError):
+        with suppress(EmbeddingsError, PyMongoError):
             for written in [write(name, given) for name, given in embedder.salvage()]:
                 note(written)
         raise

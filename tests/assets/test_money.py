@@ -1,9 +1,12 @@
 """Money through whole runs: known before, limited, written down after."""
 
 import secrets
+import time
 from collections.abc import Iterator
+from itertools import count
 
 import pytest
+from pymongo.errors import AutoReconnect
 
 from pipelines.framework.catalog import open_pipeline
 from pipelines.operations.plan import dry_run
@@ -142,6 +145,27 @@ def test_a_batch_that_a_killed_run_wrote_but_did_not_note_is_noted(
     entries = list(paid.client[paid.database]["embedding_spend"].find())
     files = list(paid.folder.glob("batch_store/batches/*/*.parquet"))
     assert len(entries) == len(files), "one for each batch"
+
+
+def test_a_run_says_why_it_ended_though_mongodb_goes_away_as_it_keeps_what_was_answered(
+    paid, openai_api, monkeypatch
+):
+    paid.write([{"_id": n, "text": f"text number {n}"} for n in range(60)])
+    record, seen = Ledger.record, count()
+
+    def gone(self: Ledger, entry: dict) -> None:
+        number = next(seen)
+        while len(openai_api.requests) < 3 or openai_api.in_flight:
+            time.sleep(0.01)
+        raise AutoReconnect(f"gone {number}")
+
+    monkeypatch.setattr(Ledger, "record", gone)
+    (failure,) = paid.run().failures
+    assert "gone 0" in failure
+    assert next(seen) > 1, "what was under way was to be noted, too"
+    monkeypatch.setattr(Ledger, "record", record)
+    assert paid.run().success
+    assert set(openai_api.texts_billed.values()) == {1}
 
 
 def test_a_request_that_is_never_answered_is_counted_as_unknown(paid, openai_api):
