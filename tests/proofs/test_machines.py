@@ -195,6 +195,30 @@ def test_cancelled_then_killed_while_the_server_restarts(
         assert 1 <= len(opened) == len(set(opened)) <= 2
 
 
+def test_a_worker_that_comes_back_under_its_name_has_lost_what_it_had_begun(
+    paid: tuple[Paid, Paid], project: Machines
+):
+    victim, whole = paid
+    provider = victim.server.behaviour
+    worker = project.worker("one")
+    worker.wait_until_ready()
+    config = project.folder / "run.yaml"
+    config.write_text("execution: {config: {worker_lost_seconds: 3}}\n")
+    run = project.launch("-c", str(config))
+    wait_for(lambda: victim.written() >= 3, "batches")
+    provider.hold = lambda request: True
+    assert at_work(project, "embedding_batches") == "one"
+    worker.kill()
+    project.worker("one").wait_until_ready()
+    provider.hold = lambda request: False
+    run.wait(timeout=PATIENCE)
+    _, status, sentence = said(project)
+    assert status is dg.DagsterRunStatus.FAILURE
+    assert "had begun it, has been started anew and does not have it, for 3 s by now" in sentence
+    assert project.launch("-c", str(config)).wait(timeout=PATIENCE) == 0
+    prove(victim, whole, kills=1)
+
+
 @pytest.mark.parametrize("url", ["batches", {"env": "BATCHES"}])
 def test_workers_that_do_not_reach_the_same_batches_begin_nothing(
     tmp_path: Path, paid: tuple[Paid, Paid], monkeypatch: pytest.MonkeyPatch, url: object

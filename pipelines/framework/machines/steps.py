@@ -155,9 +155,7 @@ class StepsOnWorkers(StepHandler):
             return "its worker has done it, and what it wrote down of it has not arrived"
         if state == states.STARTED:
             worker = str(told.get("hostname")) if isinstance(told, dict) else ""
-            if workers.answers(self.app, worker):
-                return ""
-            return f"the worker {worker} had begun it, and does not answer"
+            return workers.lost(self.app, task, worker)
         if not workers.consumers(self.app, queue):
             return f"no worker takes steps from the queue {queue}"
         if self._waiting(queue) or workers.has(self.app, task):

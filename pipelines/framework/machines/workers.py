@@ -105,8 +105,15 @@ def has(app: "Celery", task: str) -> bool:
     return any(isinstance(said, dict) and task in said for said in replies.values())
 
 
-def answers(app: "Celery", worker: str) -> bool:
-    return worker in broadcast(app, "ping", {}, [worker])
+def lost(app: "Celery", task: str, worker: str) -> str:
+    """Why a task that a worker has begun is not done by it any more; empty where it is."""
+    replies = broadcast(app, "query_task", {"ids": [task]}, [worker])
+    said = replies.get(worker)
+    if said is None:
+        return f"the worker {worker} had begun it, and does not answer"
+    if isinstance(said, dict) and task not in said:  # it goes by the name of the one before
+        return f"the worker {worker} had begun it, has been started anew and does not have it"
+    return ""
 
 
 def where(code: CodePointer) -> dict[str, str]:
