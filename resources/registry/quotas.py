@@ -5,6 +5,7 @@ in it are the server's: two machines may disagree about the time, but not about 
 passed since the server was asked.
 """
 
+import secrets
 from collections.abc import Callable, Sequence
 from datetime import UTC
 from functools import partial
@@ -31,6 +32,8 @@ T = TypeVar("T")
 COLLECTION = "provider_quotas"
 TRIES = 5
 """Of a deployment that breaks connections off; one that is gone is waited for by the driver."""
+WRITERS = 100
+"""Latest writes that are known by name, for who does not hear whether its own came through."""
 PATIENCE = 4
 """A reservation may be used for so many times as long as it took to get it, at least."""
 
@@ -96,30 +99,34 @@ class Quota:
 
     def _changing(self, work: Callable[[Book, float, Limits], T]) -> T:
         """Change the book as it is, and again until nobody else was faster."""
-        failed = 0
+        failed, tried = 0, dict[str, T]()
         while True:
             try:
                 found = self._collection.find_one({"_id": self._name})
+                for by in (found or {}).get("by", ()):
+                    if by in tried:  # nobody has said so: to do it again would count it twice
+                        return tried[by]
                 # After that, or the time would be before what another has just written.
                 asked_at = elapsed()
                 now = server_time(self._collection).replace(tzinfo=UTC).timestamp()
                 book = _book(found, self._terms)
                 book.turn_to(now)
                 limits = book.agree(self._pipeline, self.limits)
-                done = work(book, asked_at, limits)
-                if self._written(found, book):
+                done, by = work(book, asked_at, limits), secrets.token_hex(4)
+                tried[by] = done
+                if self._written(found, book, by):
                     self._compare(book, limits)
                     return done
             except AutoReconnect as error:
-                # What may have been written all the same lapses.
                 failed += 1
                 if isinstance(error, ServerSelectionTimeoutError) or failed >= TRIES:
                     raise
 
-    def _written(self, found: dict[str, Any] | None, book: Book) -> bool:
+    def _written(self, found: dict[str, Any] | None, book: Book, by: str) -> bool:
         if found is None:
             try:
-                self._collection.insert_one({"_id": self._name, "version": 1, **_document(book)})
+                new = {"_id": self._name, "version": 1, "by": [by], **_document(book)}
+                self._collection.insert_one(new)
             except DuplicateKeyError:
                 return False
             return True
@@ -133,6 +140,7 @@ class Quota:
                 change["$unset"][f"slots.{slot}"] = ""
             elif old["slots"].get(slot) != new["slots"][slot]:
                 change["$set"][f"slots.{slot}"] = new["slots"][slot]
+        change["$push"] = {"by": {"$each": [by], "$slice": -WRITERS}}
         change = {name: what for name, what in change.items() if what}
         seen = {"_id": self._name, "version": found["version"]}
         return bool(self._collection.update_one(seen, change).matched_count)
