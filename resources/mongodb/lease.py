@@ -19,7 +19,7 @@ from contextlib import contextmanager, suppress
 from datetime import timedelta
 from typing import Any
 
-from pymongo import MongoClient
+from pymongo import MongoClient, ReadPreference
 from pymongo.collection import Collection
 from pymongo.errors import DuplicateKeyError, PyMongoError
 from tenacity import Retrying, retry_if_result, stop_after_delay, wait_fixed
@@ -186,7 +186,7 @@ def held(
     Raises:
         LeaseError: Another run holds it, or took it over before the block ended.
     """
-    collection = client[registry][COLLECTION]
+    collection = _leases(client, registry)
     holder = Holder.here(run)
     waiting, asked = False, 0.0
     who = ""
@@ -229,4 +229,9 @@ def held(
 
 def holder(client: MongoClient, registry: str, lane: Lane, finished: Finished = unknown) -> str:
     """Who is at work on a lane, in words; empty where nobody is. Nothing is held by looking."""
-    return at_work(client[registry][COLLECTION], lane, finished)
+    return at_work(_leases(client, registry), lane, finished)
+
+
+def _leases(client: MongoClient, registry: str) -> Collection:
+    database = client.get_database(registry, read_preference=ReadPreference.PRIMARY)
+    return database[COLLECTION]

@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from datetime import datetime
 
-from pymongo import MongoClient
+from pymongo import MongoClient, ReadPreference
 
 from resources.core.lane import Lane
 from resources.embedders.quota import QuotaSettings
@@ -37,7 +37,8 @@ class Registry:
     """
 
     def __init__(self, client: MongoClient, database: str) -> None:
-        found = client[database]
+        # What a secondary has not yet heard of, such as a lease or a plan, would be done again.
+        found = client.get_database(database, read_preference=ReadPreference.PRIMARY)
         self.spaces = Spaces(found["embedding_spaces"])
         self.of_pipelines = PipelineSpaces(found)
         self.stores = Stores(found)

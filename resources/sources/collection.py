@@ -57,6 +57,8 @@ class CollectionOrigin(StrictConfig):
         client: pymongo.MongoClient,
         limit: int | None,
         ids: Sequence[Any] | None = None,
+        *,
+        from_primary: bool = False,
     ) -> Iterator[SourceDocument | RejectedRecord]:
         """Streams the collection.
 
@@ -65,9 +67,10 @@ class CollectionOrigin(StrictConfig):
             client: Of the deployment.
             limit: At most so many.
             ids: Only these records, as far as they pass the filter.
+            from_primary: Whatever the address says of secondaries.
         """
         collection = self.as_it_came(client)
-        if ids is not None:  # who names them knows of a change, which others may not have yet
+        if from_primary:
             collection = collection.with_options(read_preference=ReadPreference.PRIMARY)
         cursor = collection.find(
             self._query(shape.id_field, ids),

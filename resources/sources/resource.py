@@ -165,7 +165,9 @@ class SourceResource(StrictResource):
             raise ValueError("a collection is read through a client")
         else:
             limit = None if ids is not None else self.limit
-            yield from self.origin.records(shape, client, limit, ids)
+            # A secondary may not have the changes yet that a sensor has heard of.
+            told = ids is not None or bool(self.changes.until)
+            yield from self.origin.records(shape, client, limit, ids, from_primary=told)
 
     def describe(self) -> str:
         """The source in a few words: `jsonl configs/quickstart.jsonl`."""

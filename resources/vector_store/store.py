@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from pymongo import ReadPreference
 from pymongo.collection import Collection
 
 from resources.core.chunks import Chunk
@@ -95,7 +96,8 @@ class VectorStore:
         chunker: str | None = None,
         adopt: bool = False,
     ) -> None:
-        self.collection = collection
+        # What is stored is compared with, and indexed, right after it was written.
+        self.collection = collection.with_options(read_preference=ReadPreference.PRIMARY)
         self.path = path
         self.lineage_path = lineage_path
         self.rescore_path = rescore_path
