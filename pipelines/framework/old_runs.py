@@ -143,8 +143,10 @@ def _jobs(pipeline: str) -> tuple[str, ...]:
 def own(run: dg.DagsterRun, pipeline: str) -> bool:
     """Whether a run is of a pipeline and of none other, by its tag or by its assets."""
     named = run.tags.get(run_tags.PIPELINE)
-    if named is not None or run.job_name != IMPLICIT_ASSET_JOB_NAME:
-        return named in (None, pipeline)
+    if named is not None:
+        return named == pipeline
+    if run.job_name != IMPLICIT_ASSET_JOB_NAME:
+        return run.job_name in _jobs(pipeline)
     keys = [*(run.asset_selection or ()), *(c.asset_key for c in run.asset_check_selection or ())]
     return bool(keys) and all(key.path[0] == pipeline for key in keys)
 

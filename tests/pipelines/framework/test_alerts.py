@@ -128,6 +128,13 @@ def test_other_runs_are_not_told_of(
 ):
     watched.fail(**{"dagster/will_retry": "true"})
     Watched(declared(tmp_path, "others"), watched.instance).fail("others")
+
+    @dg.op
+    def load() -> None:
+        raise dg.Failure("a job of somebody else in the same code location")
+
+    job = dg.GraphDefinition(name="load_data", node_defs=[load]).to_job()
+    assert not job.execute_in_process(instance=watched.instance, raise_on_error=False).success
     watched.tick()
     watched.tick()
     assert receivers[0].posted == []
