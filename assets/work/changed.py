@@ -78,13 +78,18 @@ def some(o: Opened) -> Some | None:
         before = o.batches.plans.newest(o.lane.name)
     except BatchStoreError:
         return _all(o, ids, "no run before has compared it")
+    changes, plans = o.source.changes, o.registry.plans
+    if plans.asked(o.lane):
+        return _all(o, ids, "entries of the quarantine were dropped")
+    if changes.after and not plans.covers(o.lane, changes.after, before["id"]):
+        return _all(o, ids, "it was not worked on while documents changed before")
     counts = before["counts"]
     if EmbeddingSpace.from_document(before["space"]).id != o.space.id or counts.get(
         "settings"
     ) != settings(o):
         return _all(o, ids, "the run before had other settings, or is of an earlier version")
     entry = o.record.entry(o.space.id)
-    done = o.registry.plans.carried_out(o.lane, before["id"], o.shards)
+    done = plans.carried_out(o.lane, before["id"], o.shards)
     if done and entry is not None and entry.missing:
         return _all(o, ids, f"{entry.missing:,} of its chunks had no vector before")
     known, deleted = counts.get("some"), 0

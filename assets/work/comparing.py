@@ -89,7 +89,7 @@ def plan_work(o: Opened) -> Planned:
     registry.spaces.record(space)
     store.prepare()
     writer = PlanWriter(o.batches, lane=o.lane, run=o.run, space=space, shards=o.shards)
-    alone = some(o)
+    alone, asked = some(o), registry.plans.asked(o.lane)
     found = compare(
         o,
         some=alone,
@@ -120,10 +120,19 @@ def plan_work(o: Opened) -> Planned:
             each | alone.counts(each["contents"], changed=bool(writer.parts[n]), shard=n)
             for n, each in enumerate(of_shards)
         ]
-    plan = writer.finish(counts, o.finished, of_shards)
-    idle = [n for n in range(o.shards) if o.shards > 1 and not writer.parts[n]]
-    url = o.batch_store.describe()
-    registry.plans.note(o.lease, plan.lane, plan.id, o.run, url, idle)
+    plan = writer.finish(counts, of_shards)
+    # At once: who carries it out, and is told that there is another one, could only begin anew.
+    registry.plans.note(
+        o.lease,
+        plan.lane,
+        plan.id,
+        o.run,
+        o.batch_store.describe(),
+        [n for n in range(o.shards) if o.shards > 1 and not writer.parts[n]],
+        until=o.source.changes.until,
+        asked=asked if found.whole else "",
+    )
+    o.batches.plans.tidy(o.lane.name, o.finished)
     healed = 0
     if found.whole or plan.ids is not None:
         healed = registry.quarantine.release_healed(

@@ -14,7 +14,7 @@ from resources.batch_store.store import BatchStore
 from resources.core.chunks import Chunk
 from resources.core.errors import BatchStoreError
 from resources.core.keys import decode, encode
-from resources.core.lane import Finished, Lane, unknown
+from resources.core.lane import Lane
 from resources.core.shards import SHARED, shard_name
 from resources.core.space import EmbeddingSpace
 from resources.embedders.packing import estimate_tokens
@@ -145,14 +145,12 @@ class PlanWriter:
     def finish(
         self,
         counts: dict[str, Any],
-        finished: Finished = unknown,
         of_shards: Sequence[dict[str, Any]] = (),
     ) -> Plan:
         """Make it the lane's newest plan, and that of the run.
 
         Args:
             counts: What the comparison found.
-            finished: Tells whether a run has ended that may still read an older plan.
             of_shards: What it found of each shard.
         """
         whole = self._plan(None, counts)
@@ -170,7 +168,6 @@ class PlanWriter:
                 for shard in self.parts
                 if shard is not None
             },
-            finished=finished,
         )
         return whole
 

@@ -103,7 +103,10 @@ def drop(
     with sentences():
         _named(ids, everything)
         with open_pipeline(pipeline, config or []) as opened:
-            count = opened.registry.quarantine.drop(*_chosen(opened, ids, everything))
+            chosen = _chosen(opened, ids, everything)
+            # Before they are gone: nothing else tells that they are to be compared again.
+            opened.registry.plans.ask_for_all(chosen[0])
+            count = opened.registry.quarantine.drop(*chosen)
         if as_json:
             print_json({"pipeline": pipeline, "dropped": count})
         else:

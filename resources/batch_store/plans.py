@@ -59,12 +59,8 @@ class Plans:
         *,
         run: str,
         shards: Mapping[int, dict[str, Any]] | None = None,
-        finished: Finished = unknown,
     ) -> None:
-        """Make a plan the newest one, whole, and that of a run; older ones are removed in time.
-
-        Those stay that a run may still read: `finished` tells of which runs it is known that they
-        will not.
+        """Make a plan the newest one, whole, and that of a run.
 
         Args:
             pipeline: Name of the lane.
@@ -72,7 +68,6 @@ class Plans:
             manifest: Of the whole.
             run: That has made it.
             shards: The manifest of each, where there are any, and that of what they share.
-            finished: Tells whether a run has ended.
         """
         folder = f"plans/{pipeline}"
         for shard, of_shard in (shards or {}).items():
@@ -80,7 +75,17 @@ class Plans:
         self._files.write_json(f"{folder}/{plan}/{_name(None)}", manifest)
         self.pin(pipeline, plan, run=run)
         self._files.write_json(f"{folder}/current.json", {"plan": plan})
-        self._prune(folder, finished)
+
+    def tidy(self, pipeline: str, finished: Finished = unknown) -> None:
+        """Remove older plans in time, and what writes that were cut off have left.
+
+        Those stay that a run may still read.
+
+        Args:
+            pipeline: Name of the lane.
+            finished: Tells whether a run has ended.
+        """
+        self._prune(f"plans/{pipeline}", finished)
         self._files.sweep("batches")
 
     def pin(self, pipeline: str, plan: str, *, run: str) -> None:

@@ -5,6 +5,8 @@ store, by its settings the same, is a folder of its own: only who can tell it fr
 which is one for all, does not take an old plan for the newest, or none for nothing to do.
 """
 
+import re
+import secrets
 import socket
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -17,6 +19,7 @@ from resources.core.errors import BatchStoreError
 from resources.core.lane import Lane
 from resources.core.moment import now
 from resources.mongodb.lease import Lease
+from resources.sources.changes import covers
 
 Step = Literal["stored", "indexed"]
 
@@ -46,7 +49,16 @@ class WrittenPlans:
         self._plans = database["embedding_plans"]
 
     def note(
-        self, lease: Lease, lane: Lane, plan: str, run: str, url: str, idle: Sequence[int] = ()
+        self,
+        lease: Lease,
+        lane: Lane,
+        plan: str,
+        run: str,
+        url: str,
+        idle: Sequence[int] = (),
+        *,
+        until: str = "",
+        asked: str = "",
     ) -> None:
         """While the lane is held.
 
@@ -57,13 +69,42 @@ class WrittenPlans:
             run: That made it.
             url: Of the batch store.
             idle: Shards that it asks nothing of: theirs is done.
+            until: What a sensor has handed over, this plan included; empty where it was no sensor.
+            asked: As `asked` had it before the whole of the source was compared for this.
 
         Raises:
             LeaseError: It is held no more.
         """
         found = WrittenPlan(plan, run, socket.gethostname(), url, now())
-        done = {_part("stored", shard): plan for shard in idle}
-        lease.put(self._plans, lane.name, {**vars(found), "done": done})
+        values = {**vars(found), "done": {_part("stored", shard): plan for shard in idle}}
+        if until:  # else what was before holds: to compare more leaves nothing out
+            values["until"] = until
+        lease.put(self._plans, lane.name, values)
+        if asked:
+            self._plans.update_one({"_id": lane.name, "asked": asked}, {"$unset": {"asked": 1}})
+
+    def ask_for_all(self, pipeline: str) -> None:
+        """Have the next run compare all of the source, in every lane of a pipeline."""
+        of = {"_id": {"$regex": rf"^{re.escape(pipeline)}(\.|$)"}}
+        self._plans.update_many(of, {"$set": {"asked": secrets.token_hex(8)}})
+
+    def asked(self, lane: Lane) -> str:
+        """By what name all of the source was asked for; empty where it was not, or is compared."""
+        found = self._plans.find_one({"_id": lane.name}) or {}
+        return found.get("asked", "")
+
+    def covers(self, lane: Lane, after: str, plan: str | None = None) -> bool:
+        """Whether a lane was worked on for all that a sensor has handed over until then.
+
+        Args:
+            lane: Which; of one without a plan that is so, since there is nothing to leave out.
+            after: The last that was handed over.
+            plan: The newest that can be read here: of another, nothing is known.
+        """
+        found = self._plans.find_one({"_id": lane.name, "plan": {"$exists": True}})
+        if found is None:
+            return plan is None
+        return plan in (None, found["plan"]) and covers(found.get("until", ""), after)
 
     def note_done(self, lease: Lease, lane: Lane, step: Step, plan: str) -> None:
         """Note that a step has done its part of a plan, of which each shard is one.
@@ -85,6 +126,10 @@ class WrittenPlans:
         """
         found = self._plans.find_one({"_id": lane.name, "plan": plan})
         return _missing(found or {"plan": plan}, shards)
+
+    def newest(self, lane: Lane, plan: str) -> bool:
+        """Whether it is the one that was noted last."""
+        return self._plans.find_one({"_id": lane.name, "plan": plan}) is not None
 
     def unfinished(self, lane: Lane, shards: int) -> bool:
         """Whether there is a newest plan of which something is not stored, or not indexed."""

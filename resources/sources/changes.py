@@ -22,6 +22,14 @@ class Changes(StrictConfig):
         description="Ids of documents, each as JSON or Extended JSON; the run reads and compares "
         "these alone. None: all.",
     )
+    after: str = Field(
+        default="",
+        description="Set by the sensor: the last of what it had handed to runs before that has "
+        "succeeded. What no such run worked on is compared whole.",
+    )
+    until: str = Field(
+        default="", description="Set by the sensor: what it hands to this run, by its number."
+    )
 
     @field_validator("ids")
     @classmethod
@@ -38,6 +46,17 @@ class Changes(StrictConfig):
     def wanted(self) -> list[Any]:
         """The ids, each once."""
         return list({key(each): each for each in map(decode, self.ids)}.values())
+
+
+def covers(until: str, after: str) -> bool:
+    """Whether who has worked on all up to one thing handed over has worked on another, too.
+
+    Both are numbers in a row, behind the name of the row: the sensor begins another one where it
+    knows nothing of what it handed over before.
+    """
+    row, _, number = until.rpartition(":")
+    of, _, wanted = after.rpartition(":")
+    return row == of and number.isdecimal() and wanted.isdecimal() and int(number) >= int(wanted)
 
 
 def fits(ids: Sequence[str]) -> bool:

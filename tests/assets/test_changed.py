@@ -2,7 +2,8 @@
 
 import json
 import secrets
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from bson import ObjectId
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, rule
 
+from assets.about import ASSETS
 from assets.checks import all_stored, few_in_quarantine
 from assets.work.comparing import Planned, plan_work
 from assets.work.embedding import embed
@@ -21,6 +23,7 @@ from assets.work.spaces import complete
 from assets.work.storing import store
 from pipelines.framework.catalog import open_pipeline
 from pipelines.operations.plan import dry_run
+from resources.core.chunks import hash_text
 from resources.core.errors import ConfigurationError, SourceError
 from resources.core.keys import encode
 from resources.sources import change_stream
@@ -35,9 +38,12 @@ CHUNKED = {"recursive": {"size": 40, "overlap": 0}}
 LONG = "\n\n".join(f"the {word} that was seen in paragraph one" for word in WORDS)
 
 
-def config(*ids: Any, **resources: Any) -> dict[str, Any]:
-    """Of a run that compares these records alone."""
-    found = {"source": {"config": {"changes": {"ids": [encode(each) for each in ids]}}}}
+def config(*ids: Any, number: int = 0, **resources: Any) -> dict[str, Any]:
+    """Of a run that compares these records alone, handed over as such a number or by nobody."""
+    changes: dict[str, Any] = {"ids": [encode(each) for each in ids]}
+    if number:
+        changes |= {"after": f"row:{number - 1}", "until": f"row:{number}"}
+    found = {"source": {"config": {"changes": changes}}}
     return {"resources": {**found, **{key: {"config": it} for key, it in resources.items()}}}
 
 
@@ -244,6 +250,37 @@ def test_a_space_that_is_built_beside_follows_too(shop: Workshop, tmp_path: Path
     for row in shop.stored().values():
         texts = {row[name]["text_hash"] for name in row if name.endswith("_lineage")}
         assert len(texts) == 1
+
+
+@pytest.mark.parametrize("missed", [0, 1, 2])
+def test_a_space_that_runs_have_left_out_is_compared_whole(
+    shop: Workshop, tmp_path: Path, missed: int
+):
+    """Such as one whose step did not come to its turn: only the others have heard of a change."""
+    number = count(2)
+
+    def run(*assets: str, ids: Sequence[Any]) -> Run:
+        run = shop.run(*assets, config=config(*ids, number=next(number)))
+        assert run.success, run.failures
+        return run
+
+    fill(shop)
+    other = str(build_static_model(tmp_path / "other", seed=3))
+    shop.configure({"embedder": {"provider": {"sentence_transformers": {"model": other}}}})
+    assert shop.run(config=config(number=1)).success
+    for n in range(missed):
+        films(shop).update_one({"_id": n}, {"$set": {"text": f"a whale {n}"}})
+        run(*ASSETS, ids=[n])
+    films(shop).update_one({"_id": 3}, {"$set": {"text": "an anchor"}})
+    last = run(ids=[3])
+    assert last.source_documents["records compared alone"] == 1
+    assert last.candidate_space["vectors written"] == 1 + missed
+    assert ("records compared alone" in last.candidate_space) == (not missed)
+    for row in shop.stored().values():
+        texts = {row[name]["text_hash"] for name in row if name.endswith("_lineage")}
+        assert texts == {hash_text(row["text"])}
+    films(shop).update_one({"_id": 4}, {"$set": {"text": "a buoy"}})
+    assert run(ids=[4]).candidate_space["vectors written"] == 1
 
 
 @pytest.mark.parametrize(

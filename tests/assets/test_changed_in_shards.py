@@ -17,10 +17,12 @@ from assets.work.embedding import embed
 from assets.work.proving import index
 from assets.work.spaces import complete
 from assets.work.storing import store
+from assets.work.whole import refuse_a_part
 from pipelines.framework.catalog import open_pipeline
 from pipelines.framework.execution import RunFailed, run
 from pipelines.operations.plan import dry_run
 from pipelines.operations.status import Seen, Spending
+from resources.core.errors import SearchIndexError
 from resources.core.shards import shard_of
 from tests.assets.test_changed import config
 from tests.failing_shards import failing
@@ -167,6 +169,19 @@ def test_an_index_that_did_not_wait_for_the_shards_does_not_make_a_plan_carried_
             complete(o, index(o).report.indexed)
     outcome = run(shop.pipeline, only(shop, 1))
     assert set(outcome.planned.plan.ids or []) == {1, 2, 3}
+    assert stored(shop) == texts(shop)
+
+
+def test_a_plan_that_was_written_and_not_noted_is_to_be_made_again(shop: Workshop):
+    with open_pipeline(shop.pipeline, run="one") as opened:
+        o = opened.main
+        with o.work():
+            plan_work(o)
+            plans = shop.client[shop.database]["embedding_plans"]
+            plans.update_one({"_id": o.lane.name}, {"$set": {"plan": "20200101T000000-abcdef"}})
+            with pytest.raises(SearchIndexError, match=f"materialize {o.name}/source_documents"):
+                refuse_a_part(o)
+    run(shop.pipeline)
     assert stored(shop) == texts(shop)
 
 

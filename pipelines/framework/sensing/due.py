@@ -5,6 +5,7 @@ from datetime import UTC, datetime, timedelta
 
 import dagster as dg
 
+from assets import run_tags
 from assets.work.opened import Opened
 from pipelines.framework.sensing.runs import latest
 from resources.core.errors import SearchIndexError
@@ -20,6 +21,7 @@ def due(
     *,
     now: float,
     fresh_for: timedelta | None = None,
+    handed: str = "",
 ) -> str:
     """A reason in a few words; empty where there is none. Its cost does not grow with the corpus.
 
@@ -28,6 +30,7 @@ def due(
         instance: Where its runs are.
         now: In seconds since 1970.
         fresh_for: Half of it may pass without a materialization, which freshness goes by.
+        handed: The last of what the sensor has handed to runs that has succeeded.
     """
     last = latest(instance, o.name)
     if last is None:
@@ -38,8 +41,13 @@ def due(
         return "the latest run was canceled" if now - ended > CANCELED_SECONDS else ""
     if not last.dagster_run.is_success:
         return "the latest run did not succeed"
-    lanes = list(_worked_on(o))
-    if o.shards > 1 and any(o.registry.plans.unfinished(each, o.shards) for each in lanes[:1]):
+    lanes = list(_worked_on(o, last.dagster_run.tags.get(run_tags.CANDIDATE, "")))
+    plans = o.registry.plans
+    if any(plans.asked(each) for each in lanes):
+        return "entries of the quarantine were dropped"
+    if handed and not all(plans.covers(each, handed) for each in lanes):
+        return "a space was not worked on while documents changed"
+    if o.shards > 1 and any(plans.unfinished(each, o.shards) for each in lanes[:1]):
         return "shards of the newest plan are not stored, or not indexed"
     if o.registry.jobs_since(o.name, datetime.fromtimestamp(ended, UTC)):
         return "batch jobs have been submitted that no run has waited for"
@@ -54,15 +62,23 @@ def due(
     return ""
 
 
-def _worked_on(o: Opened) -> Iterator[Lane]:
+def _worked_on(o: Opened, candidate: str) -> Iterator[Lane]:
     """Lanes of the spaces that runs work on, as the registry knows them: no model is asked.
 
-    That of the one that serves comes first.
+    Args:
+        o: The pipeline.
+        candidate: The space that the latest run has built beside the one that serves, if any.
     """
-    record, keep = o.record, o.model_change.keep_serving
-    for entry in record.entries():
-        serves = entry.space_id == record.serving
-        if (serves and keep) or not (entry.built or entry.retired):
+    record = o.record
+    serving, beside = record.entry(record.serving), record.entry(candidate)
+    if beside is not None and (beside.retired or beside is serving):
+        beside = None
+    # What nobody has noted how to embed is left as it is, and so may be what another is to replace.
+    keep = o.model_change.keep_serving and serving is not None and serving.embedder is not None
+    place = serving.place if serving else ""
+    begun = (e for e in record.entries() if e.place == place and not (e.built or e.retired))
+    for entry in (serving if keep or beside is None else None, *begun, beside):
+        if entry is not None:
             yield Lane(o.name, entry.space_id, place=entry.place)
 
 

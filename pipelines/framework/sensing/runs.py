@@ -11,7 +11,7 @@ from assets.about import ASSETS, CANDIDATE
 from pipelines.framework.sharding import BATCHES, SOURCE, STORED, index_job, jobs_of
 
 LOOKED_AT = 20
-"""Runs of a pipeline among which those are that only measure, or clean up."""
+"""Runs without a job, among which those of a pipeline are looked for."""
 FOLLOWS_SECONDS = 90.0
 """After the end of one, within which the sensor of the shards has launched what comes next."""
 
@@ -65,11 +65,13 @@ def of_key(instance: dg.DagsterInstance, run_key: str) -> dg.DagsterRun | None:
 def _first(
     instance: dg.DagsterInstance, pipeline: str, statuses: list[dg.DagsterRunStatus]
 ) -> dg.RunRecord | None:
-    wanted = dg.RunsFilter(tags={run_tags.PIPELINE: pipeline}, statuses=statuses)
-    for record in instance.get_run_records(wanted, limit=LOOKED_AT):
-        if record.dagster_run.job_name in jobs_of(pipeline):
-            return record
-    return None
+    """The latest of its own jobs, but for those that only measure, or clean up."""
+    tags = {run_tags.PIPELINE: pipeline}
+    found: list[dg.RunRecord] = []
+    for job in jobs_of(pipeline):
+        wanted = dg.RunsFilter(job_name=job, tags=tags, statuses=statuses)
+        found += instance.get_run_records(wanted, limit=1)
+    return max(found, key=lambda record: record.storage_id, default=None)
 
 
 def _of_assets(instance: dg.DagsterInstance, pipeline: str) -> dg.RunRecord | None:

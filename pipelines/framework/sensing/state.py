@@ -11,6 +11,8 @@ from resources.core.keys import decode, key
 from resources.sources.changes import fits
 
 VERSION = 1
+DOUBLINGS = 16
+"""Of a pause, at most: after years of failures it would be no number any more."""
 
 
 @dataclass(frozen=True)
@@ -50,6 +52,8 @@ class State:
         run_key: Of the run that has been asked for, until it has succeeded; `handed` is its work.
         sought: Ticks in which there was no run of that key.
         failures: Of runs, one after the other; before `after`, in seconds since 1970, is no other.
+        row, number: Of the hand-overs, whose name is `row:number`; empty before the first.
+        covered: Number of the last one that has succeeded.
         behind: Ids handed over since the stream was last read to its end.
         settings: Name of the settings that the last run was asked for with.
         looked: When it was last asked, in seconds since 1970, whether a run is due besides.
@@ -64,6 +68,9 @@ class State:
     sought: int = 0
     failures: int = 0
     after: float = 0.0
+    row: str = ""
+    number: int = 0
+    covered: int = 0
     behind: int = 0
     settings: str = ""
     looked: float = 0.0
@@ -86,14 +93,32 @@ class State:
         except (ValueError, TypeError, LookupError, AttributeError, json.JSONDecodeError):
             return cls(of, fresh=True)
 
+    @property
+    def before(self) -> str:
+        """Name of the last hand-over that has succeeded; empty where there is none."""
+        return f"{self.row}:{self.covered}" if self.covered else ""
+
+    @property
+    def until(self) -> str:
+        """Name of the last hand-over."""
+        return f"{self.row}:{self.number}"
+
+    def next(self, run_key: str) -> "State":
+        """With the next hand-over, to a run of this key."""
+        # A tick that died may have launched the first run: it has to have the same name.
+        return replace(self, row=self.row or run_key[-8:], number=self.number + 1)
+
     def settled(self) -> "State":
         """Its run has succeeded."""
-        return replace(self, run_key="", handed=Wanted(), sought=0, failures=0, after=0.0)
+        return replace(
+            self, covered=self.number, run_key="", handed=Wanted(), sought=0, failures=0, after=0.0
+        )
 
     def back(self, *, failed: bool, now: float, pause: float, longest: float) -> "State":
         """What its run was to do is wanted again; after one that failed, not at once."""
         failures = self.failures + failed
-        after = now + min(pause * 2 ** (failures - 1), longest) if failed else self.after
+        doubled = pause * 2 ** min(failures - 1, DOUBLINGS)
+        after = now + min(doubled, longest) if failed else self.after
         return replace(
             self,
             wanted=self.handed.joined(self.wanted),

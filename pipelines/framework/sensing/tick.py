@@ -222,7 +222,8 @@ class Tick:
             o = Opened(self.watched.name, self._resource, stack)
             o.shards = self.watched.shards
             fresh_for = self.watched.fresh_for
-            if why := due(o, self.instance, now=self.now, fresh_for=fresh_for):
+            told = {"now": self.now, "fresh_for": fresh_for, "handed": state.before}
+            if why := due(o, self.instance, **told):
                 self._want(why)
 
     def _under_way(self) -> str:
@@ -254,14 +255,15 @@ class Tick:
                 f"a run failed, or was canceled: {what} are tried again in "
                 f"{state.after - self.now:.0f} s"
             )
-        request = self._request(wanted)
-        assert request.run_key
+        key = self._key(wanted)
+        state = state.next(key)
+        request = self._request(wanted, key, state)
         behind = 0 if wanted.whole else state.behind + len(wanted.ids)
         self.state = replace(
             state,
             wanted=Wanted(),
             handed=wanted,
-            run_key=request.run_key,
+            run_key=key,
             sought=0,
             behind=behind,
             looked=self.now,
@@ -269,20 +271,21 @@ class Tick:
         )
         return dg.SensorResult([request], cursor=self.state.to_cursor())
 
-    def _request(self, wanted: Wanted) -> dg.RunRequest:
+    def _key(self, wanted: Wanted) -> str:
         until = json.dumps(self.state.place, sort_keys=True, default=str)
         # The same work from the same place is one run, whatever became of the tick.
         by = [self.context.cursor or until, wanted.whole and until, sorted(wanted.ids)]
-        key = hashlib.sha256(json.dumps(by).encode()).hexdigest()[:24]
-        config = {}
+        return f"{self.watched.name}-{hashlib.sha256(json.dumps(by).encode()).hexdigest()[:24]}"
+
+    def _request(self, wanted: Wanted, key: str, state: State) -> dg.RunRequest:
+        changes: dict[str, Any] = {"until": state.until}
         if wanted.ids:
-            changes = {"ids": list(wanted.ids)}
-            key_of_source = f"{self.watched.prefix}source"
-            config = {"resources": {key_of_source: {"config": {"changes": changes}}}}
+            changes |= {"ids": list(wanted.ids), "after": state.before}
+        source = {f"{self.watched.prefix}source": {"config": {"changes": changes}}}
         reason = f"all is compared: {wanted.whole}" if wanted.whole else CHANGES
         return dg.RunRequest(
-            run_key=f"{self.watched.name}-{key}",
-            run_config=config,
+            run_key=key,
+            run_config={"resources": source},
             tags={run_tags.REASON: reason},
             asset_selection=self.watched.selection,
         )

@@ -14,7 +14,7 @@ from resources.batch_store.plans import PINNED_FOR
 from resources.batch_store.store import BatchStore
 from resources.core.chunks import Chunk
 from resources.core.errors import BatchStoreError
-from resources.core.lane import Lane
+from resources.core.lane import Finished, Lane
 from resources.core.shards import SHARED, shard_names
 from resources.core.space import EmbeddingSpace
 
@@ -42,7 +42,13 @@ def make(store: BatchStore, run: str, *, space=SPACE, shard=None, finished=lambd
     lane = Lane("films", space.id, shard)
     writer = PlanWriter(store, lane=lane, run=run, space=space)
     writer.add(Part("embed", [CHUNK], f"batch-of-{run}"))
-    return writer.finish({"source": 1}, finished)
+    return finish(store, writer, finished, {"source": 1})
+
+
+def finish(store: BatchStore, writer: PlanWriter, finished: Finished, *found) -> Plan:
+    made = writer.finish(*found)
+    store.plans.tidy(made.lane.name, finished)
+    return made
 
 
 def read(store: BatchStore, run: str, **options) -> Plan:
@@ -95,7 +101,7 @@ def make_shards(store: BatchStore, run: str, shards: int, *, finished=lambda _: 
     for shard in range(1, shards):  # the first has nothing to do
         writer.add(Part("embed", [CHUNK], f"batch-{shard}-of-{run}"), shard)
     assert writer.work() == {name: min(n, 1) for n, name in enumerate(shard_names(shards))}
-    return writer.finish({"source": 2}, finished, [{"source": n} for n in range(shards)])
+    return finish(store, writer, finished, {"source": 2}, [{"source": n} for n in range(shards)])
 
 
 def test_a_shard_reads_its_own_part_of_the_plan_and_all_of_them_what_they_share(store):

@@ -18,13 +18,17 @@ from dagster._core.execution.backfill import BulkActionStatus, PartitionBackfill
 from dagster._core.storage.tags import RUN_KEY_TAG
 
 from assets import run_tags
+from pipelines.framework.catalog import open_pipeline
 from pipelines.framework.pipeline import RESOURCES
 from pipelines.framework.sensing import runs
 from pipelines.framework.sensing import tick as sensing
 from pipelines.framework.sensing.state import State, Wanted
+from pipelines.operations import spaces
+from resources.core.chunks import hash_text
 from resources.core.errors import ConfigurationError
 from resources.core.moment import now
 from resources.sources import change_stream, changes
+from tests.models import build_static_model
 from tests.workshop import Workshop
 
 TEXTS = ("a ship", "an iceberg", "a captain", "a harbour", "a storm", "a whale")
@@ -107,9 +111,16 @@ class Ticking:
         assert self.skipped() == "nothing has changed"
 
 
+def handed(request: dg.RunRequest) -> dict[str, Any]:
+    return request.run_config["resources"]["source"]["config"]["changes"]
+
+
 def ids_of(request: dg.RunRequest) -> set[Any]:
-    written = request.run_config["resources"]["source"]["config"]["changes"]["ids"]
-    return {json.loads(each) for each in written}
+    return {json.loads(each) for each in handed(request)["ids"]}
+
+
+def reason(request: dg.RunRequest) -> str:
+    return request.tags[run_tags.REASON]
 
 
 @pytest.fixture(scope="module")
@@ -146,7 +157,7 @@ def films(shop: Workshop) -> pymongo.collection.Collection:
 def test_runs_follow_the_changes(ticking: Ticking):
     shop = ticking.shop
     first = ticking.asked()
-    assert not first.run_config
+    assert handed(first).keys() == {"until"}
     assert first.tags[run_tags.REASON] == f"all is compared: {sensing.FIRST}"
     assert ticking.run(first)
     assert ticking.skipped() == "nothing has changed"  # nor do its own writes count
@@ -160,6 +171,7 @@ def test_runs_follow_the_changes(ticking: Ticking):
     found.update_one({"_id": 4}, {"$set": {"views": 5, "kinds.0": 1}})  # which nobody reads
     request = ticking.asked()
     assert ids_of(request) == {0, 1, 2, 3, 10}
+    assert handed(request)["after"] == handed(first)["until"] != handed(request)["until"]
     assert request.tags[run_tags.REASON] == sensing.CHANGES
     assert ticking.run(request)
     assert set(shop.stored()) == {0, 1, 4, 5, 10}
@@ -313,6 +325,86 @@ def test_what_is_due_besides_is_not_left_out(ticking: Ticking, monkeypatch: pyte
     registry["embedding_jobs"].update_one({}, {"$set": {"at": now() + timedelta(days=1)}})
     ticking.change_state(looked=0)
     assert "batch jobs have been submitted" in ticking.asked().tags[run_tags.REASON]
+
+
+def test_what_was_dropped_from_quarantine_is_asked_for_again(ticking: Ticking):
+    shop = ticking.shop
+    films(shop).insert_one({"_id": 10, "text": 5})
+    assert ticking.run(ticking.asked())
+    assert ticking.skipped() == "nothing has changed"
+    (entry,) = shop.quarantine()
+    with open_pipeline(shop.pipeline) as o:
+        o.registry.plans.ask_for_all(shop.name)
+        o.registry.quarantine.drop(shop.name)
+    ticking.change_state(looked=0)
+    assert "were dropped" in reason(request := ticking.asked())
+    assert ticking.run(request)
+    assert list(shop.quarantine()) == [entry]
+    ticking.change_state(looked=0)
+    assert ticking.skipped() == "nothing has changed"
+
+
+@pytest.mark.parametrize("looks", [False, True], ids=["with the next change", "by itself"])
+def test_a_space_that_serves_again_is_compared_whole(ticking: Ticking, tmp_path: Path, looks: bool):
+    """While another one served nobody has worked on it."""
+    shop = ticking.shop
+    assert ticking.run(ticking.asked())
+    with open_pipeline(shop.pipeline) as o:
+        first = o.main.space.id
+    other = str(build_static_model(tmp_path / "other", seed=3))
+    shop.configure({"embedder": {"provider": {"sentence_transformers": {"model": other}}}})
+    films(shop).update_one({"_id": 0}, {"$set": {"text": "another ship"}})
+    assert ticking.run(ticking.asked())
+    with open_pipeline(shop.pipeline) as o:
+        assert o.candidate
+        spaces.promote(shop.pipeline, o.candidate.space.id, force="to see")
+    for n, gone in ((1, 2), (3, 4)):
+        films(shop).update_one({"_id": n}, {"$set": {"text": f"a boat of {n} oars"}})
+        films(shop).delete_one({"_id": gone})
+        request = ticking.asked()
+        assert ids_of(request) == {n, gone}
+        assert ticking.run(request)
+    spaces.rollback(shop.pipeline, why="to see")
+    if looks:
+        ticking.change_state(looked=0)
+        request = ticking.asked()
+        assert "a space was not worked on while documents changed" in reason(request)
+    else:
+        films(shop).update_one({"_id": 5}, {"$set": {"text": "a calf"}})
+        request = ticking.asked()
+        assert ids_of(request) == {5}
+    assert ticking.run(request)
+    with open_pipeline(shop.pipeline) as o:
+        assert o.record.serving == first
+        there = o.serving.vector_store.path
+    now_there = {row["_id"]: row[f"{there}_lineage"]["text_hash"] for row in shop.vectors.find()}
+    wanted = {row["_id"]: hash_text(row["text"]) for row in films(shop).find()}
+    assert now_there == wanted
+    ticking.change_state(looked=0)
+    assert ticking.skipped() == "nothing has changed"
+
+
+def test_after_whatever_many_failures_it_is_tried_again():
+    """Once a number of seconds had no more room in a float, no tick came to its end."""
+    state = State("films", handed=Wanted(("1",)))
+    for _ in range(3_000):
+        state = state.back(failed=True, now=0.0, pause=60.0, longest=3600.0)
+        assert 60.0 <= state.after <= 3600.0
+
+
+def test_a_run_is_found_behind_many_that_only_measure(ticking: Ticking):
+    request = ticking.asked()
+    run = ticking.pretended(request, dg.DagsterRunStatus.SUCCESS)
+    job = ticking.definitions().resolve_job_def(ticking.shop.name)
+    for _ in range(30):
+        ticking.instance.create_run_for_job(
+            dg.GraphDefinition(name=f"{job.name}_evaluation").to_job(),
+            tags={run_tags.PIPELINE: job.name},
+            status=dg.DagsterRunStatus.SUCCESS,
+        )
+    found = runs.latest(ticking.instance, job.name)
+    assert found is not None
+    assert found.dagster_run.run_id == run.run_id
 
 
 def test_what_was_canceled_is_not_tried_again_at_once(ticking: Ticking):

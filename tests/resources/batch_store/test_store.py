@@ -112,9 +112,8 @@ def test_old_plans_go_and_young_ones_stay(store):
     # a young one may still be carried out by another run
     plans = ["20260101T000000-aaaaaa", "20260102T000000-bbbbbb", version_name(), version_name()]
     for name in plans:
-        store.plans.finish(
-            "films", name, {"id": name}, run=f"run-{name}", finished=lambda run: True
-        )
+        store.plans.finish("films", name, {"id": name}, run=f"run-{name}")
+        store.plans.tidy("films", lambda run: True)
     assert store.plans.newest("films") == {"id": plans[-1]}
     filesystem, root = fsspec.core.url_to_fs(store.url)
     folders = [path.rsplit("/", 1)[-1] for path in filesystem.ls(f"{root}/plans/films", False)]
@@ -144,6 +143,7 @@ def test_what_killed_runs_half_wrote_goes_in_time(tmp_path):
     young.write_bytes(b"half")
     os.utime(old, (0, 0))
     store.plans.finish("films", "20260101T000000-abcdef", {}, run="run-1")
+    store.plans.tidy("films")
     assert not old.exists()
     assert young.exists(), "another run may be writing it"
 
