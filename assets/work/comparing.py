@@ -130,7 +130,7 @@ def plan_work(o: Opened) -> Planned:
         o.batch_store.describe(),
         [n for n in range(o.shards) if o.shards > 1 and not writer.parts[n]],
         until=o.source.changes.until,
-        asked=asked if found.whole else "",
+        asked="" if alone else asked,
     )
     o.batches.plans.tidy(o.lane.name, o.finished)
     healed = 0

@@ -77,7 +77,9 @@ class WrittenPlans:
         """
         found = WrittenPlan(plan, run, socket.gethostname(), url, now())
         values = {**vars(found), "done": {_part("stored", shard): plan for shard in idle}}
-        if until:  # else what was before holds: to compare more leaves nothing out
+        before = self._plans.find_one({"_id": lane.name}) or {}
+        # Else what was before holds: whoever repeats an older run leaves nothing out by that.
+        if until and not covers(before.get("until", ""), until):
             values["until"] = until
         lease.put(self._plans, lane.name, values)
         if asked:

@@ -279,8 +279,12 @@ def test_a_space_that_runs_have_left_out_is_compared_whole(
     for row in shop.stored().values():
         texts = {row[name]["text_hash"] for name in row if name.endswith("_lineage")}
         assert texts == {hash_text(row["text"])}
+    # Who repeats a run of before does not set it back.
+    assert shop.run(config=config(1, number=1)).success
     films(shop).update_one({"_id": 4}, {"$set": {"text": "a buoy"}})
-    assert run(ids=[4]).candidate_space["vectors written"] == 1
+    following = run(ids=[4])
+    assert following.candidate_space["vectors written"] == 1
+    assert following.candidate_space["records compared alone"] == 1
 
 
 @pytest.mark.parametrize(

@@ -327,8 +327,11 @@ def test_what_is_due_besides_is_not_left_out(ticking: Ticking, monkeypatch: pyte
     assert "batch jobs have been submitted" in ticking.asked().tags[run_tags.REASON]
 
 
-def test_what_was_dropped_from_quarantine_is_asked_for_again(ticking: Ticking):
+@pytest.mark.parametrize("limit", [None, 9])
+def test_what_was_dropped_from_quarantine_is_asked_for_again(ticking: Ticking, limit: int | None):
+    """Once: also where no run reads the source to its end."""
     shop = ticking.shop
+    shop.configure({"source": {"limit": limit}})
     films(shop).insert_one({"_id": 10, "text": 5})
     assert ticking.run(ticking.asked())
     assert ticking.skipped() == "nothing has changed"
