@@ -81,7 +81,7 @@ def some(o: Opened) -> Some | None:
     changes, plans = o.source.changes, o.registry.plans
     if plans.asked(o.lane):
         return _all(o, ids, "entries of the quarantine were dropped")
-    if changes.after and not plans.covers(o.lane, changes.after, before["id"]):
+    if changes.until and not plans.followed(o.lane, before["id"], changes.after):
         return _all(o, ids, "it was not worked on while documents changed before")
     counts = before["counts"]
     if EmbeddingSpace.from_document(before["space"]).id != o.space.id or counts.get(

@@ -109,7 +109,7 @@ class Parts(Configured):
         if facts.paid:
             meter = self.registry.reranked.meter(self.name, facts, self.warn)
             self._stack.callback(meter.close)
-        where = Stored(self.store.collection, self.store.text_shape) if stored else None
+        where = Stored(self.store.searched, self.store.text_shape) if stored else None
         found = chosen.open(where, meter)
         if found is not None:
             self._stack.callback(found.close)

@@ -15,7 +15,7 @@ def refuse_a_part(o: Opened) -> None:
         SearchIndexError: Some shard is to store its own yet.
     """
     missing = o.registry.plans.not_stored(o.lane, o.plan.id, o.shards)
-    if missing and not o.registry.plans.newest(o.lane, o.plan.id):
+    if missing and not o.registry.plans.is_newest(o.lane, o.plan.id):
         raise SearchIndexError(
             f"the plan {o.plan.id} of {o.name} is not the one that was noted last, since the run "
             "that made it was ended right then, and the index stays as it is; materialize "

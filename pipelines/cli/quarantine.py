@@ -104,9 +104,11 @@ def drop(
         _named(ids, everything)
         with open_pipeline(pipeline, config or []) as opened:
             chosen = _chosen(opened, ids, everything)
-            # Before they are gone: nothing else tells that they are to be compared again.
-            opened.registry.plans.ask_for_all(chosen[0])
+            # Nothing else tells that they are to be compared again. Before they are gone, should
+            # this not come to its end; and after that, should a run have compared meanwhile.
+            opened.registry.plans.ask_for_all(opened.name)
             count = opened.registry.quarantine.drop(*chosen)
+            opened.registry.plans.ask_for_all(opened.name)
         if as_json:
             print_json({"pipeline": pipeline, "dropped": count})
         else:

@@ -145,8 +145,8 @@ def own(run: dg.DagsterRun, pipeline: str) -> bool:
     named = run.tags.get(run_tags.PIPELINE)
     if named is not None:
         return named == pipeline
-    if run.job_name != IMPLICIT_ASSET_JOB_NAME:
-        return run.job_name in _jobs(pipeline)
+    if run.job_name in _jobs(pipeline):
+        return True
     keys = [*(run.asset_selection or ()), *(c.asset_key for c in run.asset_check_selection or ())]
     return bool(keys) and all(key.path[0] == pipeline for key in keys)
 

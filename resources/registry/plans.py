@@ -95,18 +95,23 @@ class WrittenPlans:
         found = self._plans.find_one({"_id": lane.name}) or {}
         return found.get("asked", "")
 
-    def covers(self, lane: Lane, after: str, plan: str | None = None) -> bool:
-        """Whether a lane was worked on for all that a sensor has handed over until then.
+    def followed(self, lane: Lane, plan: str, after: str) -> bool:
+        """Whether a plan is the newest, and of all that a sensor had handed over until then."""
+        found = self._plans.find_one({"_id": lane.name, "plan": plan})
+        return found is not None and covers(found.get("until", ""), after)
+
+    def left_out(self, lane: Lane, after: str, *, by_sensor: bool = False) -> bool:
+        """Whether a lane that has a plan was not worked on for all that was handed over until then.
 
         Args:
-            lane: Which; of one without a plan that is so, since there is nothing to leave out.
+            lane: Which.
             after: The last that was handed over.
-            plan: The newest that can be read here: of another, nothing is known.
+            by_sensor: Only of one that was worked on for something else of that.
         """
         found = self._plans.find_one({"_id": lane.name, "plan": {"$exists": True}})
-        if found is None:
-            return plan is None
-        return plan in (None, found["plan"]) and covers(found.get("until", ""), after)
+        if found is None or (by_sensor and "until" not in found):
+            return False
+        return not covers(found.get("until", ""), after)
 
     def note_done(self, lease: Lease, lane: Lane, step: Step, plan: str) -> None:
         """Note that a step has done its part of a plan, of which each shard is one.
@@ -129,7 +134,7 @@ class WrittenPlans:
         found = self._plans.find_one({"_id": lane.name, "plan": plan})
         return _missing(found or {"plan": plan}, shards)
 
-    def newest(self, lane: Lane, plan: str) -> bool:
+    def is_newest(self, lane: Lane, plan: str) -> bool:
         """Whether it is the one that was noted last."""
         return self._plans.find_one({"_id": lane.name, "plan": plan}) is not None
 

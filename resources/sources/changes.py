@@ -24,11 +24,11 @@ class Changes(StrictConfig):
     )
     after: str = Field(
         default="",
-        description="Set by the sensor: the last of what it had handed to runs before that has "
-        "succeeded. What no such run worked on is compared whole.",
+        description="Set by the sensor: number of the latest hand-over before whose run has "
+        "succeeded. A space that was not worked on for all until then is compared whole.",
     )
     until: str = Field(
-        default="", description="Set by the sensor: what it hands to this run, by its number."
+        default="", description="Set by the sensor: number of the hand-over to this run."
     )
 
     @field_validator("ids")
@@ -49,14 +49,14 @@ class Changes(StrictConfig):
 
 
 def covers(until: str, after: str) -> bool:
-    """Whether who has worked on all up to one thing handed over has worked on another, too.
+    """Whether who has worked on all hand-overs up to one has worked on those up to another.
 
-    Both are numbers in a row, behind the name of the row: the sensor begins another one where it
-    knows nothing of what it handed over before.
+    Both are numbers behind the name of a series: a sensor begins a new one where it knows nothing
+    of what it handed over before.
     """
-    row, _, number = until.rpartition(":")
+    series, _, number = until.rpartition(":")
     of, _, wanted = after.rpartition(":")
-    return row == of and number.isdecimal() and wanted.isdecimal() and int(number) >= int(wanted)
+    return series == of and number.isdecimal() and wanted.isdecimal() and int(number) >= int(wanted)
 
 
 def fits(ids: Sequence[str]) -> bool:

@@ -2,12 +2,14 @@
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any, Literal
 
 import pymongo
 from bson.binary import UuidRepresentation
 from bson.codec_options import CodecOptions, DatetimeConversion
 from pydantic import Field, field_validator
+from pymongo.client_session import ClientSession
 from pymongo.collection import Collection
 from pymongo.errors import OperationFailure
 from pymongo.read_preferences import ReadPreference
@@ -57,30 +59,32 @@ class CollectionOrigin(StrictConfig):
         client: pymongo.MongoClient,
         limit: int | None,
         ids: Sequence[Any] | None = None,
-        *,
-        from_primary: bool = False,
     ) -> Iterator[SourceDocument | RejectedRecord]:
-        """Streams the collection.
+        """Streams the collection as it is now, or later: also from a secondary that lags behind.
+
+        What it lacks yet would be taken for deleted, and no change would ever tell of it again.
 
         Args:
             shape: What of a record is read.
             client: Of the deployment.
             limit: At most so many.
             ids: Only these records, as far as they pass the filter.
-            from_primary: Whatever the address says of secondaries.
         """
         collection = self.as_it_came(client)
-        if from_primary:
+        if ids is not None:
             collection = collection.with_options(read_preference=ReadPreference.PRIMARY)
-        cursor = collection.find(
-            self._query(shape.id_field, ids),
-            # Only what is used travels, never the vectors of documents embedded before.
-            dict.fromkeys(without_nested(shape.fields), 1),
-            batch_size=self.batch_size,
-            limit=limit or 0,
-        )
         found = False
-        with cursor:
+        with (
+            _no_earlier(collection) as session,
+            collection.find(
+                self._query(shape.id_field, ids),
+                # Only what is used travels, never the vectors of documents embedded before.
+                dict.fromkeys(without_nested(shape.fields), 1),
+                batch_size=self.batch_size,
+                limit=limit or 0,
+                session=session,
+            ) as cursor,
+        ):
             for record in cursor:
                 found = True
                 where = self.namespace
@@ -164,3 +168,18 @@ class CollectionOrigin(StrictConfig):
 
     def uri(self) -> str | None:
         return None
+
+
+@contextmanager
+def _no_earlier(collection: Collection) -> Iterator[ClientSession | None]:
+    """A session that reads what the primary has now, or later, whoever it is read from.
+
+    None where it is the primary.
+    """
+    if collection.read_preference == ReadPreference.PRIMARY:
+        yield None
+        return
+    client = collection.database.client
+    with client.start_session(causal_consistency=True) as session:
+        client.admin.command("ping", session=session)  # the primary tells its time
+        yield session

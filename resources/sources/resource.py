@@ -165,9 +165,7 @@ class SourceResource(StrictResource):
             raise ValueError("a collection is read through a client")
         else:
             limit = None if ids is not None else self.limit
-            # A secondary may not have the changes yet that a sensor has heard of.
-            told = ids is not None or bool(self.changes.until)
-            yield from self.origin.records(shape, client, limit, ids, from_primary=told)
+            yield from self.origin.records(shape, client, limit, ids)
 
     def describe(self) -> str:
         """The source in a few words: `jsonl configs/quickstart.jsonl`."""

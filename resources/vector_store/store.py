@@ -98,6 +98,8 @@ class VectorStore:
     ) -> None:
         # What is stored is compared with, and indexed, right after it was written.
         self.collection = collection.with_options(read_preference=ReadPreference.PRIMARY)
+        self.searched = collection
+        """The same for searches: read where the address says."""
         self.path = path
         self.lineage_path = lineage_path
         self.rescore_path = rescore_path
@@ -503,13 +505,14 @@ class VectorStore:
         return self.collection.find({**self.mine, **wanted}, dict.fromkeys(fields, 1))
 
     def documents(
-        self, ids: Sequence[Any], fields: Sequence[str] = ()
+        self, ids: Sequence[Any], fields: Sequence[str] = (), *, for_search: bool = False
     ) -> dict[str, dict[str, Any]]:
         """Documents without their vectors, by key: some fields with the lineage, or all."""
         projection = dict.fromkeys([self.path, self.rescore_path], 0)
         if fields:
             projection = dict.fromkeys(without_nested([*fields, self.lineage_path]), 1)
-        cursor = self.collection.find({"_id": {"$in": list(ids)}}, projection)
+        collection = self.searched if for_search else self.collection
+        cursor = collection.find({"_id": {"$in": list(ids)}}, projection)
         return {key(document["_id"]): document for document in cursor}
 
     def source_ids(self, ids: Sequence[Any]) -> dict[str, Any]:

@@ -70,7 +70,7 @@ class Serving:
         All that no engine brought along come with one request.
         """
         missing = [hit.id for hit in hits if hit.document is None]
-        fetched = self.store.documents(missing, self.fetched) if missing else {}
+        fetched = self.store.documents(missing, self.fetched, for_search=True) if missing else {}
         known = {key(hit.id): hit.document or fetched.get(key(hit.id)) for hit in hits}
         return {name: document for name, document in known.items() if document is not None}
 

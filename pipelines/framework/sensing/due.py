@@ -1,6 +1,5 @@
 """Why a run may be due although no document has changed: it must not be left out for that."""
 
-from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 
 import dagster as dg
@@ -10,6 +9,7 @@ from assets.work.opened import Opened
 from pipelines.framework.sensing.runs import latest
 from resources.core.errors import SearchIndexError
 from resources.core.lane import Lane
+from resources.registry.pipeline_spaces import SpaceEntry
 
 CANCELED_SECONDS = 3600.0
 """After which one that was canceled is tried again."""
@@ -41,13 +41,17 @@ def due(
         return "the latest run was canceled" if now - ended > CANCELED_SECONDS else ""
     if not last.dagster_run.is_success:
         return "the latest run did not succeed"
-    lanes = list(_worked_on(o, last.dagster_run.tags.get(run_tags.CANDIDATE, "")))
-    plans = o.registry.plans
+    main, beside = _worked_on(o, last.dagster_run.tags.get(run_tags.CANDIDATE, ""))
+    lanes, plans = [*main, *beside], o.registry.plans
     if any(plans.asked(each) for each in lanes):
         return "entries of the quarantine were dropped"
-    if handed and not all(plans.covers(each, handed) for each in lanes):
+    if handed and (
+        any(plans.left_out(each, handed) for each in main)
+        # One that other settings have asked for is not the sensor's.
+        or any(plans.left_out(each, handed, by_sensor=True) for each in beside)
+    ):
         return "a space was not worked on while documents changed"
-    if o.shards > 1 and any(plans.unfinished(each, o.shards) for each in lanes[:1]):
+    if o.shards > 1 and any(plans.unfinished(each, o.shards) for each in main):
         return "shards of the newest plan are not stored, or not indexed"
     if o.registry.jobs_since(o.name, datetime.fromtimestamp(ended, UTC)):
         return "batch jobs have been submitted that no run has waited for"
@@ -62,24 +66,32 @@ def due(
     return ""
 
 
-def _worked_on(o: Opened, candidate: str) -> Iterator[Lane]:
+def _worked_on(o: Opened, candidate: str) -> tuple[list[Lane], list[Lane]]:
     """Lanes of the spaces that runs work on, as the registry knows them: no model is asked.
 
     Args:
         o: The pipeline.
         candidate: The space that the latest run has built beside the one that serves, if any.
+
+    Returns:
+        Those at the place of the one that serves, and that of the candidate.
     """
     record = o.record
     serving, beside = record.entry(record.serving), record.entry(candidate)
     if beside is not None and (beside.retired or beside is serving):
         beside = None
-    # What nobody has noted how to embed is left as it is, and so may be what another is to replace.
-    keep = o.model_change.keep_serving and serving is not None and serving.embedder is not None
+    # What nobody has noted how to embed is left as it is, and so may be what is to be replaced.
+    kept = o.model_change.keep_serving and serving is not None and serving.embedder is not None
+    if beside is not None and serving is not None and not kept:
+        return [], [_lane(o, beside)]
     place = serving.place if serving else ""
     begun = (e for e in record.entries() if e.place == place and not (e.built or e.retired))
-    for entry in (serving if keep or beside is None else None, *begun, beside):
-        if entry is not None:
-            yield Lane(o.name, entry.space_id, place=entry.place)
+    main = {entry.space_id: _lane(o, entry) for entry in (serving, *begun) if entry is not None}
+    return list(main.values()), [_lane(o, beside)] if beside else []
+
+
+def _lane(o: Opened, entry: SpaceEntry) -> Lane:
+    return Lane(o.name, entry.space_id, place=entry.place)
 
 
 def _index_serves(o: Opened) -> bool:

@@ -52,7 +52,7 @@ class State:
         run_key: Of the run that has been asked for, until it has succeeded; `handed` is its work.
         sought: Ticks in which there was no run of that key.
         failures: Of runs, one after the other; before `after`, in seconds since 1970, is no other.
-        row, number: Of the hand-overs, whose name is `row:number`; empty before the first.
+        series, number: Of the hand-overs, each known as `series:number`.
         covered: Number of the last one that has succeeded.
         behind: Ids handed over since the stream was last read to its end.
         settings: Name of the settings that the last run was asked for with.
@@ -68,7 +68,7 @@ class State:
     sought: int = 0
     failures: int = 0
     after: float = 0.0
-    row: str = ""
+    series: str = ""
     number: int = 0
     covered: int = 0
     behind: int = 0
@@ -95,18 +95,18 @@ class State:
 
     @property
     def before(self) -> str:
-        """Name of the last hand-over that has succeeded; empty where there is none."""
-        return f"{self.row}:{self.covered}" if self.covered else ""
+        """Number of the last hand-over that has succeeded; empty where there is none."""
+        return f"{self.series}:{self.covered}" if self.covered else ""
 
     @property
     def until(self) -> str:
-        """Name of the last hand-over."""
-        return f"{self.row}:{self.number}"
+        """Number of the last hand-over."""
+        return f"{self.series}:{self.number}"
 
     def next(self, run_key: str) -> "State":
         """With the next hand-over, to a run of this key."""
         # A tick that died may have launched the first run: it has to have the same name.
-        return replace(self, row=self.row or run_key[-8:], number=self.number + 1)
+        return replace(self, series=self.series or run_key[-8:], number=self.number + 1)
 
     def settled(self) -> "State":
         """Its run has succeeded."""

@@ -49,10 +49,7 @@ class ServedByMongoDB(ServedIndex):
         super().__init__(entry)
         self._definition, self._store, self._declared = definition, store, declared
         self._index, self._text_index = declared.name, index_name(declared.name)
-        client = store.collection.database.client
-        # Searches go where the address says.
-        self._collection = store.collection.with_options(read_preference=client.read_preference)
-        self._why_missing = why_missing
+        self._collection, self._why_missing = store.searched, why_missing
         self._fuses = True
         self._only = {f"{store.lineage_path}.space": entry.space_id}
 

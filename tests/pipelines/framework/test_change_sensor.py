@@ -27,6 +27,8 @@ from pipelines.operations import spaces
 from resources.core.chunks import hash_text
 from resources.core.errors import ConfigurationError
 from resources.core.moment import now
+from resources.core.shards import shard_names
+from resources.registry.stores import Stores
 from resources.sources import change_stream, changes
 from tests.models import build_static_model
 from tests.workshop import Workshop
@@ -93,8 +95,15 @@ class Ticking:
         )
         return result.success
 
+    def run_job(self, job: str, **options: Any) -> bool:
+        definition = self.definitions().resolve_job_def(job)
+        return definition.execute_in_process(instance=self.instance, **options).success
+
     def pretended(self, request: dg.RunRequest, status: dg.DagsterRunStatus) -> dg.DagsterRun:
-        """A run of a request that has got so far, and does nothing."""
+        """A run of a request that has got so far, and does nothing but say that it has."""
+        if status is dg.DagsterRunStatus.SUCCESS:
+            plans = self.shop.client[self.shop.database]["embedding_plans"]
+            plans.update_many({}, {"$set": {"until": handed(request)["until"]}})
         job = self.definitions().resolve_job_def(self.shop.name)
         tags = {**request.tags, RUN_KEY_TAG: request.run_key or "", run_tags.PIPELINE: job.name}
         return self.instance.create_run_for_job(job, tags=tags, status=status)
@@ -242,7 +251,7 @@ def test_more_than_a_run_takes_is_one_comparison(ticking: Ticking, monkeypatch: 
     found = films(ticking.shop)
     found.update_many({}, {"$set": {"text": "all at once"}})
     request = ticking.asked()
-    assert not request.run_config
+    assert "ids" not in handed(request)
     assert "3 documents and more have changed at once" in request.tags[run_tags.REASON]
     ticking.pretended(request, dg.DagsterRunStatus.SUCCESS)
     assert (
@@ -266,7 +275,7 @@ def test_a_token_that_is_none_costs_one_comparison(ticking: Ticking, token: Any)
     films(ticking.shop).update_one({"_id": 0}, {"$set": {"text": "one"}})
     ticking.change_state(place=token)
     request = ticking.asked()
-    assert not request.run_config
+    assert "ids" not in handed(request)
     assert "its place in the change stream is lost" in request.tags[run_tags.REASON]
     ticking.pretended(request, dg.DagsterRunStatus.SUCCESS)
     films(ticking.shop).update_one({"_id": 1}, {"$set": {"text": "two"}})
@@ -287,7 +296,7 @@ def test_another_collection_costs_one_comparison(ticking: Ticking, end: str):
     else:
         ticking.shop.client.drop_database(ticking.shop.database)
     request = ticking.asked()
-    assert not request.run_config
+    assert "ids" not in handed(request)
     assert "the collection was" in request.tags[run_tags.REASON]
     ticking.pretended(request, dg.DagsterRunStatus.SUCCESS)
     assert ticking.skipped() == "nothing has changed"
@@ -385,6 +394,53 @@ def test_a_space_that_serves_again_is_compared_whole(ticking: Ticking, tmp_path:
     assert now_there == wanted
     ticking.change_state(looked=0)
     assert ticking.skipped() == "nothing has changed"
+
+
+@pytest.mark.parametrize(
+    ("shards", "keep", "replaced"),
+    [(1, True, False), (2, False, False), (1, False, True), (2, True, True)],
+)
+def test_after_a_run_that_went_well_nothing_is_due(
+    ticking: Ticking,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    shards: int,
+    keep: bool,
+    replaced: bool,
+):
+    """Or all would be compared every ten minutes: whatever spaces there are beside."""
+    monkeypatch.setattr(runs, "FOLLOWS_SECONDS", -1)
+    shop = ticking.shop
+    shop.shards = shards
+    models = [str(build_static_model(tmp_path / f"{n}", seed=n)) for n in (3, 4)]
+
+    def settle(**change: Any) -> None:
+        for resource, values in change.items():
+            shop.configure({resource: values})
+        request = ticking.asked()
+        assert ticking.run(request)
+        if shards > 1:
+            given = {"run_config": {"resources": request.run_config["resources"]}}
+            for shard in shard_names(shards):
+                assert ticking.run_job(f"{shop.name}_shards", partition_key=shard, **given)
+            assert ticking.run_job(f"{shop.name}_index", **given)
+
+    settle()
+    if replaced:  # and never finished
+        with monkeypatch.context() as patch:
+            patch.setattr(Stores, "record", lambda *given, **options: 1 / 0)
+            model = {"provider": {"sentence_transformers": {"model": models[0]}}}
+            shop.configure({"embedder": model, "model_change": {"mode": "replace"}})
+            assert not ticking.run(ticking.asked()) or shards > 1
+        ticking.skipped()  # it hears of it
+        ticking.change_state(after=0)
+    model = {"provider": {"sentence_transformers": {"model": models[1]}}}
+    settle(embedder=model, model_change={"mode": "beside", "keep_serving": keep})
+    films(shop).update_one({"_id": 0}, {"$set": {"text": "another ship"}})
+    settle()
+    for _ in range(3):
+        ticking.change_state(looked=0)
+        assert ticking.skipped() == "nothing has changed"
 
 
 def test_after_whatever_many_failures_it_is_tried_again():
@@ -525,7 +581,7 @@ def test_files_that_are_others_than_before_are_read_again(ticking: Ticking):
     ticking.settled()
     os.utime(shop.source, (1, 1))
     request = ticking.asked()
-    assert not request.run_config
+    assert "ids" not in handed(request)
     assert "files of the source have changed" in request.tags[run_tags.REASON]
     ticking.pretended(request, dg.DagsterRunStatus.SUCCESS)
     assert ticking.skipped() == "nothing has changed"
