@@ -53,7 +53,9 @@ def test_many_questions_are_one_batch_and_one_fetch(films: Workshop, monkeypatch
     monkeypatch.setattr(
         VectorStore,
         "documents",
-        lambda self, ids, fields=(): fetched.append(len(ids)) or fetch(self, ids, fields),
+        lambda self, ids, *given, **how: (
+            fetched.append(len(ids)) or fetch(self, ids, *given, **how)
+        ),
     )
     questions = [f"the film number {number}" for number in range(20)]
     with open_searcher(films.pipeline) as searcher:
