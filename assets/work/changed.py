@@ -69,8 +69,13 @@ def _after(before: str, found: str, ids: Sequence[Any]) -> str:
     return after.digest()
 
 
-def some(o: Opened) -> Some | None:
-    """The records that the run is to compare alone; None for all, of which the log is told why."""
+def some(o: Opened, asked: str) -> Some | None:
+    """The records that the run is to compare alone; None for all, of which the log is told why.
+
+    Args:
+        o: The pipeline.
+        asked: By what name all of the source was asked for; empty where it was not.
+    """
     ids = o.source.changes.wanted()
     if not ids:
         return None
@@ -79,7 +84,7 @@ def some(o: Opened) -> Some | None:
     except BatchStoreError:
         return _all(o, ids, "no run before has compared it")
     changes, plans = o.source.changes, o.registry.plans
-    if plans.asked(o.lane):
+    if asked:
         return _all(o, ids, "entries of the quarantine were dropped")
     if changes.until and not plans.followed(o.lane, before["id"], changes.after):
         return _all(o, ids, "it was not worked on while documents changed before")

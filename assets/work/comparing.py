@@ -89,7 +89,8 @@ def plan_work(o: Opened) -> Planned:
     registry.spaces.record(space)
     store.prepare()
     writer = PlanWriter(o.batches, lane=o.lane, run=o.run, space=space, shards=o.shards)
-    alone, asked = some(o), registry.plans.asked(o.lane)
+    asked = registry.plans.asked(o.lane)
+    alone = some(o, asked)
     found = compare(
         o,
         some=alone,

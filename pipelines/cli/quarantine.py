@@ -103,12 +103,7 @@ def drop(
     with sentences():
         _named(ids, everything)
         with open_pipeline(pipeline, config or []) as opened:
-            chosen = _chosen(opened, ids, everything)
-            # Nothing else tells that they are to be compared again. Before they are gone, should
-            # this not come to its end; and after that, should a run have compared meanwhile.
-            opened.registry.plans.ask_for_all(opened.name)
-            count = opened.registry.quarantine.drop(*chosen)
-            opened.registry.plans.ask_for_all(opened.name)
+            count = opened.registry.drop_quarantined(*_chosen(opened, ids, everything))
         if as_json:
             print_json({"pipeline": pipeline, "dropped": count})
         else:

@@ -1,6 +1,6 @@
 """What all pipelines of a deployment share: spaces, vector stores, search indexes, quarantine."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import datetime
 
 from pymongo import MongoClient, ReadPreference
@@ -56,6 +56,19 @@ class Registry:
         self.quarantine.prepare()
         self.ledger.prepare()
         self.evaluations.prepare()
+
+    def drop_quarantined(self, pipeline: str, names: Sequence[str] | None = None) -> int:
+        """Forget entries of the quarantine, which the next run looks at again: see `drop` there.
+
+        Returns:
+            How many.
+        """
+        # Nothing else tells that they are to be compared again. Before they are gone, should this
+        # not come to its end; and after that, should a run have compared meanwhile.
+        self.plans.ask_for_all(pipeline)
+        count = self.quarantine.drop(pipeline, names)
+        self.plans.ask_for_all(pipeline)
+        return count
 
     def jobs_since(self, pipeline: str, moment: datetime) -> int:
         """Batch jobs of a pipeline of which something has been noted since."""

@@ -346,8 +346,7 @@ def test_what_was_dropped_from_quarantine_is_asked_for_again(ticking: Ticking, l
     assert ticking.skipped() == "nothing has changed"
     (entry,) = shop.quarantine()
     with open_pipeline(shop.pipeline) as o:
-        o.registry.plans.ask_for_all(shop.name)
-        o.registry.quarantine.drop(shop.name)
+        assert o.registry.drop_quarantined(shop.name) == 1
     ticking.change_state(looked=0)
     assert "were dropped" in reason(request := ticking.asked())
     assert ticking.run(request)
