@@ -161,7 +161,8 @@ class Embedder(ABC):
 
         For a run that breaks off: called after the iterator of `embed_batches` was closed or
         raised, before `close`. The batch that was handed out last comes again unless it was
-        reported as `written`. What has no answer yet is `unfinished`.
+        reported as `written`. What has no answer after a few seconds is `unfinished`. The embedder
+        embeds nothing more after this.
         """
         return iter(())
 

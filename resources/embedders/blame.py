@@ -12,6 +12,7 @@ import asyncio
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from functools import partial
 
 from resources.core.errors import ProviderError
 from resources.embedders.base import Refusal
@@ -67,8 +68,10 @@ class Blame:
     ) -> None:
         """Embed some of the texts; `known` if others have passed between failures of this one."""
         try:
-            rows = await self._sender.tried(batch, [batch.texts[at] for at in positions], tries)
-            await self._keep(batch, positions, rows)
+            texts = [batch.texts[at] for at in positions]
+            keep = partial(_keep, batch, positions)
+            rows = await self._sender.tried(batch, texts, tries, keep=keep)
+            await self._again_for_bad(batch, positions, rows)
         except ProviderError as error:
             batch.error = batch.error or error
         except RequestFailed as failure:
@@ -77,12 +80,8 @@ class Blame:
             except ProviderError as error:
                 batch.error = batch.error or error
 
-    async def _keep(self, batch: Batch, positions: Sequence[int], rows: Rows) -> None:
-        """The good rows were paid for; the others are asked for again."""
+    async def _again_for_bad(self, batch: Batch, positions: Sequence[int], rows: Rows) -> None:
         bad = [at for row, at in enumerate(positions) if row in rows.faults]
-        batch.finish(
-            {at: rows.vectors[row] for row, at in enumerate(positions) if row not in rows.faults}
-        )
         if bad:
             parts = [[at] for at in bad] if len(bad) <= _ALONE else [bad]
             # Those that came well show that the server works.
@@ -227,3 +226,10 @@ class Blame:
             )
         passing = failure.kind in ("transient", "throttled")
         return sender.give_up(f"{failure}; tried {failure.tries} times", passing=passing)
+
+
+def _keep(batch: Batch, positions: Sequence[int], rows: Rows) -> None:
+    """The good rows were paid for; the others are asked for again."""
+    batch.finish(
+        {at: rows.vectors[row] for row, at in enumerate(positions) if row not in rows.faults}
+    )

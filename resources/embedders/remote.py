@@ -24,6 +24,9 @@ from resources.embedders.settings import RemoteProvider
 K = TypeVar("K")
 T = TypeVar("T")
 
+_GRACE_SECONDS = 5.0
+"""For the answers to requests that are sent as a run ends: they may be billed in any case."""
+
 
 class RemoteEmbedder(Embedder):
     """Runs an event loop of its own, in which all batches share one pace.
@@ -56,6 +59,7 @@ class RemoteEmbedder(Embedder):
         self._sender: Sender
         self._blame: Blame
         self._under_way: dict[Any, Batch] = {}
+        self._left: list[Future[None]] = []
         self._starting = threading.Lock()
 
     # --- for providers
@@ -98,7 +102,8 @@ class RemoteEmbedder(Embedder):
         """As they are finished, with enough of them under way to keep every request slot busy.
 
         When one fails for good, what others under way come to is still handed out, then the error
-        is raised: nothing that was paid for is lost.
+        is raised: nothing that was paid for is lost. Once the iterator is closed before its end,
+        no request begins any more.
         """
         source = iter(batches)
         running: dict[Future[None], K] = {}
@@ -128,12 +133,14 @@ class RemoteEmbedder(Embedder):
                     self._under_way.pop(key, None)
         finally:
             if running and self._loop is not None:
-                # At once, or one that ends would let another request begin, to be cancelled next.
-                self._loop.call_soon_threadsafe(_cancel_each, list(running))
+                self._left = list(running)
+                ended = self._error("the run has ended")
+                self._loop.call_soon_threadsafe(self._sender.end, ended)
         if failure is not None:
             raise failure
 
     def salvage(self) -> Iterator[tuple[Any, Embeddings]]:
+        wait(self._left, timeout=_GRACE_SECONDS)
         if self._loop is not None:
             asyncio.run_coroutine_threadsafe(_cancel_all(), self._loop).result()
         while self._under_way:
@@ -206,11 +213,6 @@ class RemoteEmbedder(Embedder):
 
     def _error(self, reason: str) -> ProviderError:
         return ProviderError(f"{self.space.provider} model {self.model}: {reason}")
-
-
-def _cancel_each(futures: Sequence[Future[None]]) -> None:
-    for future in futures:
-        future.cancel()
 
 
 async def _cancel_all() -> None:

@@ -134,11 +134,18 @@ class Sender:
         return self._settings.max_failures
 
     async def tried(
-        self, batch: Batch, texts: list[str], tries: Tries, *, probe: bool = False
+        self,
+        batch: Batch,
+        texts: list[str],
+        tries: Tries,
+        *,
+        keep: Callable[[Rows], None] = lambda rows: None,
+        probe: bool = False,
     ) -> Rows:
         """Vectors of texts that go out in one request, however often it takes.
 
-        A `probe` asks whether the server works: its failures are not counted in the row.
+        They are given to `keep` before anything else that may fail. A `probe` asks whether the
+        server works: its failures are not counted in the row.
 
         Raises:
             RequestFailed: All tries were in vain, or another would be.
@@ -191,7 +198,7 @@ class Sender:
                 with attempt:
                     again = attempt.retry_state.attempt_number > 1
                     try:
-                        return await self._once(batch, texts, again=again, probe=probe)
+                        return await self._once(batch, texts, keep, again=again, probe=probe)
                     except RequestFailed as failure:
                         failure.others_passed = first is not None and self.passed_at > first
                         first = first or failure.at
@@ -207,7 +214,15 @@ class Sender:
             raise
         raise AssertionError("unreachable: the loop returns or raises")
 
-    async def _once(self, batch: Batch, texts: list[str], *, again: bool, probe: bool) -> Rows:
+    async def _once(
+        self,
+        batch: Batch,
+        texts: list[str],
+        keep: Callable[[Rows], None],
+        *,
+        again: bool,
+        probe: bool,
+    ) -> Rows:
         estimate = sum(estimate_tokens(text) for text in texts)
         # A token is a byte at least, but for the few that a model puts around a text or its prompt.
         most = sum(len(text.encode()) for text in texts) + _AROUND * len(texts)
@@ -246,6 +261,7 @@ class Sender:
             if not rows.faults:
                 self.passed = texts
             batch.billed(reply.tokens)
+            keep(rows)
             await self._closed(name, reply.tokens)
             return rows
 

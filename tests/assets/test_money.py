@@ -1,7 +1,6 @@
 """Money through whole runs: known before, limited, written down after."""
 
 import secrets
-import time
 from collections.abc import Iterator
 from itertools import count
 
@@ -151,13 +150,11 @@ def test_a_run_says_why_it_ended_though_mongodb_goes_away_as_it_keeps_what_was_a
     paid, openai_api, monkeypatch
 ):
     paid.write([{"_id": n, "text": f"text number {n}"} for n in range(60)])
+    openai_api.behaviour.latency = lambda request: 0.0 if request.number == 0 else 0.2
     record, seen = Ledger.record, count()
 
     def gone(self: Ledger, entry: dict) -> None:
-        number = next(seen)
-        while len(openai_api.requests) < 3 or openai_api.in_flight:
-            time.sleep(0.01)
-        raise AutoReconnect(f"gone {number}")
+        raise AutoReconnect(f"gone {next(seen)}")
 
     monkeypatch.setattr(Ledger, "record", gone)
     (failure,) = paid.run().failures
