@@ -43,6 +43,7 @@ def running(command: list[str], port: int) -> Iterator[str]:
         client = pymongo.MongoClient(uri, serverSelectionTimeoutMS=200_000)
         client.admin.command("ping")
         client.close()
+        assert process.poll() is None, f"another server took port {port}"
         yield uri
     finally:
         process.terminate()

@@ -59,7 +59,6 @@ class RemoteEmbedder(Embedder):
         self._sender: Sender
         self._blame: Blame
         self._under_way: dict[Any, Batch] = {}
-        self._left: list[Future[None]] = []
         self._starting = threading.Lock()
 
     # --- for providers
@@ -133,20 +132,24 @@ class RemoteEmbedder(Embedder):
                     self._under_way.pop(key, None)
         finally:
             if running and self._loop is not None:
-                self._left = list(running)
                 ended = self._error("the run has ended")
                 self._loop.call_soon_threadsafe(self._sender.end, ended)
         if failure is not None:
             raise failure
 
     def salvage(self) -> Iterator[tuple[Any, Embeddings]]:
-        wait(self._left, timeout=_GRACE_SECONDS)
-        if self._loop is not None:
-            asyncio.run_coroutine_threadsafe(_cancel_all(), self._loop).result()
-        while self._under_way:
-            key, batch = self._under_way.popitem()
-            if batch.finished or batch.refused:
-                yield key, self._reply(batch)
+        try:
+            if self._loop is not None:
+                answers = _answered(_GRACE_SECONDS)
+                asyncio.run_coroutine_threadsafe(answers, self._loop).result()
+        finally:
+            # Also if whoever ends the run asks for it once more meanwhile.
+            if self._loop is not None:
+                asyncio.run_coroutine_threadsafe(_cancel_all(), self._loop).result()
+            while self._under_way:
+                key, batch = self._under_way.popitem()
+                if batch.finished or batch.refused:
+                    yield key, self._reply(batch)
 
     def written(self, key: Any) -> None:
         self._under_way.pop(key, None)
@@ -213,6 +216,12 @@ class RemoteEmbedder(Embedder):
 
     def _error(self, reason: str) -> ProviderError:
         return ProviderError(f"{self.space.provider} model {self.model}: {reason}")
+
+
+async def _answered(seconds: float) -> None:
+    # Of a batch that has failed some requests may be under way still: of each it is waited for.
+    if left := asyncio.all_tasks() - {asyncio.current_task()}:
+        await asyncio.wait(left, timeout=seconds)
 
 
 async def _cancel_all() -> None:

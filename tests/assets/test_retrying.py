@@ -17,7 +17,7 @@ from assets.work.parts import Parts
 from resources.core.errors import ConfigurationError, DeploymentError, LeaseError, ProviderError
 from resources.mongodb.deployment import explain
 from resources.runs.resource import RunsResource
-from tests.killing import CutProxy, cut_proxy
+from tests.killing import CutProxy, cut_proxy, expire_lease
 from tests.workshop import Workshop, shared_instance
 
 TEXTS = [f"text number {n}" for n in range(60)]
@@ -38,7 +38,6 @@ def films(
         {
             "embedder": {"provider": {"openai": provider}, "max_batch_chunks": 5},
             "runs": {"retries": 2, "retry_pause": "1s"},
-            "mongodb": {"timeout_seconds": 1},
         }
     )
     yield made
@@ -105,7 +104,7 @@ def proxied(films: Workshop, mongod_uri: str) -> Iterator[CutProxy]:
     ((_, port),) = parse_uri(mongod_uri)["nodelist"]
     with cut_proxy(port) as proxy:
         uri = f"mongodb://127.0.0.1:{proxy.port}/?directConnection=true"
-        films.configure({"mongodb": {"deployment": {"server": {"uri": uri}}}})
+        films.configure({"mongodb": {"deployment": {"server": {"uri": uri}}, "timeout_seconds": 3}})
         yield proxy
 
 
@@ -150,13 +149,13 @@ def test_what_asks_for_a_person_is_not_tried_again(films: Workshop, openai_api: 
 
 def test_a_run_that_waited_while_another_planned_goes_no_further(films: Workshop, openai_api: Any):
     """Its plan is the older one: it would write what the other has replaced."""
-    films.configure({"mongodb": {"lease_seconds": 0.5}})
     behaviour = openai_api.behaviour
     behaviour.fault_when = lambda request: 503 if len(openai_api.requests) > 6 else None
     others = []
 
     def another() -> None:
         behaviour.fault_when = None
+        expire_lease(films)
         films.write([{"_id": 1, "text": "another text", "kind": "film"}])
         others.append(films.run())
 

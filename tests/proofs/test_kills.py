@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from pyarrow import parquet
 
 from resources.registry.registry import Registry
 from tests.assets.test_crash import content
@@ -78,6 +79,11 @@ class Paid:
 
     def written(self) -> int:
         return len(list(self.workshop.folder.glob("batch_store/batches/*/*.parquet")))
+
+    def rows(self) -> int:
+        """Texts in batches; of one whose run was interrupted some are left out."""
+        files = self.workshop.folder.glob("batch_store/batches/*/*.parquet")
+        return sum(parquet.read_metadata(file).num_rows for file in files)
 
     def stored(self) -> int:
         of_version = {"text": {"$regex": f"version {self.version}$"}}

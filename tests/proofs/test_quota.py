@@ -17,12 +17,13 @@ from resources.embedders.resource import EmbedderResource
 from resources.registry.quota_book import Terms
 from resources.registry.quotas import COLLECTION, Quota
 from tests.killing import FORKS
+from tests.machines import PATIENCE
 from tests.providers.openai import OpenAIServer
 
 pytestmark = pytest.mark.proof
 
-# A minute as it passes in a fifth of one, all else in proportion.
-SHORT = Terms(window=12, transit=1, slot=0.05, life=0.4, burst=1.2, at_once=0.4)
+# A minute as it passes in half of one, all else in proportion.
+SHORT = Terms(window=30, transit=2.5, slot=0.125, life=1, burst=3, at_once=1)
 WINDOWS = 2
 LIMITS = [{"requests_per_minute": 360}, {"tokens_per_minute": 9_000}]
 
@@ -84,7 +85,7 @@ def test_three_processes_use_nine_tenths_of_a_quota_and_never_more_than_all_of_i
     def senders() -> set[str]:
         return {call.texts[0].split()[0] for call in openai_api.requests if call.texts}
 
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + PATIENCE
     while len(senders()) < len(children):
         assert time.monotonic() < deadline, "not all of them came to send anything"
         time.sleep(0.05)
@@ -94,7 +95,7 @@ def test_three_processes_use_nine_tenths_of_a_quota_and_never_more_than_all_of_i
             os.kill(children[0].pid, signal.SIGKILL)
             children[0].join()
         # What is sent meanwhile gets there late, and no longer so than a request may take.
-        openai_api.freeze(random.uniform(0, 0.5) * SHORT.transit)
+        openai_api.freeze(random.uniform(0, 0.3) * SHORT.transit)
         time.sleep(random.uniform(1, 4))
     ended = time.monotonic()
     found = arrivals()

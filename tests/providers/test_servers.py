@@ -26,7 +26,7 @@ voyage_api = fixtures.voyage_api  # not imported by name: every test has an argu
 
 TEXTS = ["a marine", "a lion cub", "a luxury liner"]
 LARGE = "voyage-4-large"
-IMPATIENT = 0.3
+IMPATIENT = 2.0
 """Seconds; for faults that end with a timeout. Sound answers get time on a busy machine."""
 PATIENT = 60.0
 

@@ -180,6 +180,7 @@ def test_whoever_waits_too_long_is_told_and_the_search_still_counts(
             await searchers.ask("films", house.question())
         assert not await searchers.close()  # nothing can stop it
         assert house.open["films"]
+        monkeypatch.setattr(module, "CLOSING_SECONDS", 60)
         house.let_go.set()
         assert await searchers.close()
         assert not house.open["films"]

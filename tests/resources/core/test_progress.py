@@ -63,26 +63,30 @@ def impatient(monkeypatch) -> None:
     monkeypatch.setattr(progress, "SILENT_SECONDS", 0.1)
 
 
+def wait_for(said: list[str], beginning: str) -> None:
+    until = time.monotonic() + 60
+    while not any(line.startswith(beginning) for line in list(said)):
+        assert time.monotonic() < until, said
+        time.sleep(0.01)
+
+
 def test_what_lasts_is_said_to_go_on(impatient):
     said: list[str] = []
     with voiced(said.append, "at work on the index") as log:
         log("begun")
-        time.sleep(0.25)
+        wait_for(said, "still at work on the index, ")
         with doing("loading the model"):
-            time.sleep(0.25)
+            wait_for(said, "still loading the model, ")
         it = Progress(log, "vectors written", 10)
-        time.sleep(0.25)
+        wait_for(said, "vectors written: none of 10 in ")
         it.advance(4)
-        time.sleep(0.25)
+        wait_for(said, "4 of 10 vectors written (40%), ")
         it.finish()
     begun, at_work, *rest = said
     assert begun == "begun"
     assert at_work.startswith("still at work on the index, ")
     assert "loading the model …" in rest
-    assert any(line.startswith("still loading the model, ") for line in rest)
     assert any(line.startswith("loading the model took ") for line in rest)
-    assert any(line.startswith("vectors written: none of 10 in ") for line in rest)
-    assert any(line.startswith("4 of 10 vectors written (40%), ") for line in rest)
 
 
 def test_whoever_is_patient_hears_only_of_what_lasts(impatient):
@@ -92,7 +96,7 @@ def test_whoever_is_patient_hears_only_of_what_lasts(impatient):
             pass
         assert said == []
         with doing("loading another"):
-            time.sleep(0.25)
+            wait_for(said, "still loading another")
     assert {line.partition(",")[0] for line in said} == {"still loading another"}
 
 

@@ -1,5 +1,6 @@
 """Silence, and runs that end in the middle: what was answered is kept, what was sent is known."""
 
+import signal
 import threading
 from collections.abc import Iterator
 from contextlib import suppress
@@ -10,6 +11,7 @@ import numpy as np
 import pytest
 
 from resources.core.errors import ProviderError
+from resources.embedders import remote
 from resources.embedders.remote import RemoteEmbedder
 from tests.resources.embedders.test_remote import expected
 
@@ -138,8 +140,9 @@ def test_a_run_that_breaks_off_keeps_what_was_answered(api, connect):
 
 @pytest.mark.parametrize("under_way", range(1, 9))
 def test_what_is_under_way_as_a_run_breaks_off_is_waited_for_and_nothing_else_begins(
-    api, connect, under_way: int
+    api, connect, monkeypatch, under_way: int
 ):
+    monkeypatch.setattr(remote, "_GRACE_SECONDS", 60.0)  # a busy machine is no fault
     ended, stuck = threading.Event(), threading.Semaphore(0)
     first: set[str] = set()
 
@@ -169,6 +172,35 @@ def test_what_is_under_way_as_a_run_breaks_off_is_waited_for_and_nothing_else_be
     assert len(api.requests) == sent
     for text, reply in kept.items():
         assert np.array_equal(reply.vectors, expected(api, [text]))
+
+
+def test_a_run_that_is_interrupted_twice_keeps_what_was_answered(api, connect, monkeypatch):
+    monkeypatch.setattr(remote, "_GRACE_SECONDS", 600.0)
+    stuck = threading.Event()
+
+    def held(request: Any) -> bool:
+        if "3 0" not in request.texts:
+            return False
+        stuck.set()
+        return True
+
+    api.behaviour.hold = held
+    embedder = connect(api, max_texts=1, concurrency=2)
+    kept: set[str] = set()
+    for key, _ in embedder.embed_batches(BATCHES):
+        if stuck.is_set():
+            break
+        embedder.written(key)
+        kept.update(dict(BATCHES)[key])
+    main = threading.get_ident()
+    interrupt = threading.Timer(0.5, signal.pthread_kill, [main, signal.SIGINT])
+    interrupt.start()
+    with suppress(KeyboardInterrupt):
+        for key, reply in embedder.salvage():
+            texts = enumerate(dict(BATCHES)[key])
+            kept.update(text for at, text in texts if at not in reply.unfinished)
+    interrupt.join()
+    assert kept == api.texts_served.keys()
 
 
 def test_an_error_in_the_source_of_batches_loses_nothing(api, connect):

@@ -180,8 +180,8 @@ def test_patience_ends(voyage_api, connect):
 @pytest.mark.parametrize("fault", ["hang", "drip", "stall"])
 def test_no_answer_in_time(voyage_api, connect, meter, fault):
     voyage_api.behaviour.fault_when = lambda _: fault
-    with pytest.raises(ProviderError, match=r"no answer within 0\.8 seconds"):
-        connect(timeout_seconds=0.8, attempts=5).rerank(QUERY, TEXTS)
+    with pytest.raises(ProviderError, match=r"no answer within 2 seconds"):
+        connect(timeout_seconds=2, attempts=5).rerank(QUERY, TEXTS)
     assert len(voyage_api.calls) == 2, "each costs the whole time-out"
     assert meter.tokens == [None, None]
 
