@@ -8,10 +8,11 @@ from typing import Any
 
 from assets.work import spaces
 from assets.work.changed import Some, documents, settings, some
+from assets.work.counts import Counts
 from assets.work.had import wider
 from assets.work.opened import Opened
 from assets.work.plan import Plan, PlanWriter
-from assets.work.planning import Counts, Part, Planner
+from assets.work.planning import Part, Planner
 from resources.core.chunks import Chunk, excess
 from resources.core.contents import Contents
 from resources.core.errors import ConfigurationError

@@ -1,24 +1,22 @@
 """Decide what a run has to do: compare the chunks of the source with what is there already.
 
-Knows neither Dagster nor MongoDB. What is to be worked on is spooled to a temporary SQLite file,
-so that memory is bounded by the window, whatever the size of the corpus and of its records.
+Knows neither Dagster nor MongoDB.
 """
 
-import dataclasses
 import hashlib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
-from operator import itemgetter
+from dataclasses import dataclass
+from functools import partial
 from types import TracebackType
 from typing import Any, Generic, Literal, Protocol, TypeVar
 
-from assets.work.sharing import index_by_shard, share
+from assets.work.counts import Counts
+from assets.work.worklist import Todo, Worklist
 from resources.core.chunks import Chunk, size_of
 from resources.core.errors import SourceError
-from resources.core.keys import decode, encode, key
+from resources.core.keys import key
 from resources.core.shards import SHARED, shard_of
 from resources.core.windows import WINDOW_BYTES, sized_windows, windows
-from resources.core.working_file import WorkingFile
 
 WINDOW = 2_000
 """Chunks compared with the store by one command."""
@@ -73,53 +71,6 @@ class Part:
     origin: str = ""
 
 
-@dataclass
-class Counts:
-    """What the comparison found, in chunks.
-
-    Of those that are stored but no longer cut from the source, `deleted` lost their whole document,
-    and `outdated` are of documents that are still there. `rechunked` have come out the same from
-    another chunker: their lineage is brought up to date. Those `cut` have a vector of only the
-    beginning of their text, which the settings do not want any more. Those `held`, whose text is in
-    quarantine, are no work of the run, and in no other number but `source`. Those `set_aside` may
-    not be stored, since somebody else's document or vector is in their place: they and the
-    `duplicate_ids` are in no other number. Those `narrowed` have a vector in a wider space, which
-    is cut.
-    """
-
-    source: int = 0
-    unchanged: int = 0
-    new: int = 0
-    changed: int = 0
-    cut: int = 0
-    reformatted: int = 0
-    rechunked: int = 0
-    refreshed: int = 0
-    deleted: int = 0
-    outdated: int = 0
-    duplicate_ids: int = 0
-    set_aside: int = 0
-    held: int = 0
-    to_embed: int = 0
-    reused: int = 0
-    narrowed: int = 0
-    replaced_spaces: dict[str, int] = field(default_factory=dict)
-
-    def of_source(self) -> dict[str, int]:
-        """What became of every chunk of the source, by name: adds up to `source`."""
-        names = ("new", "changed", "cut", "reformatted", "rechunked", "refreshed", "held")
-        return {name: getattr(self, name) for name in (*names, "unchanged")}
-
-    def add(self, other: "Counts") -> None:
-        """Those of another shard as well."""
-        for each in dataclasses.fields(self):
-            value, more = getattr(self, each.name), getattr(other, each.name)
-            if isinstance(more, int):
-                setattr(self, each.name, value + more)
-        for space, count in other.replaced_spaces.items():
-            self.replaced_spaces[space] = self.replaced_spaces.get(space, 0) + count
-
-
 class Planner(Generic[S]):
     """Collects chunks window by window, then hands out the parts of the plan.
 
@@ -167,21 +118,7 @@ class Planner(Generic[S]):
         self._window = window
         self._max_bytes = max_bytes
         self._matched = 0
-        # What may be long stands last in a row: the rest is read without it.
-        self._file = WorkingFile(
-            "the plan's",
-            """
-            CREATE TABLE seen (id TEXT PRIMARY KEY) WITHOUT ROWID;
-            CREATE TABLE seen_source (id TEXT PRIMARY KEY) WITHOUT ROWID;
-            CREATE TABLE work (
-                seq INTEGER PRIMARY KEY, shard INTEGER, kind TEXT, why TEXT, batch TEXT,
-                size INTEGER, text_hash TEXT, id TEXT, source_id TEXT, fields_hash TEXT, text TEXT,
-                fields TEXT
-            );
-            CREATE TABLE probe (text_hash TEXT)
-            """,
-        )
-        self._db = self._file.db
+        self._work = Worklist(shards, window, max_bytes)
 
     @property
     def counts(self) -> Counts:
@@ -202,7 +139,7 @@ class Planner(Generic[S]):
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        self._file.__exit__(kind, error, trace)
+        self._work.close(kind, error, trace)
 
     def add(self, chunks: Iterable[Chunk]) -> Iterator[list[tuple[Chunk, str]]]:
         """Compare chunks with the store.
@@ -218,18 +155,15 @@ class Planner(Generic[S]):
         apart: list[tuple[Chunk, str]] = []
         for chunk in window:
             name = key(chunk.id)
-            if name in fresh or not self._remember(name):
+            if name in fresh or not self._work.remember(name):
                 apart.append((chunk, DUPLICATE))
                 self.by_shard[self._shard(chunk.source_id)].duplicate_ids += 1
             else:
                 fresh[name] = chunk
         if self._chunker:
-            sources = {key(chunk.source_id) for chunk in fresh.values()}
-            self._db.executemany(
-                "INSERT OR IGNORE INTO seen_source VALUES (?)", ((name,) for name in sources)
-            )
+            self._work.remember_sources({key(chunk.source_id) for chunk in fresh.values()})
         states = self._stored([chunk.id for chunk in fresh.values()])
-        work: list[tuple[int, str, str, Chunk]] = []
+        todo: list[Todo] = []
         for name, chunk in fresh.items():
             state, shard = states.get(name), self._shard(chunk.source_id)
             counts = self.by_shard[shard]
@@ -240,49 +174,36 @@ class Planner(Generic[S]):
             counts.source += 1
             if state is None or state.space_id is None:
                 counts.new += 1
-                work.append((shard, "vector", "new", chunk))
+                todo.append((shard, "vector", "new", chunk))
                 continue
             self._matched += 1
             if state.space_id != self._space_id:
                 counts.changed += 1
                 old = state.space_id
                 counts.replaced_spaces[old] = counts.replaced_spaces.get(old, 0) + 1
-                work.append((shard, "vector", "changed", chunk))
+                todo.append((shard, "vector", "changed", chunk))
             elif state.text_hash != chunk.text_hash:
                 counts.changed += 1
-                work.append((shard, "vector", "changed", chunk))
+                todo.append((shard, "vector", "changed", chunk))
             elif state.cut and not self._cut_is_fine:
                 counts.cut += 1
-                work.append((shard, "vector", "cut", chunk))
+                todo.append((shard, "vector", "cut", chunk))
             elif state.format != self._format:
                 counts.reformatted += 1
-                work.append((shard, "vector", "reformatted", chunk))
+                todo.append((shard, "vector", "reformatted", chunk))
             elif state.chunker != self._chunker:
                 counts.rechunked += 1
-                work.append((shard, "refresh", "", chunk))
+                todo.append((shard, "refresh", "", chunk))
             elif not self._fields_are(state, chunk):
                 counts.refreshed += 1
-                work.append((shard, "refresh", "", chunk))
+                todo.append((shard, "refresh", "", chunk))
             else:
                 counts.unchanged += 1
-        self._db.executemany(
-            "INSERT INTO work "
-            "(shard, kind, why, size, text_hash, id, source_id, fields_hash, text, fields) "
-            "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
-            (
-                (shard, kind, why, size_of(chunk), chunk.text_hash, encode(chunk.id),
-                 encode(chunk.source_id), chunk.fields_hash, chunk.text, encode(dict(chunk.fields)))
-                for shard, kind, why, chunk in work
-            ),
-        )  # fmt: skip
+        self._work.add(todo)
         return apart
 
     def _shard(self, source_id: Any) -> int:
         return shard_of(source_id, self._shards)
-
-    def _remember(self, name: str) -> bool:
-        cursor = self._db.execute("INSERT OR IGNORE INTO seen VALUES (?)", (name,))
-        return cursor.rowcount == 1
 
     def vanished(
         self,
@@ -339,29 +260,18 @@ class Planner(Generic[S]):
     def _plan_deletions(self, stored_ids: Iterable[tuple[Any, Any]]) -> None:
         for window in windows(stored_ids, self._window):
             pairs = {key(chunk_id): (chunk_id, source_id) for chunk_id, source_id in window}
-            met = self._met("seen", pairs)
+            met = self._work.met(pairs)
             gone = [pair for name, pair in pairs.items() if name not in met]
-            sources = {key(source_id) for _, source_id in gone}
-            alive = self._met("seen", sources) | self._met("seen_source", sources)
+            alive = self._work.met_sources({key(source_id) for _, source_id in gone})
             for _, source_id in gone:
                 counts = self.by_shard[self._shard(source_id)]
                 if key(source_id) in alive:
                     counts.outdated += 1
                 else:
                     counts.deleted += 1
-            self._db.executemany(
-                "INSERT INTO work "
-                "(shard, kind, size, text_hash, id, source_id, fields_hash, text, fields) "
-                "VALUES (?2, 'delete', 0, '', ?1, ?1, '', '', '{}')",
-                [(encode(chunk_id), self._shard(source_id)) for chunk_id, source_id in gone],
+            self._work.add_deletions(
+                (self._shard(source_id), chunk_id) for chunk_id, source_id in gone
             )
-
-    def _met(self, table: str, keys: Iterable[str]) -> set[str]:
-        wanted = list(keys)
-        marks = ",".join("?" * len(wanted))
-        return {
-            row[0] for row in self._read(f"SELECT id FROM {table} WHERE id IN ({marks})", wanted)
-        }
 
     def resolve(
         self,
@@ -382,83 +292,27 @@ class Planner(Generic[S]):
             wider: Spaces whose vectors have only to be cut: the id of each, with its batches and
                 which of them can be read to their end.
         """
-        self._db.execute("CREATE INDEX work_text ON work (kind, text_hash)")
-        # With the row's number behind, as in every index: pages are read in its order.
-        self._db.execute("CREATE INDEX work_kind ON work (kind)")
-        self._db.execute("CREATE INDEX work_batch ON work (batch) WHERE kind = 'reuse'")
-        self._db.execute("CREATE INDEX work_origin ON work (batch) WHERE kind = 'cut'")
-        if self._shards > 1:
-            index_by_shard(self._db)
-        if not self._in_batches("reuse", batches, whole):
+        self._work.index()
+        if not self._work.found_in("reuse", batches, whole):
             return
-        self._mark("copy", known_texts)
+        self._work.mark("copy", partial(known_texts, self._space_id))
         for space, theirs, readable in wider:
-            self._in_batches("cut", theirs, readable, f"{space}/")
+            self._work.found_in("cut", theirs, readable, f"{space}/")
         if refused_texts:
-            self._mark("held", refused_texts)
+            self._work.mark("held", partial(refused_texts, self._space_id))
             self._uncount_held()
-        if self._shards > 1:
-            share(self._db)
-        # Of chunks with one text the first is worked on, the others take its vector.
-        self._db.execute(
-            "UPDATE work SET kind = 'repeat' WHERE kind IN ('vector', 'copy', 'cut') AND "
-            "seq NOT IN (SELECT min(seq) FROM work WHERE kind IN ('vector', 'copy', 'cut') "
-            "GROUP BY text_hash)"
-        )
-
-    def _in_batches(
-        self,
-        kind: Literal["reuse", "cut"],
-        batches: Iterable[tuple[str, list[str]]],
-        whole: Callable[[str], bool],
-        before: str = "",
-    ) -> int:
-        """Give pending chunks whose text is in a batch another kind; how many are left."""
-        pending = self._pending()
-        for batch, hashes in batches if pending else ():
-            self._db.execute("DELETE FROM probe")
-            self._db.executemany("INSERT INTO probe VALUES (?)", ((value,) for value in hashes))
-            found = "kind = 'vector' AND text_hash IN (SELECT text_hash FROM probe)"
-            if not self._read(f"SELECT 1 FROM work WHERE {found} LIMIT 1") or not whole(batch):
-                continue
-            pending -= self._db.execute(
-                f"UPDATE work SET kind = '{kind}', batch = ? WHERE {found}", (before + batch,)
-            ).rowcount
-            if not pending:
-                break
-        return pending
+        self._work.once()
 
     def held(self) -> Iterator[list[Chunk]]:
         """Chunks that are left out, because the provider has refused their text."""
-        yield from self._windows("kind = 'held'", (), self._window)
-
-    def _mark(self, kind: str, which: Callable[[str, Sequence[str]], set[str]]) -> None:
-        """Give pending chunks whose text is among those found another kind."""
-        # A page at a time: rows must not change under an open cursor.
-        last = ""
-        while page := self._read(
-            "SELECT DISTINCT text_hash FROM work WHERE kind = 'vector' AND text_hash > ? "
-            "ORDER BY text_hash LIMIT ?",
-            (last, self._window),
-        ):
-            last = page[-1][0]
-            found = which(self._space_id, [row[0] for row in page])
-            self._db.executemany(
-                "UPDATE work SET kind = ? WHERE kind = 'vector' AND text_hash = ?",
-                ((kind, value) for value in found),
-            )
+        yield from self._work.windows("held", self._window)
 
     def _uncount_held(self) -> None:
         """What stands in quarantine is no work of this run."""
-        for shard, why, count in self._read(
-            "SELECT shard, why, count(*) FROM work WHERE kind = 'held' GROUP BY 1, 2"
-        ):
+        for shard, why, count in self._work.held():
             counts = self.by_shard[shard]
             setattr(counts, why, getattr(counts, why) - count)
             counts.held += count
-
-    def _pending(self) -> int:
-        return self._read("SELECT count(*) FROM work WHERE kind = 'vector'")[0][0]
 
     def parts(
         self, *, max_chunks: int, max_tokens: int, tokens: Callable[[str], int]
@@ -469,58 +323,44 @@ class Planner(Generic[S]):
         Chunks that repeat a text of the plan come as `reuse`, after the batch that brings it. What
         shards share comes before them all, and is stored by them.
         """
+        limits = {"max_chunks": max_chunks, "max_tokens": max_tokens, "tokens": tokens}
         for shard in (SHARED, *range(self._shards)) if self._shards > 1 else (0,):
-            for part in self._parts(shard, (max_chunks, max_tokens, tokens)):
+            for part in self._parts(shard, limits):
                 yield shard, part
 
-    def _parts(self, shard: int, limits: tuple[int, int, Callable[[str], int]]) -> Iterator[Part]:
-        mine = f"shard = {shard} AND " if self._shards > 1 else ""
-        yield from self._with_batch("copy", shard, mine, limits)
-        for (origin,) in self._read(
-            f"SELECT DISTINCT batch FROM work WHERE {mine}kind = 'cut' ORDER BY batch"
-        ):
-            yield from self._with_batch("cut", shard, mine, limits, origin)
-        yield from self._with_batch("embed", shard, mine, limits)
-        for batch, *_ in self._read(
-            f"SELECT DISTINCT batch FROM work WHERE {mine}kind = 'reuse' ORDER BY batch"
-        ):
-            which = f"{mine}kind = 'reuse' AND batch = ?"
-            for window in self._windows(which, (batch,), limits[0]):
+    def _parts(self, shard: int, limits: dict[str, Any]) -> Iterator[Part]:
+        work, most = self._work, limits["max_chunks"]
+        for window in work.windows_of_tokens("copy", shard, **limits):
+            yield self._with_batch("copy", shard, window)
+        for origin in work.batches("cut", shard):
+            for window in work.windows_of_tokens("cut", shard, origin, **limits):
+                yield self._with_batch("cut", shard, window, origin)
+        for window in work.windows_of_tokens("vector", shard, **limits):
+            yield self._with_batch("embed", shard, window)
+        for batch in work.batches("reuse", shard):
+            for window in work.windows("reuse", most, shard, batch):
                 self.by_shard[shard].reused += len(window)
                 yield Part("reuse", window, batch)
-        kinds: list[tuple[PartKind, str]] = [
-            ("refresh", "kind = 'refresh'"),
-            # Of a new chunk nothing is stored.
-            ("withdraw", "kind = 'held' AND why <> 'new'"),
-            ("delete", "kind = 'delete'"),
-        ]
-        for kind, which in kinds:
-            for window in self._windows(mine + which, (), limits[0]):
-                yield Part(kind, window)
-
-    def _windows(self, which: str, values: Sequence[Any], max_chunks: int) -> Iterator[list[Chunk]]:
-        rows = self._rows(which, values)
-        for window in sized_windows(rows, max_chunks, itemgetter(0), self._max_bytes):
-            yield [chunk for _, chunk in window]
+        for window in work.windows("refresh", most, shard):
+            yield Part("refresh", window)
+        for window in work.windows("held", most, shard, stored=True):
+            yield Part("withdraw", window)
+        for window in work.windows("delete", most, shard):
+            yield Part("delete", window)
 
     def _with_batch(
-        self, kind: Literal["copy", "cut", "embed"], shard: int, mine: str,
-        limits: tuple[int, int, Callable[[str], int]], origin: str = "",
-    ) -> Iterator[Part]:  # fmt: skip
-        """Parts of distinct texts that become one batch each."""
-        if origin:
-            rows = self._rows(f"{mine}kind = 'cut' AND batch = ?", (origin,))
-        else:
-            rows = self._rows(f"{mine}kind = ?", ("copy" if kind == "copy" else "vector",))
-        for window in _windows_of_tokens(rows, *limits, self._max_bytes):
-            chunks = [chunk for _, chunk in window]
-            batch = batch_id(self._space_id, [chunk.text_hash for chunk in chunks])
-            self._count(kind, shard, chunks)
-            self._db.executemany(
-                "UPDATE work SET kind = 'reuse', batch = ? WHERE kind = 'repeat' AND text_hash = ?",
-                ((batch, chunk.text_hash) for chunk in chunks),
-            )
-            yield Part(kind, chunks, batch, origin)
+        self,
+        kind: Literal["copy", "cut", "embed"],
+        shard: int,
+        chunks: list[Chunk],
+        origin: str = "",
+    ) -> Part:
+        """A part of distinct texts that becomes one batch."""
+        hashes = [chunk.text_hash for chunk in chunks]
+        batch = batch_id(self._space_id, hashes)
+        self._count(kind, shard, chunks)
+        self._work.brought(batch, hashes)
+        return Part(kind, chunks, batch, origin)
 
     def _count(self, kind: PartKind, shard: int, chunks: Sequence[Chunk]) -> None:
         name = {"copy": "reused", "cut": "narrowed", "embed": "to_embed"}[kind]
@@ -533,54 +373,10 @@ class Planner(Generic[S]):
             setattr(counts, name, getattr(counts, name) + 1)
             counts.reused -= 1
 
-    def _read(self, sql: str, values: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
-        return self._db.execute(sql, values).fetchall()
-
-    def _rows(self, where: str, values: Sequence[Any]) -> Iterator[tuple[int, Chunk]]:
-        """Work rows in order, each with its size.
-
-        A page at a time, since others may change while it is read: of as many as their sizes allow.
-        """
-        last = -1
-        while ahead := self._read(
-            f"SELECT size, seq FROM work WHERE {where} AND seq > ? ORDER BY seq LIMIT ?",
-            (*values, last, self._window),
-        ):
-            for page in sized_windows(ahead, self._window, itemgetter(0), self._max_bytes):
-                first, last = page[0][1], page[-1][1]
-                for size, chunk_id, source_id, text, text_hash, fields, fields_hash in self._read(
-                    "SELECT size, id, source_id, text, text_hash, fields, fields_hash FROM work "
-                    f"WHERE {where} AND seq BETWEEN ? AND ? ORDER BY seq",
-                    (*values, first, last),
-                ):
-                    yield size, Chunk(
-                        decode(chunk_id), decode(source_id), text, text_hash, decode(fields),
-                        fields_hash,
-                    )  # fmt: skip
-
 
 def batch_id(space_id: str, text_hashes: Sequence[str]) -> str:
     """The name of the batch that holds exactly these texts in this space, in this order."""
     return hashlib.sha256("\n".join([space_id, *text_hashes]).encode()).hexdigest()[:16]
-
-
-def _windows_of_tokens(
-    rows: Iterable[tuple[int, Chunk]], max_chunks: int, max_tokens: int,
-    tokens: Callable[[str], int], max_bytes: int,
-) -> Iterator[list[tuple[int, Chunk]]]:  # fmt: skip
-    window: list[tuple[int, Chunk]] = []
-    size = held = 0
-    for row in rows:
-        cost = tokens(row[1].text)
-        full = len(window) == max_chunks or size + cost > max_tokens or held + row[0] > max_bytes
-        if window and full:
-            yield window
-            window, size, held = [], 0, 0
-        window.append(row)
-        size += cost
-        held += row[0]
-    if window:
-        yield window
 
 
 def _too_many(deleted: int, stored: int, fraction: float, *, since: bool = False) -> SourceError:

@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from assets.work.auditing import Examination, examine
+from assets.work.counts import Counts
 from assets.work.opened import Opened
-from assets.work.planning import Counts
 from pipelines.framework.catalog import open_pipeline
 from pipelines.framework.execution import run
 from pipelines.framework.outcome import RunOutcome

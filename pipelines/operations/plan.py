@@ -8,8 +8,9 @@ from pathlib import Path
 
 from assets.work.budget import NOTHING, Estimate, check_budget, estimate
 from assets.work.comparing import compare, why_not
+from assets.work.counts import Counts
 from assets.work.opened import Opened
-from assets.work.planning import Counts, Part
+from assets.work.planning import Part
 from pipelines.framework.catalog import as_pipeline, missing_variables, open_pipeline
 from pipelines.framework.pipeline import EmbeddingPipeline
 from resources.core.errors import ConfigurationError

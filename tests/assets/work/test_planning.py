@@ -5,7 +5,8 @@ from dataclasses import dataclass
 
 import pytest
 
-from assets.work.planning import Counts, Part, Planner, batch_id
+from assets.work.counts import Counts
+from assets.work.planning import Part, Planner, batch_id
 from resources.core.chunks import Chunk, hash_fields, hash_text, size_of
 from resources.core.errors import SourceError
 from resources.core.keys import key
@@ -324,7 +325,7 @@ def test_small_records_are_planned_as_they_always_were():
 
 def fill_up(store: Store) -> None:
     with Planner(SPACE, store.stored) as planner:
-        planner._db.execute("PRAGMA max_page_count = 20")
+        planner._work.db.execute("PRAGMA max_page_count = 20")
         list(planner.add(chunks({f"d{n}": f"text {n}" * 100 for n in range(1000)})))
 
 

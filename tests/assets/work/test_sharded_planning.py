@@ -6,7 +6,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from assets.work.planning import MADE, STORED, Counts, Part, Planner
+from assets.work.counts import Counts
+from assets.work.planning import MADE, STORED, Part, Planner
 from resources.core.chunks import Chunk, hash_text
 from resources.core.errors import SourceError
 from resources.core.keys import key

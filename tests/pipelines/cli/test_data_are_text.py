@@ -21,10 +21,10 @@ from rich.text import Text
 from assets.work.budget import Estimate
 from assets.work.changing.flipping import Flipped
 from assets.work.changing.retiring import Retired
+from assets.work.counts import Counts
 from assets.work.evaluating import figures
 from assets.work.gating import Row as GateRow
 from assets.work.gating import Verdict
-from assets.work.planning import Counts
 from pipelines import cli
 from pipelines.cli import (
     audit,

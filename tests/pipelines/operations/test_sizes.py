@@ -91,7 +91,10 @@ def test_of_a_run(
 
 
 def size_of(planner: Planner) -> int:
-    pages, page = (planner._read(f"PRAGMA {name}")[0][0] for name in ("page_count", "page_size"))
+    pages, page = (
+        planner._work.db.execute(f"PRAGMA {name}").fetchone()[0]
+        for name in ("page_count", "page_size")
+    )
     return pages * page
 
 
