@@ -41,9 +41,9 @@ def running(command: list[str], port: int) -> Iterator[str]:
     uri = f"mongodb://127.0.0.1:{port}/?directConnection=true"
     try:
         client = pymongo.MongoClient(uri, serverSelectionTimeoutMS=200_000)
-        client.admin.command("ping")
+        said = client.admin.command("serverStatus")
         client.close()
-        assert process.poll() is None, f"another server took port {port}"
+        assert said.get("pid", process.pid) == process.pid, f"another server took port {port}"
         yield uri
     finally:
         process.terminate()

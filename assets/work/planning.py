@@ -11,7 +11,7 @@ from types import TracebackType
 from typing import Any, Generic, Literal, Protocol, TypeVar
 
 from assets.work.counts import Counts
-from assets.work.worklist import Todo, Worklist
+from assets.work.worklist import Limits, Todo, Worklist
 from resources.core.chunks import Chunk, size_of
 from resources.core.errors import SourceError
 from resources.core.keys import key
@@ -309,7 +309,7 @@ class Planner(Generic[S]):
 
     def _uncount_held(self) -> None:
         """What stands in quarantine is no work of this run."""
-        for shard, why, count in self._work.held():
+        for shard, why, count in self._work.count_held():
             counts = self.by_shard[shard]
             setattr(counts, why, getattr(counts, why) - count)
             counts.held += count
@@ -323,19 +323,19 @@ class Planner(Generic[S]):
         Chunks that repeat a text of the plan come as `reuse`, after the batch that brings it. What
         shards share comes before them all, and is stored by them.
         """
-        limits = {"max_chunks": max_chunks, "max_tokens": max_tokens, "tokens": tokens}
+        limits = Limits(max_chunks, max_tokens, tokens)
         for shard in (SHARED, *range(self._shards)) if self._shards > 1 else (0,):
             for part in self._parts(shard, limits):
                 yield shard, part
 
-    def _parts(self, shard: int, limits: dict[str, Any]) -> Iterator[Part]:
-        work, most = self._work, limits["max_chunks"]
-        for window in work.windows_of_tokens("copy", shard, **limits):
+    def _parts(self, shard: int, limits: Limits) -> Iterator[Part]:
+        work, most = self._work, limits.max_chunks
+        for window in work.windows_of_tokens("copy", limits, shard):
             yield self._with_batch("copy", shard, window)
         for origin in work.batches("cut", shard):
-            for window in work.windows_of_tokens("cut", shard, origin, **limits):
+            for window in work.windows_of_tokens("cut", limits, shard, origin):
                 yield self._with_batch("cut", shard, window, origin)
-        for window in work.windows_of_tokens("vector", shard, **limits):
+        for window in work.windows_of_tokens("vector", limits, shard):
             yield self._with_batch("embed", shard, window)
         for batch in work.batches("reuse", shard):
             for window in work.windows("reuse", most, shard, batch):

@@ -4,6 +4,7 @@ Memory is bounded by the window, whatever the size of the corpus and of its reco
 """
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from operator import itemgetter
 from types import TracebackType
 from typing import Any, Literal
@@ -30,6 +31,20 @@ Kind = Literal["vector", "copy", "cut", "reuse", "repeat", "held", "refresh", "d
 """`vector`: a text of which none was found yet. `repeat`: one that an earlier row brings. `held`:
 one in quarantine. The others are as those of `Part`."""
 
+
+@dataclass(frozen=True)
+class Limits:
+    """Of a batch that is to be made.
+
+    Attributes:
+        tokens: Of a text, estimated.
+    """
+
+    max_chunks: int
+    max_tokens: int
+    tokens: Callable[[str], int]
+
+
 Todo = tuple[int, Kind, str, Chunk]
 """Of a chunk its shard, what is to be done, and why."""
 
@@ -41,15 +56,12 @@ class Worklist:
         shards: In how many it is divided.
         window: Rows read at once.
         max_bytes: Of the chunks of a window; a larger chunk goes alone.
-
-    Attributes:
-        db: The file.
     """
 
     def __init__(self, shards: int, window: int, max_bytes: int) -> None:
         self._shards, self._window, self._max_bytes = shards, window, max_bytes
         self._file = WorkingFile("the plan's", _SCHEMA)
-        self.db = self._file.db
+        self._db = self._file.db
 
     def close(
         self,
@@ -64,11 +76,11 @@ class Worklist:
 
     def remember(self, name: str) -> bool:
         """Note the key of a chunk; False where it has been met before."""
-        return self.db.execute("INSERT OR IGNORE INTO seen VALUES (?)", (name,)).rowcount == 1
+        return self._db.execute("INSERT OR IGNORE INTO seen VALUES (?)", (name,)).rowcount == 1
 
     def remember_sources(self, names: Iterable[str]) -> None:
         """Note keys of source documents, whatever their chunks are called."""
-        self.db.executemany(
+        self._db.executemany(
             "INSERT OR IGNORE INTO seen_source VALUES (?)", ((name,) for name in names)
         )
 
@@ -88,7 +100,7 @@ class Worklist:
     # --- what is to be done
 
     def add(self, todo: Iterable[Todo]) -> None:
-        self.db.executemany(
+        self._db.executemany(
             "INSERT INTO work "
             "(shard, kind, why, size, text_hash, id, source_id, fields_hash, text, fields) "
             "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
@@ -101,7 +113,7 @@ class Worklist:
 
     def add_deletions(self, gone: Iterable[tuple[int, Any]]) -> None:
         """Stored chunks that are to go: of each its shard and id."""
-        self.db.executemany(
+        self._db.executemany(
             "INSERT INTO work "
             "(shard, kind, size, text_hash, id, source_id, fields_hash, text, fields) "
             "VALUES (?1, 'delete', 0, '', ?2, ?2, '', '', '{}')",
@@ -109,14 +121,14 @@ class Worklist:
         )
 
     def index(self) -> None:
-        """To be called once all is added, before anything is asked of it."""
-        self.db.execute("CREATE INDEX work_text ON work (kind, text_hash)")
+        """To be called once all is added, before `found_in`."""
+        self._db.execute("CREATE INDEX work_text ON work (kind, text_hash)")
         # With the row's number behind, as in every index: pages are read in its order.
-        self.db.execute("CREATE INDEX work_kind ON work (kind)")
-        self.db.execute("CREATE INDEX work_batch ON work (batch) WHERE kind = 'reuse'")
-        self.db.execute("CREATE INDEX work_origin ON work (batch) WHERE kind = 'cut'")
+        self._db.execute("CREATE INDEX work_kind ON work (kind)")
+        self._db.execute("CREATE INDEX work_batch ON work (batch) WHERE kind = 'reuse'")
+        self._db.execute("CREATE INDEX work_origin ON work (batch) WHERE kind = 'cut'")
         if self._shards > 1:
-            index_by_shard(self.db)
+            index_by_shard(self._db)
 
     # --- where vectors are
 
@@ -130,12 +142,12 @@ class Worklist:
         """Give rows without a vector whose text is in a batch another kind; how many are left."""
         left = self._read("SELECT count(*) FROM work WHERE kind = 'vector'")[0][0]
         for batch, hashes in batches if left else ():
-            self.db.execute("DELETE FROM probe")
-            self.db.executemany("INSERT INTO probe VALUES (?)", ((value,) for value in hashes))
+            self._db.execute("DELETE FROM probe")
+            self._db.executemany("INSERT INTO probe VALUES (?)", ((value,) for value in hashes))
             found = "kind = 'vector' AND text_hash IN (SELECT text_hash FROM probe)"
             if not self._read(f"SELECT 1 FROM work WHERE {found} LIMIT 1") or not whole(batch):
                 continue
-            left -= self.db.execute(
+            left -= self._db.execute(
                 f"UPDATE work SET kind = '{kind}', batch = ? WHERE {found}", (before + batch,)
             ).rowcount
             if not left:
@@ -152,20 +164,23 @@ class Worklist:
             (last, self._window),
         ):
             last = page[-1][0]
-            self.db.executemany(
+            self._db.executemany(
                 "UPDATE work SET kind = ? WHERE kind = 'vector' AND text_hash = ?",
                 ((kind, value) for value in which([row[0] for row in page])),
             )
 
-    def held(self) -> list[tuple[int, str, int]]:
+    def count_held(self) -> list[tuple[int, str, int]]:
         """Of the rows in quarantine shard, why they were added, and how many."""
         return self._read("SELECT shard, why, count(*) FROM work WHERE kind = 'held' GROUP BY 1, 2")
 
     def once(self) -> None:
-        """Of rows with one text the first is worked on, the others take its vector."""
+        """Of rows with one text the first is worked on, the others take its vector.
+
+        What shards share gets rows of its own first.
+        """
         if self._shards > 1:
-            share(self.db)
-        self.db.execute(
+            share(self._db)
+        self._db.execute(
             "UPDATE work SET kind = 'repeat' WHERE kind IN ('vector', 'copy', 'cut') AND "
             "seq NOT IN (SELECT min(seq) FROM work WHERE kind IN ('vector', 'copy', 'cut') "
             "GROUP BY text_hash)"
@@ -173,7 +188,7 @@ class Worklist:
 
     def brought(self, batch: str, text_hashes: Iterable[str]) -> None:
         """Rows that repeat a text find its vector in this batch."""
-        self.db.executemany(
+        self._db.executemany(
             "UPDATE work SET kind = 'reuse', batch = ? WHERE kind = 'repeat' AND text_hash = ?",
             ((batch, value) for value in text_hashes),
         )
@@ -212,21 +227,18 @@ class Worklist:
     def windows_of_tokens(
         self,
         kind: Kind,
+        limits: Limits,
         shard: int,
         batch: str | None = None,
-        *,
-        max_chunks: int,
-        max_tokens: int,
-        tokens: Callable[[str], int],
     ) -> Iterator[list[Chunk]]:
         """As `windows`, of at most so many tokens; a text of more goes alone."""
         window: list[Chunk] = []
         used = held = 0
         for size, chunk in self._rows(self._where(kind, shard), batch):
-            cost = tokens(chunk.text)
+            cost = limits.tokens(chunk.text)
             full = (
-                len(window) == max_chunks
-                or used + cost > max_tokens
+                len(window) == limits.max_chunks
+                or used + cost > limits.max_tokens
                 or held + size > self._max_bytes
             )
             if window and full:
@@ -267,4 +279,4 @@ class Worklist:
                     )  # fmt: skip
 
     def _read(self, sql: str, values: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
-        return self.db.execute(sql, values).fetchall()
+        return self._db.execute(sql, values).fetchall()

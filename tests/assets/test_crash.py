@@ -151,7 +151,7 @@ def test_a_server_that_is_killed_and_started_again(own_server, make):
     workshop.write(documents(0))
     child = RunningChild(workshop)
     while not workshop.vectors.find_one():  # in the middle of `stored_vectors`
-        assert child.alive, "it has ended before it had stored anything"
+        assert child.alive or workshop.vectors.find_one(), "it has stored nothing"
         time.sleep(0.005)
     own_server.kill()
     ended, failures = child.result()

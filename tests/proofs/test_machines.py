@@ -156,7 +156,6 @@ def test_cancelled_then_killed_while_the_server_restarts(
     cancelled.wait(timeout=PATIENCE)
     assert said(project)[1] is dg.DagsterRunStatus.CANCELED
     wait_for(lambda: "Terminating" in at.said(), "the worker to stop the step")
-    provider.hold = lambda request: False
     leases = victim.workshop.client[victim.workshop.database]["embedding_leases"]
     wait_for(lambda: leases.find_one({"run": None}), "the step to end")
     paid_for, batches = victim.answered(), victim.written()

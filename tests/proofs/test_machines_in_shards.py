@@ -8,7 +8,7 @@ import pytest
 import yaml
 from dagster._core.execution.backfill import BulkActionStatus
 
-from resources.core.shards import shard_names
+from resources.core.shards import shard_name, shard_names, shard_of
 from tests import machines
 from tests.backfills import launched
 from tests.machines import Machines, eventually
@@ -19,6 +19,7 @@ from tests.proofs.test_machines import OwnMongod, mongod, paid, prove  # noqa: F
 pytestmark = [pytest.mark.proof, pytest.mark.timeout(900)]
 
 SHARDS = 4
+ANSWERED = 6
 ENDED = (BulkActionStatus.COMPLETED_SUCCESS, BulkActionStatus.COMPLETED_FAILED)
 
 
@@ -46,6 +47,11 @@ def test_a_shard_whose_worker_died_is_done_again_and_no_other(
     prove(victim, whole, kills=2)
 
 
+def of_text(text: str) -> str:
+    """The shard of the document whose text it is."""
+    return shard_name(shard_of(int(text.split()[1]), SHARDS), SHARDS)
+
+
 def _carry_out(project: Machines, victim: Paid, provider: Any, mongod: OwnMongod) -> None:  # noqa: F811
     name, log = project.name, project.folder / "daemon.log"
     workspace = project.folder / "workspace.yaml"
@@ -58,8 +64,13 @@ def _carry_out(project: Machines, victim: Paid, provider: Any, mongod: OwnMongod
     names = shard_names(SHARDS)
     config = {"execution": {"config": {"worker_lost_seconds": 15}}}
 
-    # From here it would go no further by itself: no shard comes to its end.
-    provider.hold = lambda request: victim.answered() >= 12
+    def answered(shard: str) -> int:
+        """Requests for texts of a shard."""
+        served = [call for call in victim.server.requests if call.served]
+        return sum(of_text(call.texts[0]) == shard for call in served)
+
+    # It would go no further by itself: no shard comes to its end.
+    provider.hold = lambda request: answered(of_text(request.texts[0])) >= ANSWERED
     # Before there is a daemon, whose sensor would launch the shards of a new plan itself.
     first = launched(workspace, project.environment, name, names, config)
     with project.instance() as instance, daemon(workspace, project.environment, log):
@@ -93,8 +104,12 @@ def _carry_out(project: Machines, victim: Paid, provider: Any, mongod: OwnMongod
             found = instance.get_backfill(backfill)
             return found is not None and found.status in ENDED
 
-        # Each worker is at a shard of its own, and has written something of it.
-        eventually(lambda: len(at_work()) == 2 and victim.answered() >= 12, "two shards", log)
+        def halfway() -> bool:
+            """Each worker is at a shard of its own, and has embedded something of it."""
+            shards = at_work().values()
+            return len(shards) == 2 and all(answered(each) >= ANSWERED for each in shards)
+
+        eventually(halfway, "two shards", log)
         lost, shard = next(iter(at_work().items()))
         workers[lost].kill()
         mongod.restart()

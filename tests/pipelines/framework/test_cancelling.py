@@ -153,11 +153,12 @@ def _terminated(
         assert found(instance, run).status is dg.DagsterRunStatus.CANCELED
 
     # No answer was to come for minutes; what had been answered lies in batches, and nowhere else.
-    def kept() -> int:
-        return len(list(tmp_path.glob("state/**/batches/*/*.parquet"))) * REQUEST
-
     # With Celery the run ends before its step has.
-    wait_for(lambda: kept() >= TEXTS // 4 - CONCURRENCY * REQUEST, "what was answered")
+    with pymongo.MongoClient(mongod_uri) as client:
+        leases = client[f"{NAME}_registry"]["embedding_leases"]
+        wait_for(lambda: leases.find_one({"run": None}), "the step to end")
+    kept = len(list(tmp_path.glob("state/**/batches/*/*.parquet"))) * REQUEST
+    assert kept >= TEXTS // 4 - CONCURRENCY * REQUEST
     with pymongo.MongoClient(mongod_uri) as client:
         assert client[NAME]["documents"].count_documents({}) == 0
 
