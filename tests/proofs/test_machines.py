@@ -6,11 +6,13 @@ import signal
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import dagster as dg
 import pymongo
 import pytest
 
+from pipelines.framework.machines import reach
 from resources.registry.registry import Registry
 from tests import machines, servers
 from tests.assets.test_crash import content
@@ -251,6 +253,26 @@ def test_workers_that_do_not_reach_the_same_batches_begin_nothing(
             assert project.launch().wait(timeout=PATIENCE) == 0
         finally:
             project.close()
+
+
+def test_a_worker_that_dies_as_it_is_asked_keeps_no_run_from_the_others(
+    paid: tuple[Paid, Paid], project: Machines, monkeypatch: pytest.MonkeyPatch
+):
+    workers = [project.worker(name) for name in ("one", "two")]
+    for worker in workers:
+        worker.wait_until_ready()
+    broadcast, asked = reach.broadcast, []
+
+    def dies(*arguments: Any, **options: Any) -> dict[str, Any]:
+        asked.append(arguments[1])
+        workers[0].kill()
+        return broadcast(*arguments, **options)
+
+    monkeypatch.setattr(reach, "broadcast", dies)
+    run = project.run()
+    assert run.success
+    assert asked == ["embeddings_reaches", "ping"], "one that is left alone is not asked"
+    assert paid[0].rows() == TEXTS
 
 
 def test_a_process_for_each_step_killed_with_all_of_them(tmp_path: Path, paid: tuple[Paid, Paid]):

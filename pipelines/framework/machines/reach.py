@@ -46,11 +46,16 @@ def urls_of(plan_context: PlanOrchestrationContext) -> list[Any]:
     return found
 
 
+class WorkerGone(BrokerError):
+    """A worker answered a moment ago, and does not any more."""
+
+
 def check_same_batches(app: "Celery", workers: Sequence[str], url: Any) -> None:
     """See that what one worker writes all others can read.
 
     Raises:
         BrokerError: One of them does not.
+        WorkerGone: One of them has gone meanwhile; the others have not been asked for all of it.
     """
     if len(workers) < 2:
         return
@@ -79,13 +84,16 @@ def _ask(
     arguments = {"url": url, "create": create}
     said = broadcast(app, REACHES, arguments, list(workers), seconds=SECONDS)
     found = {name: told for name, told in said.items() if isinstance(told, dict)}
-    silent = {name: {"fault": f"no answer within {SECONDS:g} s"} for name in workers}
+    if silent := [name for name in workers if name not in said]:
+        there = broadcast(app, "ping", {}, silent)
+        if gone := [name for name in silent if name not in there]:
+            raise WorkerGone(f"the worker {gone[0]} was there and does not answer any more")
     # One of another version knows no such command.
     known = {
         name: told if {"id", "fault"} <= told.keys() else {"fault": f"{told}: start it again"}
         for name, told in found.items()
     }
-    return silent | known
+    return {name: {"fault": f"no answer within {SECONDS:g} s"} for name in silent} | known
 
 
 _known: dict[str, tuple[float, str]] = {}

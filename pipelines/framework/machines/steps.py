@@ -5,10 +5,11 @@ does a step is dagster-celery's.
 """
 
 import time
-from collections.abc import Generator, Iterator
+from collections.abc import Generator, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 from celery import states
+from dagster._core.code_pointer import CodePointer
 from dagster._core.definitions.reconstruct import ReconstructableJob
 from dagster._core.events import DagsterEvent, EngineEventData
 from dagster._core.execution.context.system import PlanOrchestrationContext
@@ -23,10 +24,11 @@ from dagster._serdes import pack_value
 from dagster_celery.tags import DAGSTER_CELERY_QUEUE_TAG, DAGSTER_CELERY_STEP_PRIORITY_TAG
 from dagster_celery.tasks import create_task
 from kombu.exceptions import ChannelError
+from tenacity import Retrying, retry_if_exception_type, stop_after_attempt
 
 from pipelines.framework.machines import workers
 from pipelines.framework.machines.broker import QUEUE, BrokerError, celery_app, unreachable
-from pipelines.framework.machines.reach import check_same_batches, urls_of
+from pipelines.framework.machines.reach import WorkerGone, check_same_batches, urls_of
 
 if TYPE_CHECKING:
     from celery.result import AsyncResult
@@ -60,15 +62,19 @@ class CelerySteps(StepDelegatingExecutor):
         assert isinstance(job, ReconstructableJob)
         steps = [execution_plan.get_step_by_key(key) for key in execution_plan.step_keys_to_execute]
         self._handler.begin(job)
-        found = workers.check_workers(
-            self._handler.app,
-            {queue_of(step.tags) for step in steps},
-            job.repository.pointer,
-            wait_seconds=self._wait_seconds,
+        queues = {queue_of(step.tags) for step in steps}
+        # A machine that is lost while it is asked keeps no run from the others.
+        tried = Retrying(
+            retry=retry_if_exception_type(WorkerGone), stop=stop_after_attempt(3), reraise=True
         )
-        for url in urls_of(plan_context):
-            check_same_batches(self._handler.app, found, url)
+        tried(self._check, queues, job.repository.pointer, urls_of(plan_context))
         yield from super().execute(plan_context, execution_plan)
+
+    def _check(self, queues: set[str], code: CodePointer, urls: Sequence[Any]) -> None:
+        app = self._handler.app
+        found = workers.check_workers(app, queues, code, wait_seconds=self._wait_seconds)
+        for url in urls:
+            check_same_batches(app, found, url)
 
 
 class StepsOnWorkers(StepHandler):
