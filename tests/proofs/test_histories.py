@@ -16,4 +16,4 @@ def test_whatever_happens_in_many_histories_every_chunk_is_accounted_for(
 ):
     monkeypatch.setenv("OPENAI_API_KEY", KEY)
     with MoodyServer() as server:
-        play(lambda: History(tmp_path, mongod_uri, server), examples=60, steps=12)
+        play(lambda: History(tmp_path, mongod_uri, server), examples=40, steps=12)
