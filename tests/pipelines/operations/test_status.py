@@ -12,8 +12,7 @@ import pytest
 from pipelines.framework import execution
 from pipelines.framework.execution import RunFailed
 from pipelines.operations import several
-from pipelines.operations import status as module
-from pipelines.operations.status import PipelineStatus, status
+from pipelines.operations.status import PipelineStatus, deployment, judging, status
 from resources.core.moment import now
 from resources.mongodb import clients, embedded
 from resources.mongodb.resource import MongoDBResource
@@ -107,7 +106,7 @@ def test_what_hangs_is_left_behind(town: Town, monkeypatch: pytest.MonkeyPatch):
     def hang(*_: object) -> None:
         ended.wait(60)
 
-    monkeypatch.setattr(module, "_counted", hang)
+    monkeypatch.setattr(deployment, "_counted", hang)
     monkeypatch.setattr(several, "AT_ONCE", 100)
     row = of("films", patience=3)
     ended.set()
@@ -130,7 +129,7 @@ def test_what_goes_wrong_one_after_the_other(town: Town, monkeypatch: pytest.Mon
     promised = town.config("promised", freshness={"warn": "1h", "fail": "1d"})
     assert of("harmed", promised).wrong == (quarantine,)
     with monkeypatch.context() as patch:
-        patch.setattr(module, "now", lambda: now() + timedelta(days=2))
+        patch.setattr(judging, "now", lambda: now() + timedelta(days=2))
         assert of("harmed").wrong == (quarantine,)
         assert of("harmed", promised, max_age=timedelta(days=3)).wrong == (quarantine,)
         _, late = of("harmed", promised).wrong
@@ -189,7 +188,7 @@ def test_what_the_settings_ask_for_now_is_compared(town: Town):
 
 
 def test_of_a_large_store_the_registry_tells(town: Town, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(module, "COUNTED", 3)
+    monkeypatch.setattr(deployment, "COUNTED", 3)
     row = of("films")
     assert row.index
     assert (row.vectors, row.index.state, row.index.counted) == (6, "ready", False)
