@@ -73,10 +73,11 @@ class _Rows:
     """The rows of a version, and which of them the store still has."""
 
     def __init__(self, version: Version | None) -> None:
-        segments = version.segments if version else []
+        # Of one whose documents are all gone the rows are still there.
+        segments = [] if version is None else version.segments
         self._sizes = [len(segment) for segment in segments]
         self._alive = np.ones(sum(self._sizes), np.bool_)
-        if version and segments:
+        if version is not None and segments:
             masks = [
                 np.ones(size, np.bool_) if mask is None else mask
                 for mask, size in zip(version.alive, self._sizes, strict=True)

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import pymongo
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from resources.batch_store.store import BatchStore
@@ -307,6 +307,16 @@ DECLARED = st.sampled_from(
 @given(
     rounds=st.lists(st.tuples(ROUND, DECLARED, st.integers(0, 25)), min_size=2, max_size=6),
     query=TEXTS,
+)
+@example(
+    rounds=[
+        ({"put": {0: "the"}, "delete": set()}, {}, 0),
+        # Nothing is left, and other words are wanted: the rows of the index stay.
+        ({"put": {}, "delete": {0}}, {"none": True}, 0),
+        ({"put": {}, "delete": set()}, {}, 0),
+        ({"put": {1: "the"}, "delete": set()}, {"tokenizer": "trigram"}, 0),
+    ],
+    query="the",
 )
 @settings(
     max_examples=15,
