@@ -85,15 +85,20 @@ def _ask(
     said = broadcast(app, REACHES, arguments, list(workers), seconds=SECONDS)
     found = {name: told for name, told in said.items() if isinstance(told, dict)}
     if silent := [name for name in workers if name not in said]:
-        there = broadcast(app, "ping", {}, silent)
+        # Of all of them, and for as long: one that looks for another run answers nothing meanwhile,
+        # and a late answer would be taken for the only one that is waited for.
+        there = broadcast(app, "ping", {}, seconds=SECONDS)
         if gone := [name for name in silent if name not in there]:
-            raise WorkerGone(f"the worker {gone[0]} was there and does not answer any more")
+            raise WorkerGone(
+                f"the worker {gone[0]} was there and does not answer any more: see in its log why, "
+                "and run it again"
+            )
     # One of another version knows no such command.
     known = {
         name: told if {"id", "fault"} <= told.keys() else {"fault": f"{told}: start it again"}
         for name, told in found.items()
     }
-    return {name: {"fault": f"no answer within {SECONDS:g} s"} for name in silent} | known
+    return {name: {"fault": f"no answer within {SECONDS:g} s"} for name in workers} | known
 
 
 _known: dict[str, tuple[float, str]] = {}

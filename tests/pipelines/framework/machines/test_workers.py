@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 from dagster._core.code_pointer import FileCodePointer, ModuleCodePointer
 
+from pipelines.framework.machines import reach
 from pipelines.framework.machines.broker import VARIABLE, BrokerError, celery_app, check_broker
 from pipelines.framework.machines.workers import Worker, check_workers, missing, where
 from resources.core.errors import ConfigurationError
@@ -76,6 +77,24 @@ def test_code_that_a_worker_has_not(tmp_path: Path):
     (tmp_path / "films.py").touch()
     (tmp_path / "films_of_ours.py").touch()
     assert missing(where(file)) == missing(where(module)) == ""
+
+
+@pytest.mark.parametrize("there", [{"one", "two"}, {"one"}], ids=["alive", "gone"])
+def test_a_worker_that_says_nothing_is_gone_only_if_it_answers_no_ping_either(
+    monkeypatch: pytest.MonkeyPatch, there: set[str]
+):
+    def answers(app: object, command: str, *_: object, **__: object) -> dict[str, Any]:
+        if command == "ping":
+            return {name: {"ok": "pong"} for name in there}
+        return {"one": {"id": "a-store", "fault": ""}}
+
+    monkeypatch.setattr(reach, "broadcast", answers)
+    with pytest.raises(BrokerError) as said:
+        reach.check_same_batches(None, ["one", "two"], "a-folder")
+    gone = "two" not in there
+    assert isinstance(said.value, reach.WorkerGone) == gone
+    words = "does not answer any more" if gone else "of one: no answer within 30 s"
+    assert words in str(said.value)
 
 
 def test_a_run_without_workers_fails_before_its_first_step(
