@@ -2,6 +2,7 @@
 
 import dataclasses
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
@@ -17,7 +18,7 @@ from resources.core.chunks import Chunk, excess
 from resources.core.contents import Contents
 from resources.core.errors import ConfigurationError
 from resources.core.keys import key
-from resources.core.progress import Progress
+from resources.core.progress import Progress, doing
 from resources.core.shards import shard_of, slot_of
 from resources.embedders.packing import estimate_tokens
 from resources.registry.quarantine import Quarantined
@@ -215,21 +216,27 @@ def compare(
                 if len(rejected) >= 1_000:
                     flush()
 
-    with Planner(
-        space.id,
-        store.stored,
-        format=str(store.format),
-        chunker=source.chunking.describe(),
-        why_not=why_not,
-        cut_is_fine=embedder.truncates,
-        fields_are=store.fields_are,
-        shards=shards,
-    ) as planner:
+    with (
+        ExitStack() as after,
+        Planner(
+            space.id,
+            store.stored,
+            format=str(store.format),
+            chunker=source.chunking.describe(),
+            why_not=why_not,
+            cut_is_fine=embedder.truncates,
+            fields_are=store.fields_are,
+            shards=shards,
+        ) as planner,
+    ):
         found = Comparison(planner.counts, [], scope)
         for apart in planner.add(chunks()):
             rejected += [set_aside(chunk, source.describe(), reason) for chunk, reason in apart]
             flush()
         flush()
+        progress.finish()
+        found.rate = progress.rate
+        after.enter_context(doing("planning", patient=True))
         # A limit that cut the source off: what was not looked at has not vanished. Nor has what may
         # be in lines that could not be told apart.
         ended = source.limit is None or progress.done < source.limit
@@ -279,8 +286,7 @@ def compare(
                 {**dataclasses.asdict(counts), "contents": held.digest(), "whole": found.whole}
                 for counts, held in zip(planner.by_shard, contents, strict=True)
             ]
-    progress.finish()
-    found.seconds, found.rate = progress.seconds, progress.rate
+    found.seconds = progress.seconds
     return found
 
 

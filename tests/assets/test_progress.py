@@ -2,10 +2,13 @@
 
 import secrets
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 
+from assets.work.planning import Planner
 from resources.core import progress
+from tests.machines import wait_for
 from tests.models import build_short_sighted_model
 from tests.workshop import Workshop, shared_instance
 
@@ -32,3 +35,28 @@ def test_loading_and_a_batch_under_way_are_told(films: Workshop, monkeypatch):
     assert loading < loaded < within[0]
     assert [said[at].split()[0] for at in within] == ["32", "64", "96"], "one batch, in passes"
     assert "/s, about " in said[within[0]]
+
+
+def test_once_all_is_read_it_is_said_that_the_run_plans(films: Workshop, monkeypatch):
+    monkeypatch.setattr(progress, "SILENT_SECONDS", 0.05)
+    said: list[str] = []
+    say, resolve = progress._Voice.say, Planner.resolve
+
+    def heard(voice: Any, line: str) -> None:
+        said.append(line)
+        say(voice, line)
+
+    def slowly(*arguments: Any, **options: Any) -> None:
+        before = len(said)
+        wait_for(lambda: len(said) > before + 2, "what is said")
+        said.append("resolved")
+        resolve(*arguments, **options)
+
+    monkeypatch.setattr(progress._Voice, "say", heard)
+    monkeypatch.setattr(Planner, "resolve", slowly)
+    run = films.run("source_documents")
+    assert run.success, run.failures
+    lines = said[: said.index("resolved")][-2:]
+    assert all(line.startswith("still planning, ") for line in lines), said
+    found = run.source_documents
+    assert found["records per second"] * found["seconds"] > 100, "the rate is that of reading"
