@@ -139,7 +139,7 @@ class Planner(Generic[S]):
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        self._work.close(kind, error, trace)
+        self._work.__exit__(kind, error, trace)
 
     def add(self, chunks: Iterable[Chunk]) -> Iterator[list[tuple[Chunk, str]]]:
         """Compare chunks with the store.

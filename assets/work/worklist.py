@@ -6,7 +6,6 @@ Memory is bounded by the window, whatever the size of the corpus and of its reco
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from operator import itemgetter
-from types import TracebackType
 from typing import Any, Literal
 
 from assets.work.sharing import index_by_shard, share
@@ -49,7 +48,7 @@ Todo = tuple[int, Kind, str, Chunk]
 """Of a chunk its shard, what is to be done, and why."""
 
 
-class Worklist:
+class Worklist(WorkingFile):
     """Filled by `add`, told by `found_in` and `mark` where vectors are, then read in windows.
 
     Args:
@@ -60,27 +59,17 @@ class Worklist:
 
     def __init__(self, shards: int, window: int, max_bytes: int) -> None:
         self._shards, self._window, self._max_bytes = shards, window, max_bytes
-        self._file = WorkingFile("the plan's", _SCHEMA)
-        self._db = self._file.db
-
-    def close(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        """At the end of a context: a full disk is said in one sentence."""
-        self._file.__exit__(kind, error, trace)
+        super().__init__("the plan's", _SCHEMA)
 
     # --- what was met
 
     def remember(self, name: str) -> bool:
         """Note the key of a chunk; False where it has been met before."""
-        return self._db.execute("INSERT OR IGNORE INTO seen VALUES (?)", (name,)).rowcount == 1
+        return self.db.execute("INSERT OR IGNORE INTO seen VALUES (?)", (name,)).rowcount == 1
 
     def remember_sources(self, names: Iterable[str]) -> None:
         """Note keys of source documents, whatever their chunks are called."""
-        self._db.executemany(
+        self.db.executemany(
             "INSERT OR IGNORE INTO seen_source VALUES (?)", ((name,) for name in names)
         )
 
@@ -100,7 +89,7 @@ class Worklist:
     # --- what is to be done
 
     def add(self, todo: Iterable[Todo]) -> None:
-        self._db.executemany(
+        self.db.executemany(
             "INSERT INTO work "
             "(shard, kind, why, size, text_hash, id, source_id, fields_hash, text, fields) "
             "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
@@ -113,7 +102,7 @@ class Worklist:
 
     def add_deletions(self, gone: Iterable[tuple[int, Any]]) -> None:
         """Stored chunks that are to go: of each its shard and id."""
-        self._db.executemany(
+        self.db.executemany(
             "INSERT INTO work "
             "(shard, kind, size, text_hash, id, source_id, fields_hash, text, fields) "
             "VALUES (?1, 'delete', 0, '', ?2, ?2, '', '', '{}')",
@@ -122,13 +111,13 @@ class Worklist:
 
     def index(self) -> None:
         """To be called once all is added, before `found_in`."""
-        self._db.execute("CREATE INDEX work_text ON work (kind, text_hash)")
+        self.db.execute("CREATE INDEX work_text ON work (kind, text_hash)")
         # With the row's number behind, as in every index: pages are read in its order.
-        self._db.execute("CREATE INDEX work_kind ON work (kind)")
-        self._db.execute("CREATE INDEX work_batch ON work (batch) WHERE kind = 'reuse'")
-        self._db.execute("CREATE INDEX work_origin ON work (batch) WHERE kind = 'cut'")
+        self.db.execute("CREATE INDEX work_kind ON work (kind)")
+        self.db.execute("CREATE INDEX work_batch ON work (batch) WHERE kind = 'reuse'")
+        self.db.execute("CREATE INDEX work_origin ON work (batch) WHERE kind = 'cut'")
         if self._shards > 1:
-            index_by_shard(self._db)
+            index_by_shard(self.db)
 
     # --- where vectors are
 
@@ -142,12 +131,12 @@ class Worklist:
         """Give rows without a vector whose text is in a batch another kind; how many are left."""
         left = self._read("SELECT count(*) FROM work WHERE kind = 'vector'")[0][0]
         for batch, hashes in batches if left else ():
-            self._db.execute("DELETE FROM probe")
-            self._db.executemany("INSERT INTO probe VALUES (?)", ((value,) for value in hashes))
+            self.db.execute("DELETE FROM probe")
+            self.db.executemany("INSERT INTO probe VALUES (?)", ((value,) for value in hashes))
             found = "kind = 'vector' AND text_hash IN (SELECT text_hash FROM probe)"
             if not self._read(f"SELECT 1 FROM work WHERE {found} LIMIT 1") or not whole(batch):
                 continue
-            left -= self._db.execute(
+            left -= self.db.execute(
                 f"UPDATE work SET kind = '{kind}', batch = ? WHERE {found}", (before + batch,)
             ).rowcount
             if not left:
@@ -164,7 +153,7 @@ class Worklist:
             (last, self._window),
         ):
             last = page[-1][0]
-            self._db.executemany(
+            self.db.executemany(
                 "UPDATE work SET kind = ? WHERE kind = 'vector' AND text_hash = ?",
                 ((kind, value) for value in which([row[0] for row in page])),
             )
@@ -179,8 +168,8 @@ class Worklist:
         What shards share gets rows of its own first.
         """
         if self._shards > 1:
-            share(self._db)
-        self._db.execute(
+            share(self.db)
+        self.db.execute(
             "UPDATE work SET kind = 'repeat' WHERE kind IN ('vector', 'copy', 'cut') AND "
             "seq NOT IN (SELECT min(seq) FROM work WHERE kind IN ('vector', 'copy', 'cut') "
             "GROUP BY text_hash)"
@@ -188,7 +177,7 @@ class Worklist:
 
     def brought(self, batch: str, text_hashes: Iterable[str]) -> None:
         """Rows that repeat a text find its vector in this batch."""
-        self._db.executemany(
+        self.db.executemany(
             "UPDATE work SET kind = 'reuse', batch = ? WHERE kind = 'repeat' AND text_hash = ?",
             ((batch, value) for value in text_hashes),
         )
@@ -279,4 +268,4 @@ class Worklist:
                     )  # fmt: skip
 
     def _read(self, sql: str, values: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
-        return self._db.execute(sql, values).fetchall()
+        return self.db.execute(sql, values).fetchall()

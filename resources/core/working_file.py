@@ -2,6 +2,7 @@
 
 import sqlite3
 from types import TracebackType
+from typing import Self
 
 from resources.core.errors import EmbeddingsError, SourceError
 
@@ -37,8 +38,8 @@ class WorkingFile:
         pragmas = "PRAGMA journal_mode = OFF; PRAGMA synchronous = OFF; PRAGMA temp_store = FILE;"
         self.db.executescript(f"{pragmas} {schema}; BEGIN;")
 
-    def __enter__(self) -> sqlite3.Connection:
-        return self.db
+    def __enter__(self) -> Self:
+        return self
 
     def __exit__(
         self,

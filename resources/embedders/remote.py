@@ -138,14 +138,14 @@ class RemoteEmbedder(Embedder):
             raise failure
 
     def salvage(self) -> Iterator[tuple[Any, Embeddings]]:
+        if self._loop is None:
+            return  # nothing was asked
         try:
-            if self._loop is not None:
-                answers = _answered(_GRACE_SECONDS)
-                asyncio.run_coroutine_threadsafe(answers, self._loop).result()
+            answers = _answered(_GRACE_SECONDS)
+            asyncio.run_coroutine_threadsafe(answers, self._loop).result()
         finally:
             # Also if whoever ends the run asks for it once more meanwhile.
-            if self._loop is not None:
-                asyncio.run_coroutine_threadsafe(_cancel_all(), self._loop).result()
+            asyncio.run_coroutine_threadsafe(_cancel_all(), self._loop).result()
             while self._under_way:
                 key, batch = self._under_way.popitem()
                 if batch.finished or batch.refused:

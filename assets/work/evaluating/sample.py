@@ -8,7 +8,6 @@ import hashlib
 import json
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from types import TracebackType
 from typing import Any
 
 import pymongo
@@ -67,11 +66,11 @@ class Drawn:
         return self.relevant + self.distractors
 
 
-class Sample:
+class Sample(WorkingFile):
     """Queries and documents that every candidate sees, on disk until this is closed.
 
     Attributes:
-        db: The file, for who keeps more there.
+        db: Also for who keeps more there.
         corpus: After `draw`; likewise `drawn`.
     """
 
@@ -80,7 +79,7 @@ class Sample:
 
     def __init__(self) -> None:
         # What may be long stands last in a row: the rest is read without it.
-        self._file = WorkingFile(
+        super().__init__(
             "the sample's",
             """
             CREATE TABLE queries (
@@ -96,18 +95,6 @@ class Sample:
             )
             """,
         )
-        self.db = self._file.db
-
-    def __enter__(self) -> "Sample":
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self._file.__exit__(kind, error, trace)
 
     # --- queries
 

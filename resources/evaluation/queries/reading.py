@@ -87,7 +87,8 @@ class RecordQueries(QuerySet):
         self._held_by = held_by
 
     def __iter__(self) -> Iterator[JudgedQuery]:
-        with scratch(SEEN) as opened:
+        with scratch(SEEN) as file:
+            opened = file.db
             found = False
             for query, where in usable(self._records, self._shape, self._held_by):
                 if first := seen_before(opened, query.id, where):

@@ -73,7 +73,8 @@ class _Judged(QuerySet):
         return f"trec {shown(self._settings.qrels)}, {shown(self._settings.topics)}"
 
     def __iter__(self) -> Iterator[JudgedQuery]:
-        with scratch(_QRELS, SEEN) as opened:
+        with scratch(_QRELS, SEEN) as file:
+            opened = file.db
             self._read_qrels(opened)
             self._check_topics(opened)
             left_out = 0

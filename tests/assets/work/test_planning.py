@@ -325,7 +325,7 @@ def test_small_records_are_planned_as_they_always_were():
 
 def fill_up(store: Store) -> None:
     with Planner(SPACE, store.stored) as planner:
-        planner._work._db.execute("PRAGMA max_page_count = 20")
+        planner._work.db.execute("PRAGMA max_page_count = 20")
         list(planner.add(chunks({f"d{n}": f"text {n}" * 100 for n in range(1000)})))
 
 

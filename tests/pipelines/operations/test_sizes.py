@@ -92,7 +92,7 @@ def test_of_a_run(
 
 def size_of(planner: Planner) -> int:
     pages, page = (
-        planner._work._db.execute(f"PRAGMA {name}").fetchone()[0]
+        planner._work.db.execute(f"PRAGMA {name}").fetchone()[0]
         for name in ("page_count", "page_size")
     )
     return pages * page

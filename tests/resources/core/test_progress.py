@@ -1,10 +1,10 @@
 import itertools
-import time
 
 import pytest
 
 from resources.core import progress
 from resources.core.progress import Progress, doing, duration, listener, size, voiced
+from tests.machines import wait_for
 
 
 @pytest.fixture
@@ -63,24 +63,21 @@ def impatient(monkeypatch) -> None:
     monkeypatch.setattr(progress, "SILENT_SECONDS", 0.1)
 
 
-def wait_for(said: list[str], beginning: str) -> None:
-    until = time.monotonic() + 60
-    while not any(line.startswith(beginning) for line in list(said)):
-        assert time.monotonic() < until, said
-        time.sleep(0.01)
+def wait_for_line(said: list[str], beginning: str) -> None:
+    wait_for(lambda: any(line.startswith(beginning) for line in list(said)), beginning)
 
 
 def test_what_lasts_is_said_to_go_on(impatient):
     said: list[str] = []
     with voiced(said.append, "at work on the index") as log:
         log("begun")
-        wait_for(said, "still at work on the index, ")
+        wait_for_line(said, "still at work on the index, ")
         with doing("loading the model"):
-            wait_for(said, "still loading the model, ")
+            wait_for_line(said, "still loading the model, ")
         it = Progress(log, "vectors written", 10)
-        wait_for(said, "vectors written: none of 10 in ")
+        wait_for_line(said, "vectors written: none of 10 in ")
         it.advance(4)
-        wait_for(said, "4 of 10 vectors written (40%), ")
+        wait_for_line(said, "4 of 10 vectors written (40%), ")
         it.finish()
     begun, at_work, *rest = said
     assert begun == "begun"
@@ -96,7 +93,7 @@ def test_whoever_is_patient_hears_only_of_what_lasts(impatient):
             pass
         assert said == []
         with doing("loading another"):
-            wait_for(said, "still loading another")
+            wait_for_line(said, "still loading another")
     assert {line.partition(",")[0] for line in said} == {"still loading another"}
 
 

@@ -11,9 +11,9 @@ TABLE = "CREATE TABLE kept (text TEXT)"
 
 
 def overfill(file: WorkingFile) -> None:
-    with file as db:
-        db.execute("PRAGMA max_page_count = 20")
-        db.executemany("INSERT INTO kept VALUES (?)", (("text " * 1_000,) for _ in range(100)))
+    with file:
+        file.db.execute("PRAGMA max_page_count = 20")
+        file.db.executemany("INSERT INTO kept VALUES (?)", (("text " * 1_000,) for _ in range(100)))
 
 
 @pytest.mark.parametrize("error", [SourceError, EvaluationError])
